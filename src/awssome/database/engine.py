@@ -1,0 +1,125 @@
+"""What differs between the database engines, and nothing else. SQLAlchemy Core does the rest.
+
+A `Server` is a server of the data plane, reached with its administrator's rights: only workers hold one. The session
+of a tenant is opened by `database.sessions`, as the tenant's own login.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from awssome.domain.moves import FenceMode
+from awssome.domain.tenants import EngineName
+
+
+@dataclass(frozen=True)
+class Fence:
+    """The `_fence` row of a tenant's schema."""
+
+    epoch: int
+    mode: FenceMode
+    mover: int
+    revision: str
+
+
+@dataclass(frozen=True)
+class TableSum:
+    """A table at one instant: how many rows, and the sum of their 64-bit hashes modulo 2^64, as 16 hex digits.
+
+    A row's hash is the first 8 bytes of SHA-256 over its columns in declared order, each `length:text,` (length in
+    UTF-8 bytes; `~,` for NULL): uuid in lower case, decimals at their declared scale, times in UTC as
+    `YYYY-MM-DDTHH:MM:SS.ffffff`, dates as `YYYY-MM-DD`, bytes in lower-case hex, booleans 1 or 0. The same on both
+    engines, and independent of the order of rows.
+    """
+
+    rows: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class SchemaUse:
+    """What one tenant uses on its server."""
+
+    schema: str
+    rows: int
+    bytes: int
+    connections: int
+
+
+class MoverLost(Exception):
+    """Another mover has claimed the schema since; this one has to stop."""
+
+
+class FenceBusy(Exception):
+    """Writers kept the fence for longer than the limit; try again."""
+
+
+class Server(ABC):
+    """One server of the data plane. Methods are safe to repeat after a crash at any point."""
+
+    engine: EngineName
+
+    @abstractmethod
+    def check(self) -> dict[str, str]:
+        """Version and settings by name.
+
+        :raises Refused: INVALID when the server cannot hold tenants, saying what is missing.
+        """
+
+    @abstractmethod
+    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode) -> None:
+        """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there."""
+
+    @abstractmethod
+    def drop(self, schema: str) -> None:
+        """End the login's sessions and drop login and schema; nothing if they are gone."""
+
+    @abstractmethod
+    def set_password(self, schema: str, password: str) -> None:
+        """Give the login another password. Sessions that are open go on."""
+
+    @abstractmethod
+    def close_login(self, schema: str) -> None:
+        """Refuse new sessions of the login and end those that are open."""
+
+    @abstractmethod
+    def open_login(self, schema: str) -> None:
+        """Allow sessions of the login again."""
+
+    @abstractmethod
+    def fence(self, schema: str) -> Fence | None:
+        """The schema's fence, or None when the schema is not there."""
+
+    @abstractmethod
+    def claim(self, schema: str, mover: int) -> None:
+        """Stamp the mover's number on the fence. :raises MoverLost: when it carries a higher one."""
+
+    @abstractmethod
+    def set_fence(self, schema: str, mover: int, *, mode: FenceMode, epoch: int, timeout_ms: int = 2000) -> None:
+        """Change mode and epoch, after every writer that is under way has committed.
+
+        :param timeout_ms: how long to wait for writers.
+        :raises MoverLost: when another mover has claimed the schema.
+        :raises FenceBusy: when writers did not end in time; nothing has changed.
+        """
+
+    @abstractmethod
+    def sums(self, schema: str) -> dict[str, TableSum]:
+        """Rows and checksum of every data table, all of one instant."""
+
+    @abstractmethod
+    def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+        """Copy every data table, as of one instant, into empty tables of another server of the same engine.
+
+        :returns: the number of rows copied. One transaction on the target: all or nothing.
+        :raises MoverLost: when another mover has claimed the target.
+        """
+
+    @abstractmethod
+    def use(self) -> list[SchemaUse]:
+        """What each tenant uses on this server; one query for all."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back every connection."""

@@ -1,0 +1,329 @@
+"""PostgreSQL 16 or newer as a server of the data plane.
+
+A tenant is a schema, and a LOGIN role of the same name that owns nothing. The administrator needs CREATEROLE, CREATE
+on the database and membership in pg_signal_backend; never superuser, since RDS has none.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import errors
+from sqlalchemy import Boolean, Date, LargeBinary, Table
+from sqlalchemy.engine import make_url
+
+from awssome.database import template
+from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.schema import DATA_TABLES
+from awssome.database.types import Instant
+from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import FenceMode
+from awssome.domain.tenants import EngineName, Placement, checked_schema_name
+
+FENCED = "AW001"
+"""SQLSTATE that the guard of the tenant template raises."""
+
+LOGIN_CONNECTIONS = 24
+"""Connections a tenant's login may have: every process of the platform a few, and the mover."""
+
+STATEMENT_TIMEOUT_MS = 30_000
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class PostgreSQL(Server):
+    """A PostgreSQL server, through connections of its administrator."""
+
+    engine = EngineName.POSTGRESQL
+
+    def __init__(self, url: str) -> None:
+        self._parameters = connection_parameters(url)
+
+    def check(self) -> dict[str, str]:
+        """Version, encoding and rights of the administrator."""
+        with self._connect() as connection:
+            row = connection.execute(
+                "SELECT current_setting('server_version'), current_setting('server_version_num')::int, "
+                "pg_encoding_to_char(encoding), rolcreaterole OR rolsuper, "
+                "has_database_privilege(current_database(), 'CREATE'), "
+                "rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') "
+                "FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user"
+            ).fetchone()
+        assert row is not None  # noqa: S101 - both catalogs have the row we are connected by
+        version, number, encoding, may_create_roles, may_create, may_signal = row
+        missing = []
+        if number < 160000:
+            missing.append(f"PostgreSQL 16 or newer (this is {version})")
+        if encoding != "UTF8":
+            missing.append(f"encoding UTF8 (this is {encoding})")
+        if not may_create_roles:
+            missing.append("CREATEROLE for the administrator")
+        if not may_create:
+            missing.append("CREATE on the database for the administrator")
+        if not may_signal:
+            missing.append("membership in pg_signal_backend for the administrator")
+        if missing:
+            raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
+        return {"version": version, "encoding": encoding}
+
+    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode) -> None:
+        """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
+        name = checked_schema_name(schema)
+        script = f"""
+            CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{scram_verifier(password)}';
+            ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS};
+            CREATE SCHEMA {name};
+            {template.for_schema(template.statements(self.engine), name)}
+            INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision)
+            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', 0, false, '{template.head()}');
+        """
+        with self._connect() as connection:
+            try:
+                _run(connection, script)
+            except (errors.DuplicateObject, errors.DuplicateSchema):
+                connection.rollback()
+
+    def drop(self, schema: str) -> None:
+        """Sessions first: a role cannot go while it is connected without leaving a session that has no owner."""
+        name = checked_schema_name(schema)
+        with self._connect() as connection:
+            if self._has_login(connection, name):
+                self._end_sessions(connection, name)
+            _run(connection, f"DROP SCHEMA IF EXISTS {name} CASCADE; DROP ROLE IF EXISTS {name};")
+
+    def set_password(self, schema: str, password: str) -> None:
+        """Stores the SCRAM verifier, never the password."""
+        with self._connect() as connection:
+            _run(connection, f"ALTER ROLE {checked_schema_name(schema)} PASSWORD '{scram_verifier(password)}'")
+
+    def close_login(self, schema: str) -> None:
+        """NOLOGIN, then pg_terminate_backend."""
+        name = checked_schema_name(schema)
+        with self._connect() as connection:
+            if self._has_login(connection, name):
+                self._end_sessions(connection, name)
+
+    def open_login(self, schema: str) -> None:
+        """LOGIN."""
+        with self._connect() as connection:
+            _run(connection, f"ALTER ROLE {checked_schema_name(schema)} LOGIN")
+
+    def fence(self, schema: str) -> Fence | None:
+        """Reads the row; a missing schema is None."""
+        with self._connect() as connection:
+            try:
+                row = _run(
+                    connection, f"SELECT epoch, mode, mover, revision FROM {checked_schema_name(schema)}._fence"
+                ).fetchone()
+            except (errors.UndefinedTable, errors.InvalidSchemaName):
+                return None
+        return Fence(row[0], FenceMode(row[1]), row[2], row[3]) if row else None
+
+    def claim(self, schema: str, mover: int) -> None:
+        """Only ever raises the number: a frozen mover that wakes up cannot claim again."""
+        with self._connect() as connection:
+            changed = _run(
+                connection,
+                f"UPDATE {checked_schema_name(schema)}._fence SET mover = {int(mover)} WHERE mover <= {mover}",
+            )
+            if changed.rowcount != 1:
+                raise MoverLost
+
+    def set_fence(self, schema: str, mover: int, *, mode: FenceMode, epoch: int, timeout_ms: int = 2000) -> None:
+        """EXCLUSIVE on `_fence` waits for every writer (the guard holds ROW SHARE) and lets readers pass."""
+        name = checked_schema_name(schema)
+        with self._connect() as connection:
+            _run(connection, f"SET LOCAL lock_timeout = {int(timeout_ms)}")
+            try:
+                _run(connection, f"LOCK TABLE {name}._fence IN EXCLUSIVE MODE")
+            except errors.LockNotAvailable:
+                raise FenceBusy from None
+            changed = _run(
+                connection,
+                f"UPDATE {name}._fence SET mode = '{FenceMode(mode)}', epoch = {int(epoch)} WHERE mover = {int(mover)}",
+            )
+            if changed.rowcount != 1:
+                raise MoverLost
+
+    def sums(self, schema: str) -> dict[str, TableSum]:
+        """Hashed by the server, in one REPEATABLE READ snapshot."""
+        name = checked_schema_name(schema)
+        found = {}
+        with self._connect(snapshot=True) as connection:
+            for table in DATA_TABLES:
+                row = _run(connection, _sum_query(table, name)).fetchone()
+                assert row is not None  # noqa: S101 - an aggregate always has a row
+                found[table.name] = TableSum(row[0], format(int(row[1]) % 2**64, "016x"))
+        return found
+
+    def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+        """COPY in binary form from one snapshot into one transaction."""
+        if not isinstance(target, PostgreSQL):
+            raise TypeError("PostgreSQL copies to PostgreSQL; between engines a tenant is exported and restored")
+        source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
+        rows = 0
+        with self._connect(snapshot=True) as source, target._connect() as sink:
+            held = _run(sink, f"SELECT FROM {target_name}._fence WHERE mover = {int(mover)} FOR UPDATE").fetchone()
+            if held is None:
+                raise MoverLost
+            for table in DATA_TABLES:
+                columns = ", ".join(column.name for column in table.columns)
+                out = f"COPY {source_name}.{table.name} ({columns}) TO STDOUT (FORMAT binary)"
+                into = f"COPY {target_name}.{table.name} ({columns}) FROM STDIN (FORMAT binary)"
+                with source.cursor() as reader, sink.cursor() as writer:
+                    with reader.copy(_sql(out)) as reading, writer.copy(_sql(into)) as writing:
+                        for block in reading:
+                            writing.write(block)
+                    rows += writer.rowcount
+        return rows
+
+    def use(self) -> list[SchemaUse]:
+        """Sizes and live rows from the statistics views, connections from pg_stat_activity."""
+        with self._connect() as connection:
+            rows = connection.execute(
+                "SELECT n.nspname, coalesce(sum(s.n_live_tup), 0)::bigint, "
+                "coalesce(sum(pg_total_relation_size(s.relid)), 0)::bigint, "
+                "(SELECT count(*) FROM pg_stat_activity a WHERE a.usename = n.nspname) "
+                "FROM pg_namespace n JOIN pg_stat_user_tables s ON s.schemaname = n.nspname "
+                "WHERE n.nspname LIKE 'user\\_%' GROUP BY n.nspname"
+            ).fetchall()
+        return [SchemaUse(*row) for row in rows]
+
+    def close(self) -> None:
+        """Nothing is kept open between calls."""
+
+    @contextmanager
+    def _connect(self, *, snapshot: bool = False) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A transaction as the administrator: commits at the end, rolls back on an exception."""
+        try:
+            connection = psycopg.connect(**self._parameters)
+        except psycopg.OperationalError:
+            where = f"{self._parameters['host']}:{self._parameters['port']}"
+            raise Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.") from None
+        with connection:
+            if snapshot:
+                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                connection.read_only = True
+            yield connection
+
+    @staticmethod
+    def _has_login(connection: psycopg.Connection[Any], name: str) -> bool:
+        return connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
+
+    @staticmethod
+    def _end_sessions(connection: psycopg.Connection[Any], name: str) -> None:
+        _run(connection, f"ALTER ROLE {name} NOLOGIN")
+        connection.commit()  # nobody can come in any more before those inside are ended
+        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,))
+
+
+def connection_parameters(url: str) -> dict[str, Any]:
+    """psycopg's parameters for an SQLAlchemy URL; TLS with a verified certificate except on loopback."""
+    parsed = make_url(url)
+    return _parameters(
+        parsed.host or "127.0.0.1", parsed.port or 5432, parsed.database or "", parsed.username or "", parsed.password
+    ) | dict(parsed.query)
+
+
+def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
+    """A connection that *is* the tenant: authenticated as its own login."""
+    parameters = _parameters(placement.host, placement.port, placement.database, placement.login, placement.password)
+    timeouts = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000"
+    return psycopg.connect(**parameters, options=timeouts, application_name="awssome")
+
+
+def scram_verifier(password: str) -> str:
+    """A SCRAM-SHA-256 verifier (RFC 5803) with one iteration.
+
+    Iterations slow down guessing of weak passwords; a login's password has 256 random bits, and one iteration makes
+    connecting cheap.
+    """
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    stored = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
+    return f"SCRAM-SHA-256$1:{base64.b64encode(salt).decode()}${stored}:{base64.b64encode(server_key).decode()}"
+
+
+def refusal(error: BaseException) -> Refused | None:
+    """What a driver's error means to the user of a tenant's session; None: a defect."""
+    state = getattr(error, "sqlstate", None)
+    if state == FENCED:
+        return fenced()
+    if state in ("28000", "28P01", "3D000", "57P01", "42501"):
+        # The login was closed, renamed or lost a right: the placement in hand is no longer true.
+        return fenced()
+    if state in ("53300", "57P03") or (isinstance(error, psycopg.OperationalError) and state is None):
+        return Refused(
+            Code.UNAVAILABLE,
+            "Your database does not answer right now. Nothing was changed.",
+            "Try again in a minute.",
+            retry_after=5,
+        )
+    if state == "57014":
+        return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
+    return None
+
+
+def fenced() -> Refused:
+    """The placement in hand is stale, or writes are paused by a move."""
+    return Refused(
+        Code.FENCED,
+        "Your workspace is being moved and takes no changes for a moment. Nothing was lost.",
+        "Try again in a few seconds.",
+        retry_after=2,
+    )
+
+
+def _parameters(host: str, port: int, database: str, user: str, password: str | None) -> dict[str, Any]:
+    secure: dict[str, Any] = {} if host in _LOOPBACK else {"sslmode": "verify-full", "sslrootcert": "system"}
+    return {
+        "host": host,
+        "port": port,
+        "dbname": database,
+        "user": user,
+        "password": password,
+        "connect_timeout": 5,
+        **secure,
+    }
+
+
+def _sql(text: str) -> LiteralString:
+    """Marks SQL that is made of our own constants and of names that `checked_schema_name` has passed."""
+    return text  # type: ignore[return-value]
+
+
+def _run(connection: psycopg.Connection[Any], text: str) -> psycopg.Cursor[Any]:
+    return connection.execute(_sql(text))
+
+
+def _sum_query(table: Table, schema: str) -> str:
+    parts = []
+    for column in table.columns:
+        value = _canonical(column.name, column.type)
+        length = f"octet_length(convert_to({value}, 'UTF8'))"
+        parts.append(f"CASE WHEN {column.name} IS NULL THEN '~,' ELSE {length} || ':' || {value} || ',' END")
+    row = " || ".join(parts)
+    digest = f"substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 8)"
+    as_number = f"('x' || encode({digest}, 'hex'))::bit(64)::bigint::numeric"
+    return f"SELECT count(*), coalesce(sum({as_number}), 0) FROM {schema}.{table.name}"
+
+
+def _canonical(name: str, kind: Any) -> str:
+    if isinstance(kind, Instant):
+        return f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+    if isinstance(kind, Date):
+        return f"to_char({name}, 'YYYY-MM-DD')"
+    if isinstance(kind, LargeBinary):
+        return f"encode({name}, 'hex')"
+    if isinstance(kind, Boolean):
+        return f"CASE WHEN {name} THEN '1' ELSE '0' END"
+    return f"{name}::text"

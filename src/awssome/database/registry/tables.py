@@ -1,0 +1,266 @@
+"""The registry's tables: the control plane's truth about people, tenants, servers, placements and moves."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Uuid,
+)
+from sqlalchemy import (
+    text as sql,
+)
+from sqlalchemy.dialects.postgresql import INET, JSONB
+
+from awssome.database.types import Instant, text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fk",
+        "pk": "%(table_name)s_pk",
+    }
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", text(254), nullable=False, unique=True),
+    Column("name", text(120), nullable=False),
+    Column("password_hash", text(255)),
+    Column("operator", Boolean, nullable=False),
+    Column("confirmed_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant),
+    CheckConstraint("email = lower(email)", name="email_lower"),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("slug", text(40), nullable=False, unique=True),
+    Column("company", text(120), nullable=False),
+    Column("tier", text(8), nullable=False),
+    Column("state", text(16), nullable=False),
+    Column("external_id", text(64), nullable=False, unique=True),
+    Column("aws_choice", text(8), nullable=False, server_default="open"),
+    Column("role_arn", text(600), unique=True),
+    Column("role_verified_at", Instant),
+    Column("placement_id", Uuid),
+    Column("epoch", BigInteger, nullable=False),
+    Column("hubspot_state", text(16), nullable=False, server_default="none"),
+    Column("hubspot_portal_id", BigInteger),
+    Column("hubspot_domain", text(255)),
+    Column("upgrade_requested_at", Instant),
+    Column("upgrade_requested_by", Uuid, ForeignKey("accounts.id")),
+    Column("problem", text(500)),
+    Column("created_at", Instant, nullable=False),
+    Column("activated_at", Instant),
+    CheckConstraint("tier IN ('free', 'paid')", name="tier"),
+    CheckConstraint("state IN ('pending', 'active', 'suspended', 'deleted')", name="state"),
+    Index("tenants_created", "created_at", "id"),
+    Index("tenants_company", sql("lower(company)"), "id"),
+    Index(
+        "tenants_one_free_by_portal",
+        "hubspot_portal_id",
+        unique=True,
+        postgresql_where=sql("tier = 'free' AND hubspot_state <> 'none' AND state <> 'deleted'"),
+    ),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("account_id", Uuid, ForeignKey("accounts.id"), primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), primary_key=True),
+    Column("role", text(16), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("role IN ('owner', 'admin', 'member', 'viewer')", name="role"),
+    Index("memberships_tenant", "tenant_id"),
+)
+
+email_links = Table(
+    "email_links",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("account_id", Uuid, ForeignKey("accounts.id"), nullable=False),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id")),
+    Column("purpose", text(16), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    CheckConstraint("purpose IN ('confirm', 'invite', 'reset')", name="purpose"),
+    Index("email_links_account", "account_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("account_id", Uuid, ForeignKey("accounts.id"), nullable=False),
+    Column("application", text(16), nullable=False),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id")),
+    Column("address", INET),
+    Column("agent", text(255), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+    CheckConstraint("application IN ('portal', 'management')", name="application"),
+    Index("sessions_account", "account_id"),
+)
+
+handovers = Table(
+    "handovers",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("account_id", Uuid, ForeignKey("accounts.id"), nullable=False),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("subject", text(320), primary_key=True),
+    Column("window_start", Instant, nullable=False),
+    Column("count", Integer, nullable=False),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("name", text(80), nullable=False, unique=True),
+    Column("kind", text(16), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+    CheckConstraint("kind IN ('service', 'operator')", name="kind"),
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", text(60), nullable=False, unique=True),
+    Column("kind", text(16), nullable=False),
+    Column("engine", text(16), nullable=False),
+    Column("host", text(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("database", text(120), nullable=False),
+    Column("admin_url", LargeBinary, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id")),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint("kind IN ('pool', 'dedicated')", name="kind"),
+    CheckConstraint("engine IN ('postgresql', 'sqlserver')", name="engine"),
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("server_id", Uuid, ForeignKey("servers.id"), nullable=False),
+    Column("schema_name", text(32), nullable=False, unique=True),
+    Column("secret_version", Integer, nullable=False),
+    Column("key_id", text(16), nullable=False),
+    Column("state", text(16), nullable=False),
+    Column("revision", text(32)),
+    Column("created_at", Instant, nullable=False),
+    Column("retain_until", Instant),
+    CheckConstraint("state IN ('new', 'active', 'retained', 'dropped')", name="state"),
+    Index("placements_tenant", "tenant_id"),
+    Index("placements_server", "server_id", "state"),
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("kind", text(16), nullable=False),
+    Column("source_id", Uuid, ForeignKey("placements.id"), nullable=False),
+    Column("target_id", Uuid, ForeignKey("placements.id"), nullable=False),
+    Column("phase", text(16), nullable=False),
+    Column("mover", BigInteger, nullable=False),
+    Column("requested_by", text(254), nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    Column("switched_at", Instant),
+    Column("finished_at", Instant),
+    Column("retain_until", Instant),
+    Column("write_pause_ms", Integer),
+    Column("evidence", JSONB, nullable=False),
+    Column("problem", text(1000)),
+    Column("cancel_requested", Boolean, nullable=False, server_default=sql("false")),
+    Index("moves_tenant", "tenant_id", "requested_at"),
+    Index("moves_requested", "requested_at", "id"),
+    Index(
+        "moves_one_under_way",
+        "tenant_id",
+        unique=True,
+        postgresql_where=sql(
+            "phase IN ('requested', 'provisioning', 'copying', 'verifying', 'cutting_over', 'switched')"
+        ),
+    ),
+)
+
+oauth_states = Table(
+    "oauth_states",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("session_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("host", text(255), nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("returned_at", Instant),
+    Column("used_at", Instant),
+)
+
+hubspot_budgets = Table(
+    "hubspot_budgets",
+    metadata,
+    Column("portal_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", text(16), primary_key=True),
+    Column("next_at", Instant, nullable=False),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", text(254), nullable=False),
+    Column("action", text(60), nullable=False),
+    Column("tenant_id", Uuid),
+    Column("address", INET),
+    Column("reference", text(40)),
+    Column("detail", JSONB, nullable=False),
+    Index("audit_log_tenant", "tenant_id", "id"),
+    Index("audit_log_action", "action", "id"),
+)
+
+audit_seals = Table(
+    "audit_seals",
+    metadata,
+    Column("last_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_id", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("sealed_at", Instant, nullable=False),
+)
