@@ -1,0 +1,108 @@
+"""HubSpot's error answers, in the shapes recorded from the real service."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+
+class HubSpotError(Exception):
+    """An answer that is not a success.
+
+    :param status: the HTTP status.
+    :param body: the JSON body; a `correlationId` is added.
+    :param headers: headers beyond the usual ones.
+    """
+
+    def __init__(self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(body.get("message", status))
+        self.status = status
+        self.body = {**body, "correlationId": str(uuid.uuid4())}
+        self.headers = dict(headers or {})
+
+
+def invalid(message: str, category: str = "VALIDATION_ERROR", status: int = 400) -> HubSpotError:
+    """A request that HubSpot cannot make sense of."""
+    return HubSpotError(status, {"status": "error", "message": message, "category": category})
+
+
+def not_found(message: str = "resource not found") -> HubSpotError:
+    """Nothing is at this address or under this id."""
+    return invalid(message, "OBJECT_NOT_FOUND", 404)
+
+
+def oauth(error: str, status: str, message: str) -> HubSpotError:
+    """A refusal of the token endpoints: HubSpot answers in RFC 6749's shape and in its own at once."""
+    return HubSpotError(400, {"error": error, "error_description": message, "status": status, "message": message})
+
+
+def no_credentials() -> HubSpotError:
+    """No bearer token came along, or it belongs to an app that is no longer installed."""
+    return invalid(
+        "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more details"
+        " at https://developers.hubspot.com/docs/methods/auth/oauth-overview",
+        "INVALID_AUTHENTICATION",
+        401,
+    )
+
+
+def expired(at: float, now: float) -> HubSpotError:
+    """The access token is over; an unknown token reads as one that expired at the epoch.
+
+    :param at: when it expired, seconds since the epoch.
+    :param now: seconds since the epoch.
+    """
+    age = max(0, int(now - at))
+    told = f"{age // 86400} day(s)" if age >= 86400 else f"{age} second(s)"
+    moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return HubSpotError(
+        401,
+        {
+            "status": "error",
+            "message": f"The OAuth token used to make this call expired {told} ago.",
+            "category": "EXPIRED_AUTHENTICATION",
+            "context": {"expire time": [moment]},
+        },
+    )
+
+
+def missing_scopes(required: Sequence[str]) -> HubSpotError:
+    """The token is good but was not granted what the call needs."""
+    return HubSpotError(
+        403,
+        {
+            "status": "error",
+            "message": "This app hasn't been granted all required scopes to make this call. Read more about required"
+            " scopes here: https://developers.hubspot.com/scopes.",
+            "errors": [
+                {
+                    "message": "One or more of the following scopes are required.",
+                    "context": {"requiredGranularScopes": list(required)},
+                }
+            ],
+            "links": {"scopes": "https://developers.hubspot.com/scopes"},
+            "category": "MISSING_SCOPES",
+        },
+    )
+
+
+def ten_secondly_limit(group: str, headers: Mapping[str, str]) -> HubSpotError:
+    """Too many calls of one app in one portal within ten seconds."""
+    return HubSpotError(
+        429,
+        {
+            "status": "error",
+            "message": "You have reached your ten_secondly_rolling limit.",
+            "errorType": "RATE_LIMIT",
+            "policyName": "TEN_SECONDLY_ROLLING",
+            "groupName": group,
+        },
+        headers,
+    )
+
+
+def secondly_limit() -> HubSpotError:
+    """Too many searches in one portal within a second; neither headers nor a policy are told."""
+    return invalid("You have reached your secondly limit.", "RATE_LIMITS", 429)

@@ -1,0 +1,237 @@
+"""HubSpot accounts ("portals") and their deals, in memory.
+
+A deal keeps only what somebody entered; what HubSpot calculates (closed or not, the amount in the company's currency)
+is calculated when it is read, so that it can never disagree. Live and archived deals are found by id through sorted
+lists: a page costs the same in a portal of ten deals and in one of 100,000.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from awssome_sandbox.hubspot.definitions import DOLLARS, PROPERTIES, READ_ONLY, STAGES
+from awssome_sandbox.hubspot.errors import invalid, not_found
+
+
+@dataclass(slots=True)
+class Deal:
+    """One deal; `entered` holds the values that are not empty and not calculated."""
+
+    id: int
+    entered: dict[str, str]
+    archived_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user of a portal who owns deals or installs apps."""
+
+    id: int
+    user_id: int
+    first_name: str
+    last_name: str
+    email: str
+
+
+@dataclass
+class Portal:
+    """A HubSpot account.
+
+    :ivar revision: grows with every change, so that what was computed from the deals can be kept until then.
+    :ivar merged: id of a deal that was merged away -> id of the deal that it became part of.
+    """
+
+    id: int
+    domain: str
+    currency: str
+    time_zone: str
+    utc_offset: str
+    people: tuple[Person, ...]
+    deals: dict[int, Deal] = field(default_factory=dict)
+    merged: dict[int, int] = field(default_factory=dict)
+    revision: int = 0
+    _live: list[int] = field(default_factory=list)
+    _archived: list[int] = field(default_factory=list)
+
+    def load(self, deals: Iterable[Deal], merged: dict[int, int]) -> None:
+        """Take over generated deals."""
+        self.deals = {deal.id: deal for deal in deals}
+        self.merged = dict(merged)
+        self._live = sorted(deal.id for deal in self.deals.values() if not deal.archived_at)
+        self._archived = sorted(deal.id for deal in self.deals.values() if deal.archived_at)
+        self.revision += 1
+
+    @property
+    def live_ids(self) -> list[int]:
+        """The ids of the deals that are not archived, ascending."""
+        return self._live
+
+    @property
+    def archived_ids(self) -> list[int]:
+        """The ids of the archived deals, ascending."""
+        return self._archived
+
+    def page(self, after: int, limit: int, *, archived: bool) -> tuple[list[Deal], int | None]:
+        """The next deals by id, and where the page after them goes on.
+
+        :param after: the last id of the page before, 0 for the first page.
+        :returns: the deals, and the cursor of the next page or None at the end.
+        """
+        ids = self._archived if archived else self._live
+        start = bisect_right(ids, after)
+        found = ids[start : start + limit]
+        more = start + limit < len(ids)
+        return [self.deals[id_] for id_ in found], found[-1] if more else None
+
+    def find(self, id_: int, *, archived: bool) -> Deal | None:
+        """The deal under an id, or the one it was merged into; None when there is none in that state."""
+        while id_ in self.merged:
+            id_ = self.merged[id_]
+        deal = self.deals.get(id_)
+        return deal if deal and bool(deal.archived_at) == archived else None
+
+    def value(self, deal: Deal, name: str) -> str | None:
+        """A property's value as HubSpot tells it: a string, or None when it is empty."""
+        match name:
+            case "hs_object_id":
+                return str(deal.id)
+            case "hs_is_closed":
+                return "true" if self._closed(deal) else "false"
+            case "hs_is_closed_won":
+                return "true" if self._closed(deal) and self._probability(deal) == "1.0" else "false"
+            case "hs_deal_stage_probability":
+                return self._probability(deal)
+            case "amount_in_home_currency":
+                return self._home_amount(deal)
+        return deal.entered.get(name)
+
+    def create(self, values: dict[str, str | None]) -> Deal:
+        """Add a live deal, as a user of HubSpot would."""
+        now = _now()
+        last = max((*self.deals, *self.merged), default=18_000_000_000)
+        deal = Deal(last + 7, {"pipeline": "default", "dealstage": "appointmentscheduled", "createdate": now})
+        self._enter(deal, {"hs_lastmodifieddate": now}, values)
+        self.deals[deal.id] = deal
+        self._live.append(deal.id)
+        return deal
+
+    def edit(self, id_: int, values: dict[str, str | None]) -> Deal:
+        """Change a live deal's properties; None empties one."""
+        deal = self._existing(id_, archived=False)
+        self._enter(deal, {"hs_lastmodifieddate": _now()}, values)
+        return deal
+
+    def archive(self, id_: int) -> Deal:
+        """Delete a live deal: it stays readable as archived. Its hs_lastmodifieddate does not change."""
+        deal = self._existing(id_, archived=False)
+        deal.archived_at = _now()
+        _remove(self._live, deal.id)
+        insort(self._archived, deal.id)
+        self.revision += 1
+        return deal
+
+    def restore(self, id_: int) -> Deal:
+        """Bring an archived deal back."""
+        deal = self._existing(id_, archived=True)
+        deal.archived_at = None
+        _remove(self._archived, deal.id)
+        insort(self._live, deal.id)
+        self.revision += 1
+        return deal
+
+    def merge(self, primary_id: int, other_id: int) -> Deal:
+        """Merge two live deals into a new one, which takes over the primary's values; the old ids lead to it."""
+        primary, other = self._existing(primary_id, archived=False), self._existing(other_id, archived=False)
+        if primary is other:
+            raise invalid("A deal cannot be merged with itself.")
+        survivor = self.create({})
+        survivor.entered = {**other.entered, **primary.entered, "hs_lastmodifieddate": _now()}
+        earlier = [ids for deal in (primary, other) if (ids := deal.entered.get("hs_merged_object_ids"))]
+        survivor.entered["hs_merged_object_ids"] = ";".join([*earlier, str(primary.id), str(other.id)])
+        for old in (primary, other):
+            self.merged[old.id] = survivor.id
+            del self.deals[old.id]
+            _remove(self._live, old.id)
+        self.revision += 1
+        return survivor
+
+    def _existing(self, id_: int, *, archived: bool) -> Deal:
+        deal = self.find(id_, archived=archived)
+        if deal is None:
+            raise not_found(f"Portal {self.id} has no {'archived' if archived else 'live'} deal {id_}.")
+        return deal
+
+    def _enter(self, deal: Deal, stamps: dict[str, str], values: dict[str, str | None]) -> None:
+        for name, value in values.items():
+            if name not in PROPERTIES or name in READ_ONLY:
+                raise invalid(f'Property "{name}" does not exist or cannot be written.')
+            _check(name, value)
+        merged: dict[str, str | None] = {**deal.entered, **stamps, **values}
+        deal.entered = {name: value for name, value in merged.items() if value}
+        self.revision += 1
+
+    def _closed(self, deal: Deal) -> bool:
+        stage = STAGES.get(deal.entered.get("dealstage", ""))
+        return bool(stage and stage.closed)
+
+    def _probability(self, deal: Deal) -> str | None:
+        stage = STAGES.get(deal.entered.get("dealstage", ""))
+        return stage.probability if stage else None
+
+    def _home_amount(self, deal: Deal) -> str | None:
+        amount = deal.entered.get("amount")
+        currency = deal.entered.get("deal_currency_code", self.currency)
+        if amount is None or currency == self.currency:
+            return amount
+        rate = Decimal(str(DOLLARS[currency])) / Decimal(str(DOLLARS[self.currency]))
+        return format((Decimal(amount) * rate).quantize(Decimal("0.01")).normalize(), "f")
+
+
+def properties_of(portal: Portal, deal: Deal, names: Iterable[str]) -> dict[str, str | None]:
+    """The wanted properties of a deal; names that HubSpot does not know are left out."""
+    return {name: portal.value(deal, name) for name in names if name in PROPERTIES}
+
+
+def deal_answer(portal: Portal, deal: Deal, names: Iterable[str]) -> dict[str, Any]:
+    """A deal as the CRM API tells it."""
+    answer: dict[str, Any] = {
+        "id": str(deal.id),
+        "properties": properties_of(portal, deal, names),
+        "createdAt": deal.entered["createdate"],
+        "updatedAt": deal.entered["hs_lastmodifieddate"],
+        "archived": bool(deal.archived_at),
+        "url": f"https://app.hubspot.com/contacts/{portal.id}/record/0-3/{deal.id}",
+    }
+    if deal.archived_at:
+        answer["archivedAt"] = deal.archived_at
+    return answer
+
+
+def _check(name: str, value: object) -> None:
+    definition = PROPERTIES[name]
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise invalid(f'The value of "{name}" must be a string or null.')
+    if definition.options and value not in {option for option, _ in definition.options}:
+        raise invalid(f'"{value}" was not one of the allowed options of "{name}".')
+    try:
+        if definition.type == "number":
+            Decimal(value)
+        elif definition.type == "datetime":
+            datetime.fromisoformat(value)
+    except (ArithmeticError, ValueError):
+        raise invalid(f'"{value}" is no {definition.type} for "{name}".') from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _remove(ids: list[int], id_: int) -> None:
+    del ids[bisect_left(ids, id_)]
