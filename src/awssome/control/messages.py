@@ -208,13 +208,13 @@ class TenantOut(Body):
 
 
 class ContextOut(Body):
-    """The one answer to the one question: who, in which role, which tier, where. `placement` is absent while pending."""
+    """The answer to the one question: who, in which role, which tier, where. No `placement` while pending."""
 
     account: AccountOut
     session_id: UUID
     memberships: list[MembershipOut]
     role: Role | None
-    tenant: TenantOut | None
+    tenant: TenantOut | None = Field(description="the host's tenant; None: choose one of the memberships")
     placement: PlacementOut | None
     move_to: str | None = Field(None, description="host[:port] where this tenant's pages are, when not here")
 
@@ -406,6 +406,7 @@ class ServerRow(Body):
     port: int
     database: str
     open: bool
+    problem: str | None
     capacity: int
     tenants: int
     retained: int

@@ -165,6 +165,7 @@ servers = Table(
     Column("database", text(120), nullable=False),
     Column("admin_url", LargeBinary, nullable=False),
     Column("open", Boolean, nullable=False),
+    Column("problem", text(500)),
     Column("capacity", Integer, nullable=False),
     Column("tenant_id", Uuid, ForeignKey("tenants.id")),
     Column("created_at", Instant, nullable=False),

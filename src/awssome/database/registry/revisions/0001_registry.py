@@ -177,6 +177,7 @@ def upgrade() -> None:
         sa.Column("database", sa.Unicode(length=120), nullable=False),
         sa.Column("admin_url", sa.LargeBinary(), nullable=False),
         sa.Column("open", sa.Boolean(), nullable=False),
+        sa.Column("problem", sa.Unicode(length=500), nullable=True),
         sa.Column("capacity", sa.Integer(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),

@@ -1,0 +1,307 @@
+"""A client of the central API: one method an endpoint, bodies in and out, every error a `Refused`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import httpx2
+from pydantic import TypeAdapter
+
+from awssome.control import messages as m
+from awssome.domain.errors import Code, Refused
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """On whose behalf the portal calls: passed on, so that the central API decides and logs about the real person.
+
+    :param session: the session cookie's token, "" for nobody.
+    :param host: the Host header of the person's request, with port.
+    """
+
+    session: str = field(default="", repr=False)
+    host: str = ""
+    address: str = ""
+    agent: str = ""
+    reference: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """The headers that carry it."""
+        values = {
+            "X-Awssome-Session": self.session,
+            "X-Awssome-Host": self.host,
+            "X-Awssome-Address": self.address,
+            "X-Awssome-Agent": self.agent.encode("ascii", "replace").decode(),
+            "X-Request-Id": self.reference,
+        }
+        return {name: value for name, value in values.items() if value}
+
+
+class Control:
+    """The central API at `url`, with a service token (portal) or an operator token (command line).
+
+    Every method raises `Refused`: what the central API answered, or UNAVAILABLE when it does not answer.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout: float = 15.0) -> None:
+        self._http = httpx2.Client(
+            base_url=url.rstrip("/") + "/api/v1",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx2.Timeout(timeout, connect=3.0),
+            limits=httpx2.Limits(max_connections=40, max_keepalive_connections=20),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # --- people: sign-up, links, sessions
+
+    def sign_up(self, caller: Caller, body: m.SignUp) -> m.Accepted:
+        """Ask for a workspace; a confirmation goes to the address."""
+        return self._call(m.Accepted, "POST", "/signups", caller, body)
+
+    def resend(self, caller: Caller, email: str) -> m.Accepted:
+        """The confirmation once more."""
+        return self._call(m.Accepted, "POST", "/signups/resend", caller, m.Resend(email=email))
+
+    def reset_password(self, caller: Caller, email: str) -> m.Accepted:
+        """A link to set another password."""
+        return self._call(m.Accepted, "POST", "/password-resets", caller, m.Resend(email=email))
+
+    def look_at_link(self, caller: Caller, token: str) -> m.LinkInfo:
+        """What a link is for, without using it. :raises Refused: GONE when used, expired or forged."""
+        return self._call(m.LinkInfo, "POST", "/links/look", caller, m.LinkToken(token=token))
+
+    def use_link(self, caller: Caller, body: m.UseLink) -> m.SessionOut:
+        """Use a link once; signs the person in."""
+        return self._call(m.SessionOut, "POST", "/links", caller, body)
+
+    def sign_in(self, caller: Caller, body: m.SignIn) -> m.SessionOut:
+        """A session for e-mail and password. :raises Refused: UNAUTHENTICATED, or LIMITED after many tries."""
+        return self._call(m.SessionOut, "POST", "/sessions", caller, body)
+
+    def sign_out(self, caller: Caller) -> None:
+        """End the caller's session."""
+        self._send("DELETE", "/sessions/current", caller)
+
+    def sessions(self, caller: Caller) -> list[m.SessionInfo]:
+        """The caller's sessions."""
+        return self._call(list[m.SessionInfo], "GET", "/sessions", caller)
+
+    def end_session(self, caller: Caller, session_id: UUID) -> None:
+        """End one of the caller's sessions."""
+        self._send("DELETE", f"/sessions/{session_id}", caller)
+
+    def sign_out_everywhere(self, caller: Caller) -> None:
+        """End all of the caller's sessions."""
+        self._send("DELETE", "/sessions", caller)
+
+    def change_password(self, caller: Caller, body: m.ChangePassword) -> None:
+        """Set another password; all other sessions end."""
+        self._send("PUT", "/account/password", caller, body)
+
+    def context(self, caller: Caller) -> m.ContextOut:
+        """The one question of each request: who is this, in which role, which tier, where is the data."""
+        return self._call(m.ContextOut, "GET", "/context", caller)
+
+    def switch_tenant(self, caller: Caller, tenant_id: UUID) -> None:
+        """Choose among the tenants of one host."""
+        self._send("PUT", "/context/tenant", caller, m.SwitchTenant(tenant_id=tenant_id))
+
+    def hand_over(self, caller: Caller, tenant_id: UUID) -> m.HandoverOut:
+        """A one-time link to the tenant's own host, signed in."""
+        return self._call(m.HandoverOut, "POST", "/handovers", caller, m.SwitchTenant(tenant_id=tenant_id))
+
+    def redeem(self, caller: Caller, ticket: str) -> m.SessionOut:
+        """A session on this host for a ticket."""
+        return self._call(m.SessionOut, "POST", "/handovers/redeem", caller, m.TicketIn(ticket=ticket))
+
+    # --- the tenant of the caller
+
+    def set_aws_role(self, caller: Caller, role_arn: str | None) -> m.TenantOut:
+        """Verify and store the role's ARN, or (None) decide later; then the workspace is made."""
+        return self._call(m.TenantOut, "PUT", "/tenant/aws-role", caller, m.AwsRole(role_arn=role_arn))
+
+    def retry_workspace(self, caller: Caller) -> None:
+        """Try once more to make the workspace."""
+        self._send("POST", "/tenant/provisioning", caller)
+
+    def request_upgrade(self, caller: Caller) -> None:
+        """The owner asks for the paid tier."""
+        self._send("POST", "/tenant/upgrade-request", caller)
+
+    def members(self, caller: Caller) -> list[m.MemberOut]:
+        """Who belongs to the tenant."""
+        return self._call(list[m.MemberOut], "GET", "/tenant/members", caller)
+
+    def invite(self, caller: Caller, body: m.Invite) -> m.MemberOut:
+        """Ask somebody in; an invitation goes to the address."""
+        return self._call(m.MemberOut, "POST", "/tenant/members", caller, body)
+
+    def change_role(self, caller: Caller, account_id: UUID, body: m.ChangeRole) -> None:
+        """Another role for a member."""
+        self._send("PUT", f"/tenant/members/{account_id}", caller, body)
+
+    def remove_member(self, caller: Caller, account_id: UUID) -> None:
+        """Take a member out of the tenant."""
+        self._send("DELETE", f"/tenant/members/{account_id}", caller)
+
+    # --- HubSpot and syncs
+
+    def authorize_hubspot(self, caller: Caller) -> m.AuthorizeOut:
+        """Where to send the browser for consent."""
+        return self._call(m.AuthorizeOut, "POST", "/hubspot/authorizations", caller)
+
+    def hubspot_callback(self, caller: Caller, state: str) -> m.CallbackOut:
+        """Check a state once; where its user started. :raises Refused: GONE for a forged, used or expired state."""
+        return self._call(m.CallbackOut, "POST", "/hubspot/callbacks", caller, m.CallbackIn(state=state))
+
+    def connect_hubspot(self, caller: Caller, body: m.ConnectIn) -> m.HubSpotOut:
+        """Exchange the code and keep the tokens."""
+        return self._call(m.HubSpotOut, "POST", "/hubspot/connection", caller, body)
+
+    def disconnect_hubspot(self, caller: Caller) -> None:
+        """Revoke and forget the tokens."""
+        self._send("DELETE", "/hubspot/connection", caller)
+
+    def start_sync(self, caller: Caller) -> m.SyncOut:
+        """Start a sync, or name the one that runs. :raises Refused: CONFLICT when HubSpot is not connected."""
+        return self._call(m.SyncOut, "POST", "/syncs", caller)
+
+    # --- operators
+
+    def tenants(self, search: str = "", sort: str = "-created", after: str = "", limit: int = 50) -> m.TenantPage:
+        """Tenants by page."""
+        query = {"search": search, "sort": sort, "after": after, "limit": str(limit)}
+        return self._call(m.TenantPage, "GET", "/tenants", query={k: v for k, v in query.items() if v})
+
+    def tenant(self, ref: str) -> m.TenantDetail:
+        """One tenant by id or slug."""
+        return self._call(m.TenantDetail, "GET", f"/tenants/{ref}")
+
+    def create_tenant(self, body: m.CreateTenant) -> m.TenantDetail:
+        """A free tenant, an operator vouching; the workspace follows within seconds."""
+        return self._call(m.TenantDetail, "POST", "/tenants", body=body)
+
+    def credentials(self, ref: str) -> dict[str, Any]:
+        """The tenant's database login."""
+        return self._call(dict[str, Any], "GET", f"/tenants/{ref}/credentials")
+
+    def start_move(self, ref: str, kind: str, server: str | None = None) -> m.MoveOut:
+        """`kind` is upgrade, rollback or move."""
+        return self._call(m.MoveOut, "POST", f"/tenants/{ref}/{kind}", body=m.StartMove(server=server))
+
+    def suspend(self, ref: str) -> None:
+        """Close the tenant's login and its pages."""
+        self._send("POST", f"/tenants/{ref}/suspend")
+
+    def resume(self, ref: str) -> None:
+        """Open a suspended tenant."""
+        self._send("POST", f"/tenants/{ref}/resume")
+
+    def servers(self) -> list[m.ServerRow]:
+        """Every server with its load."""
+        return self._call(list[m.ServerRow], "GET", "/servers")
+
+    def add_server(self, body: m.AddServer) -> m.ServerRow:
+        """Register a server; a worker checks and opens it."""
+        return self._call(m.ServerRow, "POST", "/servers", body=body)
+
+    def close_server(self, name: str) -> m.ServerRow:
+        """No new tenants on this server."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/close")
+
+    def moves(self, after: str = "") -> m.MovePage:
+        """Moves, newest first."""
+        return self._call(m.MovePage, "GET", "/moves", query={"after": after} if after else None)
+
+    def move(self, move_id: UUID) -> m.MoveOut:
+        """One move."""
+        return self._call(m.MoveOut, "GET", f"/moves/{move_id}")
+
+    def audit(self, after: str = "") -> m.AuditPage:
+        """The audit log, newest first."""
+        return self._call(m.AuditPage, "GET", "/audit", query={"after": after} if after else None)
+
+    def _call(
+        self,
+        shape: type[T],
+        method: str,
+        path: str,
+        caller: Caller | None = None,
+        body: m.Body | None = None,
+        query: dict[str, str] | None = None,
+    ) -> T:
+        return TypeAdapter(shape).validate_json(self._send(method, path, caller, body, query))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        caller: Caller | None = None,
+        body: m.Body | None = None,
+        query: dict[str, str] | None = None,
+    ) -> bytes:
+        headers = caller.headers() if caller else {}
+        content = None
+        if body is not None:
+            content = _plain_json(body)
+            headers["Content-Type"] = "application/json"
+        try:
+            answer = self._http.request(method, path, params=query, content=content, headers=headers)
+        except httpx2.HTTPError:
+            raise Refused(
+                Code.UNAVAILABLE,
+                "The management service does not answer. Nothing was changed.",
+                "Try again in a minute.",
+                retry_after=5,
+            ) from None
+        if not answer.is_success:
+            raise _refusal(answer)
+        return answer.content
+
+
+def _plain_json(body: m.Body) -> bytes:
+    """JSON with the secrets in clear: pydantic masks them otherwise."""
+
+    def plain(value: Any) -> Any:
+        if hasattr(value, "get_secret_value"):
+            return value.get_secret_value()
+        return str(value)
+
+    return json.dumps(body.model_dump(), default=plain).encode()
+
+
+def _refusal(answer: httpx2.Response) -> Refused:
+    try:
+        problem = m.ErrorBody.model_validate_json(answer.content).error
+        code = Code(problem.code)
+    except ValueError:
+        return Refused(
+            Code.UNAVAILABLE,
+            "The management service could not do this. Nothing was changed.",
+            "Try again in a minute.",
+        )
+    wait = answer.headers.get("Retry-After")
+    return Refused(
+        code,
+        problem.message,
+        problem.advice,
+        fields=problem.fields,
+        retry_after=float(wait) if wait and wait.isdigit() else None,
+    )
