@@ -1,0 +1,40 @@
+"""Furnish a FastAPI application with everything its pages rest on, in the one order that is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+
+from awssome.web import errors
+from awssome.web.assets import ASSETS
+from awssome.web.pages import Pages
+from awssome.web.requests import RequestContext
+from awssome.web.security import BodyLimit, Csrf, SecurityHeaders
+
+
+def furnish(
+    app: FastAPI,
+    pages: Pages,
+    *,
+    session_cookie: str,
+    sign_in: str = "/sign-in",
+    form_targets: Sequence[str] = (),
+    body_limit: int = 1_000_000,
+) -> None:
+    """Give the application static files, error pages, security headers, request ids, a body limit and CSRF protection.
+
+    :param session_cookie: base name of the application's session cookie; form tokens are derived from its value.
+    :param sign_in: where a page that needs a session sends a visitor without one, with `?next=` behind it.
+    :param form_targets: other origins that an answer to a form may redirect to, for browsers apply the content security
+        policy's `form-action` to redirects as well.
+    :param body_limit: largest request body accepted, in bytes.
+    """
+    app.mount("/static", ASSETS, name="static")
+    errors.install(app, pages, sign_in=sign_in)
+    # The last one added is the outermost: an error page, too, has an id and the security headers.
+    app.add_middleware(Csrf, session_cookie=session_cookie)
+    app.add_middleware(BodyLimit, limit=body_limit)
+    app.add_middleware(errors.ErrorBoundary, pages=pages, sign_in=sign_in)
+    app.add_middleware(SecurityHeaders, form_targets=form_targets)
+    app.add_middleware(RequestContext)
