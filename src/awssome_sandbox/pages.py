@@ -19,7 +19,7 @@ _TEMPLATES = Environment(
 )
 
 
-def render(template: str, **context: object) -> str:
+def render(template: str, /, **context: object) -> str:
     """The HTML of a page.
 
     :param template: the template's path below this package.

@@ -1,0 +1,43 @@
+"""Run the AWS sandbox: `python -m awssome_sandbox.aws --port 0`.
+
+The first line on standard output is `{"url": ...}`, printed once it listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from awssome_sandbox.aws.gateway import Gateway
+from awssome_sandbox.serving import address, announce, bind, end_on_signals
+
+
+def main() -> None:
+    """Read the command line and serve until a signal comes."""
+    end_on_signals()
+    parser = argparse.ArgumentParser(prog="awssome sandbox aws", description="A stand-in for AWS.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 picks a free one (default)")
+    options = parser.parse_args()
+    bound = bind(options.host, options.port)
+    port = bound.getsockname()[1]
+    os.environ["MOTO_PORT"] = str(port)  # moto calls itself, for example to deliver notices
+    gateway = Gateway(DomainDispatcherApplication(create_backend_app))
+    server = make_server(options.host, port, gateway, threaded=True, request_handler=_QuietHandler, fd=bound.fileno())
+    announce(url=address(bound))
+    server.serve_forever()
+
+
+class _QuietHandler(MotoRequestHandler):
+    disable_nagle_algorithm = True
+
+    def log_request(self, *_: Any, **__: Any) -> None:
+        """Say nothing of requests that were served."""
+
+
+if __name__ == "__main__":
+    main()
