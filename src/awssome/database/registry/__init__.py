@@ -1,0 +1,78 @@
+"""The registry: the control plane's tables and the queries on them, by noun.
+
+Every query takes a connection, so that a change, its audit line and its job commit together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from awssome.domain.errors import Code, Refused
+
+
+class Registry:
+    """The control plane's PostgreSQL.
+
+    :param url: SQLAlchemy URL of the control role.
+    :param connections: size of the pool; match it to the threads that use it.
+    """
+
+    def __init__(self, url: str, *, connections: int = 16) -> None:
+        self.url = url
+        self._engine = create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=4,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5, "application_name": "awssome-registry"},
+        )
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction: commits at the end, rolls back on an exception.
+
+        :raises Refused: UNAVAILABLE when PostgreSQL does not answer.
+        """
+        try:
+            connection = self._engine.connect()
+        except (OperationalError, PoolTimeout):
+            raise Refused(
+                Code.UNAVAILABLE,
+                "The platform's database does not answer right now. Nothing was changed.",
+                "Try again in a minute.",
+                retry_after=5,
+            ) from None
+        with connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def holding(self, name: str) -> Iterator[bool]:
+        """Whether this process holds the session lock `name`, for the length of the block.
+
+        The lock is held while the process is frozen and is free as soon as it is dead.
+        """
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            key = {"name": name}
+            held = bool(connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key))
+            try:
+                yield held
+            finally:
+                if held:
+                    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self._engine.dispose()
+
+
+def driver_connection(connection: Connection) -> Any:
+    """The psycopg connection below: the job queue enqueues on it, inside this very transaction."""
+    return connection.connection.driver_connection

@@ -1,0 +1,131 @@
+"""The audit log: append-only, sealed in hash-chained batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from sqlalchemy.engine import Connection
+
+from awssome.database.registry.tables import audit_log, audit_seals, tenants
+from awssome.domain.times import now
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does something, from where, under which reference id."""
+
+    name: str
+    address: str | None = None
+    reference: str | None = None
+
+
+SYSTEM = Actor("platform")
+
+
+def record(connection: Connection, actor: Actor, action: str, tenant_id: UUID | None = None, **detail: Any) -> None:
+    """One line: `action` is a noun and a verb, like `session.created`; no secret ever goes into `detail`."""
+    connection.execute(
+        insert(audit_log).values(
+            at=now(),
+            actor=actor.name[:254],
+            action=action,
+            tenant_id=tenant_id,
+            address=actor.address or None,
+            reference=actor.reference or None,
+            detail=json.loads(json.dumps(detail, default=str)),
+        )
+    )
+
+
+def page(
+    connection: Connection,
+    *,
+    search: str = "",
+    tenant_id: UUID | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Any]:
+    """Lines, newest first, with the tenant's company."""
+    query = (
+        select(audit_log, tenants.c.company)
+        .outerjoin(tenants, tenants.c.id == audit_log.c.tenant_id)
+        .order_by(audit_log.c.id.desc())
+        .limit(limit)
+    )
+    if search:
+        like = f"%{_escaped(search)}%"
+        query = query.where(
+            audit_log.c.actor.ilike(like) | audit_log.c.action.ilike(like) | tenants.c.company.ilike(like)
+        )
+    if tenant_id:
+        query = query.where(audit_log.c.tenant_id == tenant_id)
+    if before is not None:
+        query = query.where(audit_log.c.id < before)
+    return list(connection.execute(query))
+
+
+def seal(connection: Connection, *, settled_seconds: int = 5) -> int:
+    """Chain every line since the last seal into one digest; returns how many lines.
+
+    Lines younger than `settled_seconds` wait for the next batch, so that a transaction that is still open cannot
+    commit a line below a sealed one.
+    """
+    connection.execute(audit_seals.select().limit(0))
+    connection.exec_driver_sql("LOCK TABLE audit_seals IN EXCLUSIVE MODE")
+    last = connection.execute(select(audit_seals).order_by(audit_seals.c.last_id.desc()).limit(1)).first()
+    after, previous = (last.last_id, last.digest) if last else (0, b"")
+    rows = list(_lines(connection, after, None))
+    cutoff = now().timestamp() - settled_seconds
+    rows = [row for row in rows if row.at.timestamp() <= cutoff]
+    if not rows:
+        return 0
+    connection.execute(
+        insert(audit_seals).values(
+            first_id=rows[0].id, last_id=rows[-1].id, digest=_chain(previous, rows), sealed_at=now()
+        )
+    )
+    return len(rows)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether the sealed part of the log is as it was sealed."""
+
+    sealed_until: int
+    ok: bool
+    first_bad: int | None
+
+
+def verify(connection: Connection) -> Verification:
+    """Recompute every seal from the lines."""
+    previous, reached = b"", 0
+    for sealed in connection.execute(select(audit_seals).order_by(audit_seals.c.last_id)):
+        rows = list(_lines(connection, reached, sealed.last_id))
+        if _chain(previous, rows) != sealed.digest:
+            return Verification(reached, False, sealed.first_id)
+        previous, reached = sealed.digest, sealed.last_id
+    return Verification(reached, True, None)
+
+
+def _lines(connection: Connection, after: int, until: int | None) -> Any:
+    query = select(audit_log).where(audit_log.c.id > after).order_by(audit_log.c.id)
+    if until is not None:
+        query = query.where(audit_log.c.id <= until)
+    return connection.execute(query)
+
+
+def _chain(previous: bytes, rows: list[Any]) -> bytes:
+    running = hashlib.sha256(previous)
+    for row in rows:
+        line = [row.id, row.at.isoformat(), row.actor, row.action, str(row.tenant_id), str(row.address), row.detail]
+        running.update(json.dumps(line, sort_keys=True, default=str).encode())
+    return running.digest()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

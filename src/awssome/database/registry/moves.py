@@ -1,0 +1,196 @@
+"""Moves: requested, claimed by a mover, carried on phase by phase, with their evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Text, cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from awssome.database.engine import MoverLost
+from awssome.database.registry.tables import moves, placements, servers, tenants
+from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import MoveKind, Phase
+from awssome.domain.times import new_id, now
+
+
+@dataclass(frozen=True)
+class Move:
+    """A row of `moves`."""
+
+    id: UUID
+    tenant_id: UUID
+    kind: MoveKind
+    source_id: UUID
+    target_id: UUID
+    phase: Phase
+    mover: int
+    retain_until: datetime | None
+    evidence: dict[str, Any]
+    cancel_requested: bool
+    problem: str | None
+
+
+def create(
+    connection: Connection, tenant_id: UUID, kind: MoveKind, source: UUID, target: UUID, requested_by: str
+) -> UUID:
+    """A move that is requested. :raises Refused: CONFLICT when the tenant is being moved already."""
+    move_id = new_id()
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                insert(moves).values(
+                    id=move_id,
+                    tenant_id=tenant_id,
+                    kind=kind,
+                    source_id=source,
+                    target_id=target,
+                    phase=Phase.REQUESTED,
+                    mover=0,
+                    requested_by=requested_by,
+                    requested_at=now(),
+                    evidence={"steps": {}, "tables": {}},
+                )
+            )
+    except IntegrityError:
+        raise Refused(
+            Code.CONFLICT, "This tenant is being moved already.", "Wait until that move has ended, or cancel it."
+        ) from None
+    return move_id
+
+
+def claim(connection: Connection, move_id: UUID) -> Move:
+    """Take the move with the next mover number: whoever had it before fails its next transaction."""
+    row = connection.execute(
+        update(moves).where(moves.c.id == move_id).values(mover=moves.c.mover + 1).returning(moves)
+    ).first()
+    if row is None:
+        raise Refused(Code.NOT_FOUND, "There is no such move.")
+    return _move(row)
+
+
+def find(connection: Connection, move_id: UUID) -> Move:
+    """The move as it stands. :raises Refused: NOT_FOUND."""
+    row = connection.execute(select(moves).where(moves.c.id == move_id)).first()
+    if row is None:
+        raise Refused(Code.NOT_FOUND, "There is no such move.")
+    return _move(row)
+
+
+def advance(connection: Connection, move: Move, phase: Phase, **values: Any) -> None:
+    """Write the phase before its step begins. :raises MoverLost: when another mover has claimed the move since."""
+    changed = connection.execute(
+        update(moves).where(moves.c.id == move.id, moves.c.mover == move.mover).values(phase=phase, **values)
+    )
+    if changed.rowcount != 1:
+        raise MoverLost
+
+
+def note(connection: Connection, move: Move, part: str, name: str, value: Any) -> None:
+    """Add to the evidence: `part` is steps or tables. :raises MoverLost: as `advance`."""
+    evidence = func.jsonb_set(moves.c.evidence, cast([part, name], ARRAY(Text)), cast(value, JSONB))
+    changed = connection.execute(
+        update(moves).where(moves.c.id == move.id, moves.c.mover == move.mover).values(evidence=evidence)
+    )
+    if changed.rowcount != 1:
+        raise MoverLost
+
+
+def request_cancel(connection: Connection, move_id: UUID) -> None:
+    """Ask the mover to stop; it looks before each step until the switch."""
+    connection.execute(update(moves).where(moves.c.id == move_id).values(cancel_requested=True))
+
+
+def reopen(connection: Connection, move_id: UUID) -> None:
+    """Put a failed move back to requested."""
+    connection.execute(
+        update(moves)
+        .where(moves.c.id == move_id, moves.c.phase == Phase.FAILED)
+        .values(phase=Phase.REQUESTED, problem=None, finished_at=None, cancel_requested=False)
+    )
+
+
+def page(connection: Connection, *, tenant_id: UUID | None = None, after: str = "", limit: int = 50) -> list[Any]:
+    """Moves newest first, with company and the names of both servers."""
+    source, target = servers.alias(), servers.alias()
+    source_at, target_at = placements.alias(), placements.alias()
+    query = (
+        select(
+            moves,
+            tenants.c.company,
+            source.c.name.label("source"),
+            target.c.name.label("target"),
+            tenants.c.placement_id.label("current_id"),
+            source_at.c.state.label("source_state"),
+        )
+        .join(tenants, tenants.c.id == moves.c.tenant_id)
+        .join(source_at, source_at.c.id == moves.c.source_id)
+        .join(target_at, target_at.c.id == moves.c.target_id)
+        .join(source, source.c.id == source_at.c.server_id)
+        .join(target, target.c.id == target_at.c.server_id)
+        .order_by(moves.c.id.desc())
+        .limit(limit)
+    )
+    if tenant_id:
+        query = query.where(moves.c.tenant_id == tenant_id)
+    if after:
+        try:
+            query = query.where(moves.c.id < UUID(after))
+        except ValueError:
+            raise Refused(Code.INVALID, "This page does not exist.", "Start from the first page.") from None
+    return list(connection.execute(query))
+
+
+def row(connection: Connection, move_id: UUID) -> Any:
+    """One row as in `page`. :raises Refused: NOT_FOUND."""
+    tenant_id = find(connection, move_id).tenant_id
+    return next(found for found in page(connection, tenant_id=tenant_id, limit=1000) if found.id == move_id)
+
+
+def unfinished(connection: Connection) -> list[UUID]:
+    """Moves that a mover should be carrying on."""
+    return list(
+        connection.scalars(
+            select(moves.c.id).where(
+                moves.c.phase.in_(
+                    (
+                        Phase.REQUESTED,
+                        Phase.PROVISIONING,
+                        Phase.COPYING,
+                        Phase.VERIFYING,
+                        Phase.CUTTING_OVER,
+                        Phase.SWITCHED,
+                        Phase.DROPPING,
+                    )
+                )
+            )
+        )
+    )
+
+
+def past_retention(connection: Connection, at: datetime) -> list[UUID]:
+    """Moves whose source has been kept long enough."""
+    return list(
+        connection.scalars(select(moves.c.id).where(moves.c.phase == Phase.RETAINING, moves.c.retain_until <= at))
+    )
+
+
+def _move(row: Any) -> Move:
+    return Move(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        kind=MoveKind(row.kind),
+        source_id=row.source_id,
+        target_id=row.target_id,
+        phase=Phase(row.phase),
+        mover=row.mover,
+        retain_until=row.retain_until,
+        evidence=row.evidence,
+        cancel_requested=row.cancel_requested,
+        problem=row.problem,
+    )

@@ -1,0 +1,147 @@
+"""Servers of the data plane, with their load."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Connection
+
+from awssome.database.registry.tables import placements, servers, tenants
+from awssome.domain.errors import Code, Refused
+from awssome.domain.secrets import Keys
+from awssome.domain.tenants import POOL_LIMIT, EngineName, ServerKind
+from awssome.domain.times import new_id, now
+
+
+def register(
+    connection: Connection,
+    keys: Keys,
+    *,
+    name: str,
+    kind: ServerKind,
+    engine: EngineName,
+    host: str,
+    port: int,
+    database: str,
+    admin_url: str,
+    capacity: int | None = None,
+    open_now: bool = False,
+) -> UUID:
+    """A new server; closed until a worker has checked it, unless `open_now`. :raises Refused: CONFLICT: name taken."""
+    row = connection.execute(
+        insert(servers)
+        .values(
+            id=new_id(),
+            name=name,
+            kind=kind,
+            engine=engine,
+            host=host,
+            port=port,
+            database=database,
+            admin_url=keys.seal_admin(admin_url),
+            open=open_now,
+            capacity=capacity or (1 if kind is ServerKind.DEDICATED else POOL_LIMIT[engine]),
+            created_at=now(),
+        )
+        .on_conflict_do_nothing(index_elements=["name"])
+        .returning(servers.c.id)
+    ).first()
+    if row is None:
+        raise Refused(Code.CONFLICT, f"There is a server named “{name}” already.", "Choose another name.")
+    found: UUID = row.id
+    return found
+
+
+def relocate(connection: Connection, keys: Keys, name: str, *, host: str, port: int, admin_url: str) -> None:
+    """An embedded server listens on another port since its last start."""
+    connection.execute(
+        update(servers).where(servers.c.name == name).values(host=host, port=port, admin_url=keys.seal_admin(admin_url))
+    )
+
+
+def by_name(connection: Connection, name: str) -> Any:
+    """The server's row with its load. :raises Refused: NOT_FOUND."""
+    row = connection.execute(_rows().where(servers.c.name == name)).first()
+    if row is None:
+        raise Refused(Code.NOT_FOUND, f"There is no server “{name[:60]}”.", "`awssome server list` names them.")
+    return row
+
+
+def every(connection: Connection) -> list[Any]:
+    """All servers with their load: `tenants` that live there, `retained` copies."""
+    return list(connection.execute(_rows().order_by(servers.c.kind.desc(), servers.c.name)))
+
+
+def change(connection: Connection, server_id: UUID, **values: Any) -> None:
+    """Set columns of the server."""
+    connection.execute(update(servers).where(servers.c.id == server_id).values(**values))
+
+
+def admin_url(connection: Connection, keys: Keys, server_id: UUID) -> tuple[EngineName, str]:
+    """(engine, administrator's URL in clear). Only workers call this."""
+    row = connection.execute(select(servers.c.engine, servers.c.admin_url).where(servers.c.id == server_id)).one()
+    return EngineName(row.engine), keys.unseal_admin(row.admin_url)
+
+
+def emptiest_pool(connection: Connection) -> UUID:
+    """The open pool with the most room. :raises Refused: UNAVAILABLE when there is none."""
+    load = _load().subquery()
+    row = connection.execute(
+        select(servers.c.id)
+        .outerjoin(load, load.c.server_id == servers.c.id)
+        .where(servers.c.kind == ServerKind.POOL, servers.c.open)
+        .where(func.coalesce(load.c.live, 0) + func.coalesce(load.c.retained, 0) < servers.c.capacity)
+        .order_by(func.coalesce(load.c.live, 0), servers.c.name)
+        .limit(1)
+    ).first()
+    if row is None:
+        raise Refused(Code.UNAVAILABLE, "No shared server has room for another workspace.", "Operators have been told.")
+    found: UUID = row.id
+    return found
+
+
+def free_dedicated(connection: Connection, tenant_id: UUID) -> UUID:
+    """A registered dedicated server that nobody has, taken for this tenant. The tenant's own comes first.
+
+    :raises Refused: UNAVAILABLE when all are taken.
+    """
+    row = connection.execute(
+        select(servers.c.id)
+        .where(servers.c.kind == ServerKind.DEDICATED, servers.c.open)
+        .where(servers.c.tenant_id.is_(None) | (servers.c.tenant_id == tenant_id))
+        .order_by(servers.c.tenant_id.is_(None), servers.c.name)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        raise Refused(
+            Code.UNAVAILABLE, "No dedicated server is free.", "Register one with `awssome server add --kind dedicated`."
+        )
+    connection.execute(update(servers).where(servers.c.id == row.id).values(tenant_id=tenant_id))
+    found: UUID = row.id
+    return found
+
+
+def _load() -> Select[Any]:
+    return select(
+        placements.c.server_id,
+        func.count().filter(placements.c.state.in_(("new", "active"))).label("live"),
+        func.count().filter(placements.c.state == "retained").label("retained"),
+    ).group_by(placements.c.server_id)
+
+
+def _rows() -> Select[Any]:
+    load = _load().subquery()
+    return (
+        select(
+            servers,
+            func.coalesce(load.c.live, 0).label("tenants"),
+            func.coalesce(load.c.retained, 0).label("retained"),
+            tenants.c.company.label("tenant"),
+        )
+        .outerjoin(load, load.c.server_id == servers.c.id)
+        .outerjoin(tenants, tenants.c.id == servers.c.tenant_id)
+    )
