@@ -1,0 +1,425 @@
+"""The tenant's deal registrations: listing, finding, changing, and the figures made of them.
+
+Every change raises the row's version and writes a row of `deal_events`, in the transaction that changes the deal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, and_, case, extract, func, insert, or_, select, update
+from sqlalchemy.engine import Connection
+
+from awssome.database.keyset import Key, Keyset, Page
+from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings
+from awssome.domain.deals import FIELD, OPEN_STAGES, Source, Stage, readiness
+from awssome.domain.errors import Code, Refused
+from awssome.domain.mapping import DEFAULT_FIELDS
+from awssome.domain.times import new_id, now
+
+SORTS = ("title", "customer_company", "stage", "deal_amount", "target_close_date", "ready", "source", "updated_at")
+"""What a list can be sorted by; with a minus in front, the other way round."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which deals a list shows; what is not given does not matter.
+
+    :ivar search: text that title or customer holds, in any case.
+    :ivar ready: whether AWS would take the deal today.
+    :ivar archived: archived deals instead of the others.
+    """
+
+    search: str = ""
+    stage: Stage | None = None
+    source: Source | None = None
+    ready: bool | None = None
+    archived: bool = False
+
+
+@dataclass(frozen=True)
+class Deal:
+    """A deal registration.
+
+    :ivar values: its fields by name (`domain.deals.FIELDS`): text, date, exact Decimal or None.
+    :ivar edited_fields: the fields that a person has set; a sync leaves them alone.
+    :ivar ready: whether AWS would take it today.
+    :ivar version: grows with every change; an edit names the one it was made from.
+    :ivar hubspot: where it is in HubSpot; None for a deal that was written here.
+    """
+
+    id: UUID
+    source: Source
+    values: Mapping[str, Any]
+    edited_fields: tuple[str, ...]
+    ready: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    updated_by: str
+    archived_at: datetime | None
+    hubspot: HubSpotDeal | None
+
+    @property
+    def title(self) -> str:
+        """What the tenant calls the deal."""
+        return str(self.values["title"])
+
+    def origin(self, field: str) -> str | None:
+        """Who set the field: `you` (a person of the tenant), `hubspot` or `default`; None when it is empty."""
+        if self.values[field] is None:
+            return None
+        if field in self.edited_fields or self.source is Source.MANUAL:
+            return "you"
+        return "hubspot" if field in _FED_BY_HUBSPOT else "default"
+
+
+@dataclass(frozen=True)
+class HubSpotDeal:
+    """The HubSpot end of a deal: its account, its id there, and `state` as in `domain.syncs.MappingState`."""
+
+    portal_id: int
+    deal_id: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a deal's timeline. `changes` is field -> [text before, text after]."""
+
+    at: datetime
+    kind: str
+    actor: str
+    changes: Mapping[str, list[str | None]]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of the deals that are not archived."""
+
+    deals: int
+    ready: int
+
+
+@dataclass(frozen=True)
+class MonthValue:
+    """What the deals that close in a month are worth, in one currency."""
+
+    year: int
+    month: int
+    currency: str
+    amount: Decimal
+    deals: int
+
+
+def list_deals(
+    connection: Connection,
+    filters: Filters,
+    *,
+    today: date,
+    sort: str = "-updated_at",
+    after: str = "",
+    before: str = "",
+    limit: int = 50,
+) -> Page[Deal]:
+    """One page of deals.
+
+    :param after: the key of the page, as `Page.after` of the one before named it; `before` the other way.
+    :raises Refused: INVALID for a key that belongs to no page of this order.
+    """
+    by = sort.removeprefix("-")
+    if by not in SORTS:
+        raise Refused(Code.INVALID, f"Deals cannot be sorted by “{by[:40]}”.", "Use the headings of the table.")
+    keyset = Keyset(_sort_key(by, today), deal_registrations.c.id, descending=sort.startswith("-"))
+    return keyset.page(
+        connection, _select(today).where(*_conditions(filters, today)), _deal, after=after, before=before, limit=limit
+    )
+
+
+def count(connection: Connection, filters: Filters, *, today: date) -> int:
+    """How many deals a list has over all its pages."""
+    query = select(func.count()).select_from(deal_registrations).where(*_conditions(filters, today))
+    return connection.execute(query).scalar_one()
+
+
+def recent(connection: Connection, *, today: date, limit: int = 5) -> Sequence[Deal]:
+    """The deals that changed last."""
+    return list_deals(connection, Filters(), today=today, limit=limit).rows
+
+
+def find(connection: Connection, deal_id: UUID, *, today: date | None = None) -> Deal:
+    """The deal. :raises Refused: NOT_FOUND when this tenant has none with the id."""
+    query = _select(today or now().date()).where(deal_registrations.c.id == deal_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise Refused(Code.NOT_FOUND, "There is no such deal in your workspace.", "Look for it in the list of deals.")
+    return _deal(row)
+
+
+def timeline(connection: Connection, deal_id: UUID, *, limit: int = 100) -> list[Event]:
+    """What happened to the deal, newest first."""
+    query = (
+        select(deal_events.c.at, deal_events.c.kind, deal_events.c.actor, deal_events.c.changes)
+        .where(deal_events.c.registration_id == deal_id)
+        .order_by(deal_events.c.id.desc())
+        .limit(limit)
+    )
+    return [Event(row.at, row.kind, row.actor, row.changes) for row in connection.execute(query)]
+
+
+def create(connection: Connection, values: Mapping[str, Any], actor: str) -> UUID:
+    """A deal that a person writes here; returns its id.
+
+    :param values: fields by name, as `domain.deals.parse_form` gives them; `title` and `stage` are needed.
+    """
+    at, deal_id = now(), new_id()
+    given = {name: values.get(name) for name in FIELD}
+    connection.execute(
+        insert(deal_registrations).values(
+            id=deal_id,
+            source=Source.MANUAL,
+            edited_fields=sorted(name for name, value in given.items() if value is not None),
+            ready=not readiness(given, at.date()),
+            version=1,
+            created_at=at,
+            updated_at=at,
+            updated_by=actor,
+            **given,
+        )
+    )
+    record(connection, deal_id, "created", actor, changes({}, given), at=at)
+    return deal_id
+
+
+def edit(connection: Connection, deal_id: UUID, version: int, values: Mapping[str, Any], actor: str) -> bool:
+    """Set fields of a deal; each one that differs counts as edited by a person from now on, and syncs leave it alone.
+
+    :param version: the version that the person saw.
+    :returns: whether anything differed.
+    :raises Refused: NOT_FOUND; CONFLICT when somebody else has changed the deal since, or when it is archived.
+    """
+    deal = find(connection, deal_id)
+    if deal.version != version:
+        raise _outdated(deal)
+    if deal.archived_at is not None:
+        raise Refused(Code.CONFLICT, "This deal is archived. Nothing was changed.", "Restore it first, then change it.")
+    changed = changes(deal.values, {**deal.values, **values})
+    if not changed:
+        return False
+    at, after = now(), {**deal.values, **values}
+    written = connection.execute(
+        update(deal_registrations)
+        .where(deal_registrations.c.id == deal_id, deal_registrations.c.version == version)
+        .values(
+            edited_fields=sorted({*deal.edited_fields, *changed}),
+            ready=not readiness(after, at.date()),
+            version=version + 1,
+            updated_at=at,
+            updated_by=actor,
+            **{name: after[name] for name in changed},
+        )
+    )
+    if written.rowcount != 1:
+        raise _outdated(find(connection, deal_id))
+    record(connection, deal_id, "edited", actor, changed, at=at)
+    return True
+
+
+def archive(connection: Connection, deal_ids: Sequence[UUID], actor: str) -> int:
+    """Put deals away; returns how many were not archived before. Ids of no deal of this tenant count nothing."""
+    return _put_away(connection, deal_ids, actor, "archived", now())
+
+
+def restore(connection: Connection, deal_ids: Sequence[UUID], actor: str) -> int:
+    """Bring archived deals back; returns how many were archived."""
+    return _put_away(connection, deal_ids, actor, "restored", None)
+
+
+def by_stage(connection: Connection) -> dict[Stage, int]:
+    """How many deals are in each stage, all stages named, archived deals left out."""
+    query = (
+        select(deal_registrations.c.stage, func.count())
+        .where(deal_registrations.c.archived_at.is_(None))
+        .group_by(deal_registrations.c.stage)
+    )
+    found = {row[0]: row[1] for row in connection.execute(query)}
+    return {stage: found.get(stage, 0) for stage in Stage}
+
+
+def by_month(connection: Connection, first: date, last: date) -> list[MonthValue]:
+    """What deals that close from `first` to `last` are worth, by month and currency; lost and archived ones apart."""
+    close, currency = deal_registrations.c.target_close_date, deal_registrations.c.deal_currency
+    year, month = extract("year", close), extract("month", close)
+    query = (
+        select(year, month, currency, func.sum(deal_registrations.c.deal_amount), func.count())
+        .where(
+            deal_registrations.c.archived_at.is_(None),
+            deal_registrations.c.stage != Stage.CLOSED_LOST,
+            deal_registrations.c.deal_amount.is_not(None),
+            close.between(first, last),
+        )
+        .group_by(year, month, currency)
+        .order_by(year, month, currency)
+    )
+    return [MonthValue(int(y), int(m), unit or "", amount, n) for y, m, unit, amount, n in connection.execute(query)]
+
+
+def open_value(connection: Connection) -> dict[str, Decimal]:
+    """What the open deals are worth, by currency; the one with most deals first."""
+    amount, currency = deal_registrations.c.deal_amount, deal_registrations.c.deal_currency
+    query = (
+        select(currency, func.sum(amount))
+        .where(
+            deal_registrations.c.archived_at.is_(None),
+            deal_registrations.c.stage.in_(OPEN_STAGES),
+            amount.is_not(None),
+        )
+        .group_by(currency)
+        .order_by(func.count().desc(), currency)
+    )
+    return {unit or "": total for unit, total in connection.execute(query)}
+
+
+def summary(connection: Connection, *, today: date) -> Summary:
+    """The counts that the first page shows."""
+    query = select(func.count(), func.coalesce(func.sum(case((_ready(today), 1), else_=0)), 0)).where(
+        deal_registrations.c.archived_at.is_(None)
+    )
+    deals, ready = connection.execute(query).one()
+    return Summary(deals, int(ready))
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[str | None]]:
+    """The fields that differ, as a timeline keeps them: field -> [text before, text after]."""
+    return {
+        name: [as_text(before.get(name)), as_text(value)] for name, value in after.items() if value != before.get(name)
+    }
+
+
+def record(
+    connection: Connection, deal_id: UUID, kind: str, actor: str, changed: Mapping[str, Any], *, at: datetime
+) -> None:
+    """One line of the deal's timeline.
+
+    :param kind: created, imported, edited, updated (by a sync), archived or restored.
+    :param changed: as `changes` gives it.
+    """
+    connection.execute(
+        insert(deal_events).values(
+            id=new_id(), registration_id=deal_id, at=at, kind=kind, actor=actor, changes=dict(changed)
+        )
+    )
+
+
+def as_text(value: Any) -> str | None:
+    """A field's value as plain text: amounts without needless zeros, days as 2027-03-31."""
+    if value is None:
+        return None
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+_FED_BY_HUBSPOT = frozenset({*DEFAULT_FIELDS, "stage"})
+
+_STAGE_ORDER = {stage: position for position, stage in enumerate(Stage)}
+
+
+def _select(today: date) -> Select[Any]:
+    c, m = deal_registrations.c, hubspot_mappings.c
+    columns = [column for column in c if column.name not in ("ready", "edited_fields")]
+    return select(
+        *columns, c.edited_fields, _ready(today).label("ready"), m.portal_id, m.deal_id, m.state.label("mapping_state")
+    ).select_from(deal_registrations.outerjoin(hubspot_mappings, m.registration_id == c.id))
+
+
+def _ready(today: date) -> ColumnElement[bool]:
+    """Readiness as of today: it was computed when the deal was written, and only the close date can run out since."""
+    c = deal_registrations.c
+    still = or_(c.stage.in_((Stage.LAUNCHED, Stage.CLOSED_LOST)), c.target_close_date >= today)
+    return case((and_(c.ready.is_(True), still), True), else_=False)
+
+
+def _conditions(filters: Filters, today: date) -> list[ColumnElement[bool]]:
+    c = deal_registrations.c
+    found: list[ColumnElement[bool]] = [c.archived_at.is_not(None) if filters.archived else c.archived_at.is_(None)]
+    if filters.search:
+        text = filters.search.lower().replace("\x00", "")
+        columns = (c.title, c.customer_company)
+        found.append(or_(*(func.lower(column).contains(text, autoescape=True) for column in columns)))
+    if filters.stage is not None:
+        found.append(c.stage == filters.stage)
+    if filters.source is not None:
+        found.append(c.source == filters.source)
+    if filters.ready is not None:
+        found.append(_ready(today) == filters.ready)
+    return found
+
+
+def _sort_key(by: str, today: date) -> Key:
+    c = deal_registrations.c
+    if by == "stage":
+        return Key(case(_STAGE_ORDER, value=c.stage, else_=len(_STAGE_ORDER)), int)
+    if by == "ready":
+        return Key(case((_ready(today), 0), else_=1), int)
+    if by == "deal_amount":
+        return Key(c.deal_amount, Decimal, nullable=True)
+    if by == "target_close_date":
+        return Key(c.target_close_date, date.fromisoformat, nullable=True)
+    if by == "updated_at":
+        return Key(c.updated_at, _instant)
+    return Key(func.lower(c[by]), str, nullable=by == "customer_company")
+
+
+def _instant(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("a time without zone")
+    return at
+
+
+def _deal(row: Row[Any]) -> Deal:
+    linked = HubSpotDeal(row.portal_id, row.deal_id, row.mapping_state) if row.deal_id is not None else None
+    return Deal(
+        id=row.id,
+        source=Source(row.source),
+        values={name: row._mapping[name] for name in FIELD},
+        edited_fields=tuple(row.edited_fields),
+        ready=row.ready,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        updated_by=row.updated_by,
+        archived_at=row.archived_at,
+        hubspot=linked,
+    )
+
+
+def _put_away(
+    connection: Connection, deal_ids: Sequence[UUID], actor: str, kind: str, archived_at: datetime | None
+) -> int:
+    c = deal_registrations.c
+    done, at = 0, now()
+    for deal_id in dict.fromkeys(deal_ids):
+        written = connection.execute(
+            update(deal_registrations)
+            .where(c.id == deal_id, c.archived_at.is_(None) if archived_at else c.archived_at.is_not(None))
+            .values(archived_at=archived_at, version=c.version + 1, updated_at=at, updated_by=actor)
+        )
+        if written.rowcount:
+            record(connection, deal_id, kind, actor, {}, at=at)
+            done += 1
+    return done
+
+
+def _outdated(deal: Deal) -> Refused:
+    return Refused(
+        Code.CONFLICT,
+        f"{deal.updated_by} has changed this deal since you opened it. Your changes are not saved yet.",
+        "What you typed is kept below. Compare it with what the deal says now, then save again.",
+    )
