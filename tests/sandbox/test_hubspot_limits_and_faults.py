@@ -147,6 +147,8 @@ def test_latency_delays_each_answer(hubspot: HubSpot) -> None:
         {"fail": [{"status": 200}]},
         {"fail": [{"times": 1}]},
         {"drop": [{"when": "never"}]},
+        {"fail": [{"status": 500, "endpoint": "deals.lists"}]},
+        {"fail": [{"status": 500, "times": 0}]},
         {"drip": []},
         {"latency_ms": "slow"},
         {"fail": 3},

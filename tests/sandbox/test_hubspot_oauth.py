@@ -180,7 +180,10 @@ def test_revoking_ends_the_refresh_token_but_not_the_access_tokens(hubspot: HubS
     assert_refused(hubspot.refresh(tokens["refresh_token"]), "invalid_grant", "BAD_REFRESH_TOKEN")
     header = {"Authorization": f"Bearer {tokens['access_token']}"}
     assert hubspot.http.get(DEALS, headers=header).status_code == 200
-    assert hubspot.connect()["refresh_token"] != tokens["refresh_token"]
+    anew = hubspot.connect()["refresh_token"]
+    assert anew != tokens["refresh_token"]
+    assert hubspot.http.delete(f"/oauth/v1/refresh-tokens/{anew}").status_code == 204
+    assert_refused(hubspot.refresh(anew), "invalid_grant", "BAD_REFRESH_TOKEN")
 
 
 def test_uninstalling_ends_everything_in_that_portal_only(hubspot: HubSpot) -> None:

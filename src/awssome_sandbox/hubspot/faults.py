@@ -9,6 +9,25 @@ from awssome_sandbox.hubspot.errors import invalid
 
 When = Literal["before", "during", "after"]
 
+ENDPOINTS = frozenset(
+    {
+        "oauth.token",
+        "oauth.introspect",
+        "oauth.revoke",
+        "uninstall",
+        "deals.list",
+        "deals.get",
+        "deals.batch_read",
+        "deals.search",
+        "pipelines",
+        "properties",
+        "owners",
+        "account",
+        "unknown",
+    }
+)
+"""What a fault can be ordered for; "unknown" is every address that is none of the others."""
+
 
 @dataclass
 class Failure:
@@ -63,6 +82,12 @@ class Faults:
             raise invalid(f"No such order: {sorted(unknown) or 'when is before, during or after'}")
         if any(not isinstance(order.status, int) or not 400 <= order.status < 600 for order in fail):
             raise invalid("No such order: status is from 400 to 599")
+        orders: list[Failure | Drop] = [*fail, *drop]
+        for order in orders:
+            if not isinstance(order.times, int) or order.times < 1:
+                raise invalid("No such order: times is 1 or more")
+            if order.endpoint is not None and order.endpoint not in ENDPOINTS:
+                raise invalid(f"No such order: endpoint is one of {', '.join(sorted(ENDPOINTS))}")
         self.latency_ms, self.short_search_pages = latency, short
         self.fail += fail
         self.drop += drop

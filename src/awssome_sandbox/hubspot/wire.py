@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from awssome_sandbox.hubspot.errors import HubSpotError, invalid, ten_secondly_limit
-from awssome_sandbox.hubspot.faults import Drop, Failure, Faults
+from awssome_sandbox.hubspot.faults import ENDPOINTS, Drop, Failure, Faults
 from awssome_sandbox.hubspot.limits import Limits
 from awssome_sandbox.hubspot.oauth import AuthorizationServer
 from awssome_sandbox.hubspot.portals import Portal
@@ -96,8 +96,10 @@ def endpoint(sandbox: Sandbox, name: str, method: str, path: str, handler: Handl
     """A route of the sandbox.
 
     :param name: under which the control API counts the call and orders faults for it.
-    :param faulty: whether ordered faults befall it.
+    :param faulty: whether ordered faults befall it; then its name is one of `faults.ENDPOINTS`.
     """
+    if faulty and name not in ENDPOINTS:
+        raise ValueError(f"{name} is missing in faults.ENDPOINTS")
 
     async def serve(request: Request) -> Response:
         call = Call(request, await request.body())
