@@ -68,12 +68,19 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode) -> None:
+    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
         """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there."""
 
     @abstractmethod
-    def drop(self, schema: str) -> None:
-        """End the login's sessions and drop login and schema; nothing if they are gone."""
+    def migrate(self, schema: str) -> None:
+        """Bring the schema's tables to the template's newest revision, and say so on the fence, in one transaction."""
+
+    @abstractmethod
+    def drop(self, schema: str, mover: int) -> None:
+        """End the login's sessions and drop login and schema; nothing if they are gone.
+
+        :raises MoverLost: when a later mover has claimed the schema.
+        """
 
     @abstractmethod
     def set_password(self, schema: str, password: str) -> None:

@@ -35,6 +35,9 @@ LOGIN_CONNECTIONS = 24
 
 STATEMENT_TIMEOUT_MS = 30_000
 
+# A mover that is frozen in a transaction must not hold its locks for ever.
+_ADMIN_OPTIONS = "-c idle_in_transaction_session_timeout=60000"
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -73,7 +76,7 @@ class PostgreSQL(Server):
             raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
         return {"version": version, "encoding": encoding}
 
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode) -> None:
+    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
         """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
         name = checked_schema_name(schema)
         script = f"""
@@ -82,7 +85,7 @@ class PostgreSQL(Server):
             CREATE SCHEMA {name};
             {template.for_schema(template.statements(self.engine), name)}
             INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision)
-            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', 0, false, '{template.head()}');
+            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{template.head()}');
         """
         with self._connect() as connection:
             try:
@@ -90,12 +93,26 @@ class PostgreSQL(Server):
             except (errors.DuplicateObject, errors.DuplicateSchema):
                 connection.rollback()
 
-    def drop(self, schema: str) -> None:
-        """Sessions first: a role cannot go while it is connected without leaving a session that has no owner."""
+    def migrate(self, schema: str) -> None:
+        """Replays the rendered revisions that the fence says are missing."""
         name = checked_schema_name(schema)
         with self._connect() as connection:
+            row = _run(connection, f"SELECT revision FROM {name}._fence FOR UPDATE").fetchone()
+            if row is not None and row[0] != template.head():
+                _run(connection, template.for_schema(template.statements(self.engine, row[0]), name))
+                _run(connection, f"UPDATE {name}._fence SET revision = '{template.head()}'")
+
+    def drop(self, schema: str, mover: int) -> None:
+        """The fence's row stays locked to the end, so that no later mover can claim what is being dropped."""
+        name = checked_schema_name(schema)
+        with self._connect() as connection:
+            if _run(connection, f"SELECT to_regclass('{name}._fence')").fetchone() != (None,):
+                held = _run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
+                if held is not None and held[0] > mover:
+                    raise MoverLost
             if self._has_login(connection, name):
-                self._end_sessions(connection, name)
+                with self._connect() as other:
+                    self._end_sessions(other, name)
             _run(connection, f"DROP SCHEMA IF EXISTS {name} CASCADE; DROP ROLE IF EXISTS {name};")
 
     def set_password(self, schema: str, password: str) -> None:
@@ -203,7 +220,7 @@ class PostgreSQL(Server):
     def _connect(self, *, snapshot: bool = False) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A transaction as the administrator: commits at the end, rolls back on an exception."""
         try:
-            connection = psycopg.connect(**self._parameters)
+            connection = psycopg.connect(**self._parameters, options=_ADMIN_OPTIONS, application_name="awssome-admin")
         except psycopg.OperationalError:
             where = f"{self._parameters['host']}:{self._parameters['port']}"
             raise Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.") from None
@@ -298,7 +315,7 @@ def _parameters(host: str, port: int, database: str, user: str, password: str | 
 
 def _sql(text: str) -> LiteralString:
     """Marks SQL that is made of our own constants and of names that `checked_schema_name` has passed."""
-    return text  # type: ignore[return-value]
+    return text
 
 
 def _run(connection: psycopg.Connection[Any], text: str) -> psycopg.Cursor[Any]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, cast, func, select, update
+from sqlalchemy import ARRAY, Text, cast, func, not_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from awssome.database.engine import MoverLost
 from awssome.database.registry.tables import moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import MoveKind, Phase
+from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
 from awssome.domain.times import new_id, now
 
 
@@ -101,6 +101,16 @@ def note(connection: Connection, move: Move, part: str, name: str, value: Any) -
         raise MoverLost
 
 
+def forget_step(connection: Connection, move: Move, name: str) -> None:
+    """Take a step out of the evidence. :raises MoverLost: as `advance`."""
+    evidence = moves.c.evidence.op("#-")(cast(["steps", name], ARRAY(Text)))
+    changed = connection.execute(
+        update(moves).where(moves.c.id == move.id, moves.c.mover == move.mover).values(evidence=evidence)
+    )
+    if changed.rowcount != 1:
+        raise MoverLost
+
+
 def request_cancel(connection: Connection, move_id: UUID) -> None:
     """Ask the mover to stop; it looks before each step until the switch."""
     connection.execute(update(moves).where(moves.c.id == move_id).values(cancel_requested=True))
@@ -152,25 +162,31 @@ def row(connection: Connection, move_id: UUID) -> Any:
     return next(found for found in page(connection, tenant_id=tenant_id, limit=1000) if found.id == move_id)
 
 
-def unfinished(connection: Connection) -> list[UUID]:
-    """Moves that a mover should be carrying on."""
-    return list(
-        connection.scalars(
-            select(moves.c.id).where(
-                moves.c.phase.in_(
-                    (
-                        Phase.REQUESTED,
-                        Phase.PROVISIONING,
-                        Phase.COPYING,
-                        Phase.VERIFYING,
-                        Phase.CUTTING_OVER,
-                        Phase.SWITCHED,
-                        Phase.DROPPING,
-                    )
-                )
-            )
-        )
+def last_retained(connection: Connection, tenant_id: UUID) -> Move | None:
+    """The tenant's newest move whose source is still kept."""
+    found = connection.execute(
+        select(moves)
+        .where(moves.c.tenant_id == tenant_id, moves.c.phase == Phase.RETAINING, moves.c.retain_until > now())
+        .order_by(moves.c.id.desc())
+        .limit(1)
+    ).first()
+    return _move(found) if found else None
+
+
+def begin_drop(connection: Connection, move_id: UUID) -> None:
+    """The retention of this move's source has ended: it is written down before anything is dropped."""
+    connection.execute(
+        update(moves).where(moves.c.id == move_id, moves.c.phase == Phase.RETAINING).values(phase=Phase.DROPPING)
     )
+
+
+def without_job(connection: Connection) -> list[UUID]:
+    """Moves that are to be carried on but have no job that waits or runs."""
+    has_job = text(
+        "EXISTS (SELECT FROM procrastinate_jobs j WHERE j.lock = 'move:' || moves.id AND j.status IN ('todo', 'doing'))"
+    )
+    carried = (*UNDER_WAY, Phase.DROPPING)
+    return list(connection.scalars(select(moves.c.id).where(moves.c.phase.in_(carried), not_(has_job))))
 
 
 def past_retention(connection: Connection, at: datetime) -> list[UUID]:

@@ -86,6 +86,11 @@ def mark(
     connection.execute(update(placements).where(placements.c.id == placement_id).values(**values))
 
 
+def note_revision(connection: Connection, placement_id: UUID, revision: str) -> None:
+    """The tables of this placement are at this revision now."""
+    connection.execute(update(placements).where(placements.c.id == placement_id).values(revision=revision))
+
+
 def behind(connection: Connection, revision: str) -> list[UUID]:
     """The live placements whose tables are not at this revision; one query, whatever their number."""
     return list(

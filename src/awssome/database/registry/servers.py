@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from awssome.database.registry.tables import placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
-from awssome.domain.tenants import POOL_LIMIT, EngineName, ServerKind
+from awssome.domain.tenants import POOL_LIMIT, EngineName, PlacementState, ServerKind
 from awssome.domain.times import new_id, now
 
 
@@ -70,6 +70,11 @@ def by_name(connection: Connection, name: str) -> Any:
     return row
 
 
+def by_id(connection: Connection, server_id: UUID) -> Any:
+    """The server's row with its load."""
+    return connection.execute(_rows().where(servers.c.id == server_id)).one()
+
+
 def every(connection: Connection) -> list[Any]:
     """All servers with their load: `tenants` that live there, `retained` copies."""
     return list(connection.execute(_rows().order_by(servers.c.kind.desc(), servers.c.name)))
@@ -123,6 +128,33 @@ def free_dedicated(connection: Connection, tenant_id: UUID) -> UUID:
     connection.execute(update(servers).where(servers.c.id == row.id).values(tenant_id=tenant_id))
     found: UUID = row.id
     return found
+
+
+def take_dedicated(connection: Connection, name: str, tenant_id: UUID) -> UUID:
+    """This dedicated server, taken for the tenant. :raises Refused: NOT_FOUND, or CONFLICT when it is not to be had."""
+    row = by_name(connection, name)
+    if row.kind != ServerKind.DEDICATED:
+        raise Refused(Code.CONFLICT, f"Server “{name}” is a pool.", "Name a dedicated server.")
+    if not row.open:
+        raise Refused(Code.CONFLICT, f"Server “{name}” is closed.", "Name a server that is open.")
+    taken = connection.execute(
+        update(servers)
+        .where(servers.c.id == row.id, servers.c.tenant_id.is_(None) | (servers.c.tenant_id == tenant_id))
+        .values(tenant_id=tenant_id)
+    )
+    if not taken.rowcount:
+        raise Refused(Code.CONFLICT, f"Server “{name}” belongs to {row.tenant}.", "Name another dedicated server.")
+    found: UUID = row.id
+    return found
+
+
+def release(connection: Connection, placement_id: UUID) -> None:
+    """A dedicated server on which nothing of its tenant is left is free for another."""
+    server_id = select(placements.c.server_id).where(placements.c.id == placement_id).scalar_subquery()
+    in_use = select(placements.c.id).where(
+        placements.c.server_id == servers.c.id, placements.c.state != PlacementState.DROPPED
+    )
+    connection.execute(update(servers).where(servers.c.id == server_id, ~in_use.exists()).values(tenant_id=None))
 
 
 def _load() -> Select[Any]:

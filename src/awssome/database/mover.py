@@ -1,0 +1,260 @@
+"""Carrying a tenant from one server to another: claim, provision, pause writes, copy, verify, switch, open, retain.
+
+The state of a move is its row in the registry and the two `_fence` rows, nothing else. Every step can be done again;
+`carry_on` may be called at any time, by any process, also after a kill -9 in the middle. Each call takes the next
+mover number, and every transaction checks it: a mover that was frozen and wakes up changes nothing.
+
+The commit point is one transaction in the registry: compare the tenant's placement and epoch, and set the new ones.
+Before it, only the source may ever be open; after it, only the target.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from awssome.database import template
+from awssome.database.engine import FenceBusy, MoverLost, Server, TableSum
+from awssome.database.registry import Registry, audit, moves, placements, servers, tenants
+from awssome.database.registry.moves import Move
+from awssome.database.servers import Opener
+from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import FenceMode, Phase
+from awssome.domain.secrets import Keys
+from awssome.domain.tenants import RETENTION_DAYS, Placement, PlacementState
+from awssome.domain.times import now
+
+FREEZE_TRIES = 10
+"""How often the mover asks for the fence while long writers hold it, before it gives up and leaves the source open."""
+
+
+@dataclass(frozen=True)
+class Mover:
+    """Carries moves on. Only workers have one.
+
+    :param step: told the name of each step as it begins; tests kill the process there.
+    """
+
+    registry: Registry
+    keys: Keys
+    open_server: Opener
+    step: Callable[[str], None] = lambda name: None
+
+    def carry_on(self, move_id: UUID) -> Phase:
+        """Do what is left of a move; returns the phase it reached.
+
+        :raises Refused: when a server or the registry does not answer. The source is open again if the tenant had not
+            been switched yet; call again later.
+        """
+        with self.registry.begin() as connection:
+            move = moves.claim(connection, move_id)
+        try:
+            return self._carry_on(move)
+        except MoverLost:
+            # Somebody else has the move now; it is theirs to finish.
+            return move.phase
+
+    def _carry_on(self, move: Move) -> Phase:
+        if move.phase in (Phase.DROPPED, Phase.CANCELLED, Phase.FAILED, Phase.RETAINING):
+            return move.phase
+        if move.phase is Phase.DROPPING:
+            return self._drop(move)
+        trip = self._trip(move)
+        if not trip.switched:
+            try:
+                if move.cancel_requested:
+                    return self._call_off(move, trip)
+                self._prepare(move, trip)
+                self._copy(move, trip)
+                if not self._verify(move, trip):
+                    return Phase.FAILED
+                self._switch(move, trip)
+            except BaseException as error:
+                self._thaw(move, trip, error)
+                raise
+        return self._open(move, trip)
+
+    def _trip(self, move: Move) -> _Trip:
+        """Both ends of the move, and on which side of the commit point it is: read after the claim."""
+        with self.registry.begin() as connection:
+            tenant = tenants.find(connection, move.tenant_id)
+            source = placements.find(connection, self.keys, move.source_id)
+            target = placements.find(connection, self.keys, move.target_id)
+            source_server = placements.server_of(connection, move.source_id)
+            target_server = placements.server_of(connection, move.target_id)
+        switched = tenant.placement_id == move.target_id
+        epoch = tenant.epoch - 1 if switched else tenant.epoch
+        return _Trip(source, target, self.open_server(source_server), self.open_server(target_server), epoch, switched)
+
+    def _prepare(self, move: Move, trip: _Trip) -> None:
+        with self._timed(move, "claim", Phase.PROVISIONING):
+            trip.source_server.claim(trip.source.schema, move.mover)
+        with self._timed(move, "provision", Phase.PROVISIONING):
+            # Whatever an earlier attempt left on the target is not open and holds nothing that the source has not.
+            trip.target_server.drop(trip.target.schema, move.mover)
+            trip.target_server.provision(
+                trip.target.schema, trip.target.password, epoch=trip.epoch, mode=FenceMode.STANDBY, mover=move.mover
+            )
+
+    def _copy(self, move: Move, trip: _Trip) -> None:
+        with self._timed(move, "freeze", Phase.COPYING):
+            with self.registry.begin() as connection:
+                if "paused_at" not in moves.find(connection, move.id).evidence["steps"]:
+                    moves.note(connection, move, "steps", "paused_at", now().isoformat())
+            self._freeze(move, trip)
+        with self._timed(move, "copy", Phase.COPYING):
+            trip.source_server.copy(trip.source.schema, trip.target_server, trip.target.schema, move.mover)
+
+    def _freeze(self, move: Move, trip: _Trip) -> None:
+        for attempt in range(1, FREEZE_TRIES + 1):
+            try:
+                trip.source_server.set_fence(
+                    trip.source.schema, move.mover, mode=FenceMode.MOVED, epoch=trip.epoch, timeout_ms=500
+                )
+                return
+            except FenceBusy:
+                if attempt == FREEZE_TRIES:
+                    raise Refused(
+                        Code.UNAVAILABLE, "Long writes kept the move from pausing writes. It is tried again."
+                    ) from None
+                time.sleep(0.1 * attempt)  # let writers that queued behind us through before asking again
+
+    def _verify(self, move: Move, trip: _Trip) -> bool:
+        with self._timed(move, "verify", Phase.VERIFYING):
+            before = trip.source_server.sums(trip.source.schema)
+            after = trip.target_server.sums(trip.target.schema)
+            with self.registry.begin() as connection:
+                for table, there in before.items():
+                    moves.note(connection, move, "tables", table, _compared(there, after[table]))
+        unequal = sorted(table for table in before if before[table] != after[table])
+        if not unequal:
+            return True
+        trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch)
+        with self.registry.begin() as connection:
+            problem = f"The copy differs from the source in {', '.join(unequal)}. The tenant stays where it was."
+            moves.advance(connection, move, Phase.FAILED, problem=problem, finished_at=now())
+            audit.record(connection, audit.SYSTEM, "move.failed", move.tenant_id, move=move.id, tables=unequal)
+        return False
+
+    def _switch(self, move: Move, trip: _Trip) -> None:
+        with self._timed(move, "switch", Phase.CUTTING_OVER):
+            trip.target_server.set_fence(trip.target.schema, move.mover, mode=FenceMode.STANDBY, epoch=trip.epoch + 1)
+            with self.registry.begin() as connection:
+                if moves.find(connection, move.id).cancel_requested:
+                    raise Refused(Code.CONFLICT, "The move was cancelled.")
+                if not tenants.switch_placement(connection, move.tenant_id, move.source_id, move.target_id, trip.epoch):
+                    raise MoverLost
+                until = now() + timedelta(days=RETENTION_DAYS)
+                placements.mark(connection, move.target_id, PlacementState.ACTIVE, revision=template.head())
+                placements.mark(connection, move.source_id, PlacementState.RETAINED, retain_until=until)
+                moves.advance(connection, move, Phase.SWITCHED, switched_at=now(), retain_until=until)
+
+    def _open(self, move: Move, trip: _Trip) -> Phase:
+        with self._timed(move, "open", Phase.SWITCHED):
+            trip.target_server.claim(trip.target.schema, move.mover)
+            trip.target_server.set_fence(trip.target.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch + 1)
+            opened = now()
+        with self.registry.begin() as connection:
+            paused = datetime.fromisoformat(moves.find(connection, move.id).evidence["steps"]["paused_at"])
+            moves.advance(
+                connection, move, Phase.SWITCHED, write_pause_ms=int((opened - paused).total_seconds() * 1000)
+            )
+        with self._timed(move, "retain", Phase.SWITCHED):
+            # The new epoch sends readers with a stale placement back to the registry; then their sessions end.
+            trip.source_server.claim(trip.source.schema, move.mover)
+            trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.MOVED, epoch=trip.epoch + 1)
+            trip.source_server.close_login(trip.source.schema)
+        with self.registry.begin() as connection:
+            moves.advance(connection, move, Phase.RETAINING, finished_at=now(), problem=None)
+            audit.record(connection, audit.SYSTEM, "move.completed", move.tenant_id, move=move.id, kind=move.kind)
+        return Phase.RETAINING
+
+    def _thaw(self, move: Move, trip: _Trip, error: BaseException) -> None:
+        """Before the commit point every failure opens the source again: a tenant does not wait for our repair."""
+        if isinstance(error, MoverLost):
+            return
+        with self.registry.begin() as connection:
+            if tenants.find(connection, move.tenant_id).placement_id != move.source_id:
+                return
+            problem = error.message if isinstance(error, Refused) else "The move was interrupted."
+            moves.advance(connection, move, Phase.REQUESTED, problem=problem)
+        fence = trip.source_server.fence(trip.source.schema)
+        if fence is not None and fence.mode is not FenceMode.RW and fence.mover == move.mover:
+            trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch)
+        with self.registry.begin() as connection:
+            moves.forget_step(connection, move, "paused_at")
+
+    def _call_off(self, move: Move, trip: _Trip) -> Phase:
+        trip.source_server.claim(trip.source.schema, move.mover)
+        trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch)
+        trip.target_server.drop(trip.target.schema, move.mover)
+        with self.registry.begin() as connection:
+            placements.mark(connection, move.target_id, PlacementState.DROPPED)
+            servers.release(connection, move.target_id)
+            moves.advance(connection, move, Phase.CANCELLED, finished_at=now())
+            audit.record(connection, audit.SYSTEM, "move.cancelled", move.tenant_id, move=move.id)
+        return Phase.CANCELLED
+
+    def _drop(self, move: Move) -> Phase:
+        """Drop the source of a move whose retention has ended, unless the tenant lives there again."""
+        with self.registry.begin() as connection:
+            if tenants.find(connection, move.tenant_id).placement_id == move.source_id:
+                raise Refused(Code.CONFLICT, "The tenant lives on this placement; it is not dropped.")
+            source = placements.find(connection, self.keys, move.source_id)
+            server = placements.server_of(connection, move.source_id)
+        with self._timed(move, "drop", Phase.DROPPING):
+            self.open_server(server).drop(source.schema, move.mover)
+        with self.registry.begin() as connection:
+            placements.mark(connection, move.source_id, PlacementState.DROPPED)
+            servers.release(connection, move.source_id)
+            moves.advance(connection, move, Phase.DROPPED)
+            audit.record(
+                connection, audit.SYSTEM, "placement.dropped", move.tenant_id, move=move.id, schema=source.schema
+            )
+        return Phase.DROPPED
+
+    def _timed(self, move: Move, name: str, phase: Phase) -> _Step:
+        return _Step(self, move, name, phase)
+
+
+@dataclass(frozen=True)
+class _Trip:
+    source: Placement
+    target: Placement
+    source_server: Server
+    target_server: Server
+    epoch: int
+    switched: bool
+
+
+class _Step:
+    """Writes the phase and the step's begin before it, and its length after it."""
+
+    def __init__(self, mover: Mover, move: Move, name: str, phase: Phase) -> None:
+        self._mover, self._move, self._name, self._phase = mover, move, name, phase
+
+    def __enter__(self) -> None:
+        self._began, self._at = time.monotonic(), now().isoformat()
+        with self._mover.registry.begin() as connection:
+            moves.advance(connection, self._move, self._phase)
+            moves.note(connection, self._move, "steps", self._name, {"at": self._at})
+        self._mover.step(self._name)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            took = {"at": self._at, "seconds": round(time.monotonic() - self._began, 3)}
+            with self._mover.registry.begin() as connection:
+                moves.note(connection, self._move, "steps", self._name, took)
+
+
+def _compared(source: TableSum, target: TableSum) -> dict[str, object]:
+    return {
+        "rows": source.rows,
+        "source": source.checksum,
+        "target_rows": target.rows,
+        "target": target.checksum,
+        "equal": source == target,
+    }

@@ -1,0 +1,65 @@
+"""The job queue's tables, as far as operators and the rescue need them. Jobs are enqueued by `workflows.queue`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from awssome.domain.errors import Code, Refused
+
+_RESCUE = text(
+    """
+    WITH dead AS (
+        SELECT j.id FROM procrastinate_jobs j
+        LEFT JOIN procrastinate_workers w ON w.id = j.worker_id
+        WHERE j.status = 'doing' AND (w.id IS NULL OR w.last_heartbeat < now() - :stalled)
+        FOR UPDATE OF j SKIP LOCKED
+    )
+    SELECT procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL) FROM dead
+    """
+)
+
+
+def rescue(connection: Connection, stalled: timedelta) -> int:
+    """Put jobs back into the queue whose worker is gone, or has given no sign for `stalled`."""
+    return len(connection.execute(_RESCUE, {"stalled": stalled}).all())
+
+
+def counts(connection: Connection) -> list[Any]:
+    """queue, status, count, and the age in seconds of the oldest that waits."""
+    return list(
+        connection.execute(
+            text(
+                "SELECT queue_name AS queue, status, count(*) AS count, "
+                "extract(epoch FROM now() - min(scheduled_at)) AS oldest "
+                "FROM procrastinate_jobs GROUP BY queue_name, status ORDER BY queue_name, status"
+            )
+        )
+    )
+
+
+def page(connection: Connection, *, status: str = "", before: int | None = None, limit: int = 50) -> list[Any]:
+    """Jobs, newest first: id, queue, task, status, attempts, scheduled_at, args."""
+    return list(
+        connection.execute(
+            text(
+                "SELECT id, queue_name AS queue, task_name AS task, status::text, attempts, scheduled_at, args "
+                "FROM procrastinate_jobs WHERE (:status = '' OR status::text = :status) "
+                "AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
+            ),
+            {"status": status, "before": before, "limit": limit},
+        )
+    )
+
+
+def retry(connection: Connection, job_id: int) -> None:
+    """Put a failed job back into the queue. :raises Refused: CONFLICT when it has not failed."""
+    failed = connection.execute(
+        text("SELECT FROM procrastinate_jobs WHERE id = :id AND status = 'failed' FOR UPDATE"), {"id": job_id}
+    ).first()
+    if failed is None:
+        raise Refused(Code.CONFLICT, "Only a failed job can be tried again.")
+    connection.execute(text("SELECT procrastinate_retry_job_v2(:id, now(), NULL, NULL, NULL)"), {"id": job_id})

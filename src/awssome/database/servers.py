@@ -1,0 +1,129 @@
+"""Opening servers of the data plane, and preparing embedded clusters to be such servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from sqlalchemy.engine import URL
+
+from awssome.database.embedded import Cluster
+from awssome.database.engine import Server
+from awssome.database.postgresql import PostgreSQL
+from awssome.database.registry import Registry
+from awssome.database.registry import servers as registered
+from awssome.domain.errors import Code, Refused
+from awssome.domain.secrets import Keys
+from awssome.domain.tenants import EngineName
+
+Opener = Callable[[UUID], Server]
+"""Opens a registered server by its id, with its administrator's rights."""
+
+CONTROL_ROLE, CONTROL_DATABASE = "awssome_control", "awssome_control"
+PROVISIONER_ROLE, TENANTS_DATABASE = "awssome_provisioner", "awssome_tenants"
+
+
+def open_server(engine: EngineName, url: str) -> Server:
+    """The server behind an administrator's URL. :raises Refused: INVALID for an engine that is not supported."""
+    if engine is EngineName.POSTGRESQL:
+        return PostgreSQL(url)
+    raise Refused(Code.INVALID, f"Servers of engine {engine} are not supported yet.", "Use postgresql.")
+
+
+def opener(registry: Registry, keys: Keys) -> Opener:
+    """Opens servers by looking up their administrators' URLs in the registry. For workers only."""
+
+    def opened(server_id: UUID) -> Server:
+        with registry.begin() as connection:
+            engine, url = registered.admin_url(connection, keys, server_id)
+        return open_server(engine, url)
+
+    return opened
+
+
+def prepare_control_plane(cluster: Cluster, password: str) -> str:
+    """Make the control plane's role and database in an embedded cluster; its URL. Safe to repeat.
+
+    No other role may connect to that database.
+    """
+    with _superuser(cluster) as connection:
+        _role(connection, CONTROL_ROLE, password, "LOGIN")
+        _database(connection, CONTROL_DATABASE, CONTROL_ROLE)
+        connection.execute(sql.SQL("ALTER ROLE {} SET search_path = public").format(sql.Identifier(CONTROL_ROLE)))
+    return _url(cluster, CONTROL_ROLE, password, CONTROL_DATABASE)
+
+
+def prepare_data_plane(cluster: Cluster, password: str) -> str:
+    """Make an embedded cluster a server for tenants; its provisioner's URL. Safe to repeat.
+
+    The provisioner has CREATEROLE and is no superuser, as on RDS. Tenants get no TEMP, no large objects, no
+    notifications and no session-wide locks of the advisory kind.
+    """
+    with _superuser(cluster) as connection:
+        _role(connection, PROVISIONER_ROLE, password, "LOGIN CREATEROLE")
+        connection.execute(sql.SQL("GRANT pg_signal_backend TO {}").format(sql.Identifier(PROVISIONER_ROLE)))
+        _database(connection, TENANTS_DATABASE, PROVISIONER_ROLE, open_to_all=True)
+    with _superuser(cluster, TENANTS_DATABASE) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        connection.execute("REVOKE ALL ON pg_stat_statements, pg_stat_statements_info FROM PUBLIC")
+        connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        connection.execute(_CLOSE_FUNCTIONS)
+    return _url(cluster, PROVISIONER_ROLE, password, TENANTS_DATABASE)
+
+
+_CLOSE_FUNCTIONS = """
+DO $$
+DECLARE f regprocedure;
+BEGIN
+    FOR f IN
+        SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'pg_catalog' AND (
+            p.proname LIKE 'lo\\_%' OR p.proname LIKE 'pg\\_advisory\\_%' OR p.proname LIKE 'pg\\_try\\_advisory\\_%'
+            OR p.proname IN ('pg_notify', 'loread', 'lowrite'))
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+    END LOOP;
+END $$
+"""
+
+
+def _superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        host=cluster.host,
+        port=cluster.port,
+        user=cluster.superuser,
+        password=cluster.password,
+        dbname=database,
+        autocommit=True,
+        connect_timeout=10,
+    )
+
+
+def _role(connection: psycopg.Connection[tuple[object, ...]], name: str, password: str, options: LiteralString) -> None:
+    there = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+    connection.execute(
+        sql.SQL("{} ROLE {} {} PASSWORD {}").format(
+            sql.SQL("ALTER" if there else "CREATE"), sql.Identifier(name), sql.SQL(options), sql.Literal(password)
+        )
+    )
+
+
+def _database(
+    connection: psycopg.Connection[tuple[object, ...]], name: str, owner: str, *, open_to_all: bool = False
+) -> None:
+    known, database = sql.Identifier(owner), sql.Identifier(name)
+    if not connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone():
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, known))
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    if open_to_all:
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC").format(database))
+    for other in ("postgres", "template1"):
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(other)))
+
+
+def _url(cluster: Cluster, user: str, password: str, database: str) -> str:
+    url = URL.create("postgresql+psycopg", user, password, cluster.host, cluster.port, database)
+    return url.render_as_string(hide_password=False)

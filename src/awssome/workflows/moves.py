@@ -1,0 +1,130 @@
+"""Asking for moves, and sweeping up after them. Carrying a tenant is `database.mover`."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from awssome.database import Connection
+from awssome.database.registry import audit, moves, placements, servers, tenants
+from awssome.database.registry.audit import Actor
+from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import CANCELLABLE, MoveKind, Phase
+from awssome.domain.tenants import ServerKind, TenantState, Tier
+from awssome.domain.times import now
+from awssome.workflows.queue import Queue
+
+
+def upgrade(connection: Connection, queue: Queue, actor: Actor, ref: str, server: str | None = None) -> UUID:
+    """Grant the paid tier at once, and move the tenant to a dedicated server.
+
+    :param server: name of a dedicated server; None: a free one.
+    :raises Refused: CONFLICT when there is nothing to upgrade, UNAVAILABLE when no dedicated server is free.
+    """
+    tenant = _movable(connection, ref)
+    source = tenant.placement_id
+    if source is None:
+        raise _not_active()
+    here = servers.by_id(connection, placements.server_of(connection, source))
+    if here.kind == ServerKind.DEDICATED:
+        raise Refused(Code.CONFLICT, f"{tenant.company} has a dedicated server already.")
+    server_id = (
+        servers.take_dedicated(connection, server, tenant.id)
+        if server
+        else servers.free_dedicated(connection, tenant.id)
+    )
+    tenants.change(connection, tenant.id, tier=Tier.PAID, upgrade_requested_at=None, upgrade_requested_by=None)
+    audit.record(connection, actor, "tenant.upgraded", tenant.id)
+    return _start(connection, queue, actor, tenant, source, server_id, MoveKind.UPGRADE)
+
+
+def rollback(connection: Connection, queue: Queue, actor: Actor, ref: str) -> UUID:
+    """Move the tenant back to the server it came from, into a fresh schema; the tier stays, later writes come along.
+
+    :raises Refused: CONFLICT when there is no move to take back, or its retention has ended.
+    """
+    tenant = _movable(connection, ref)
+    last = moves.last_retained(connection, tenant.id)
+    if last is None or tenant.placement_id != last.target_id:
+        raise Refused(
+            Code.CONFLICT,
+            "There is no move that could be taken back.",
+            "A rollback is possible until the retention of the last move ends.",
+        )
+    server_id = placements.server_of(connection, last.source_id)
+    return _start(connection, queue, actor, tenant, last.target_id, server_id, MoveKind.ROLLBACK)
+
+
+def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server: str | None) -> UUID:
+    """Move the tenant to another server of its kind; None: the emptiest pool. :raises Refused: CONFLICT, NOT_FOUND."""
+    tenant = _movable(connection, ref)
+    source = tenant.placement_id
+    if source is None:
+        raise _not_active()
+    here = placements.server_of(connection, source)
+    if server is None:
+        server_id = servers.emptiest_pool(connection)
+    else:
+        there = servers.by_name(connection, server)
+        server_id = there.id
+        if there.kind == ServerKind.DEDICATED:
+            server_id = servers.take_dedicated(connection, server, tenant.id)
+        elif not there.open:
+            raise Refused(Code.CONFLICT, f"Server “{server}” is closed to new tenants.", "Choose another one.")
+    if server_id == here:
+        raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
+    return _start(connection, queue, actor, tenant, source, server_id, MoveKind.REBALANCE)
+
+
+def cancel(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> None:
+    """Call a move off, until the placement has switched. :raises Refused: CONFLICT afterwards."""
+    move = moves.find(connection, move_id)
+    if move.phase not in CANCELLABLE:
+        raise Refused(Code.CONFLICT, "This move can no longer be cancelled.", "Roll it back once it has ended.")
+    moves.request_cancel(connection, move_id)
+    audit.record(connection, actor, "move.cancel_requested", move.tenant_id, move=move_id)
+    queue.move(connection, move_id)
+
+
+def retry(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> None:
+    """Try a failed or waiting move again. :raises Refused: CONFLICT when it has ended."""
+    move = moves.find(connection, move_id)
+    if move.phase in (Phase.RETAINING, Phase.DROPPED, Phase.CANCELLED):
+        raise Refused(Code.CONFLICT, "This move has ended.", "Start another one.")
+    moves.reopen(connection, move_id)
+    audit.record(connection, actor, "move.retried", move.tenant_id, move=move_id)
+    queue.move(connection, move_id)
+
+
+def sweep(connection: Connection, queue: Queue) -> None:
+    """Begin to drop what has been retained long enough, and put moves back into the queue that nobody carries on."""
+    for move_id in moves.past_retention(connection, now()):
+        moves.begin_drop(connection, move_id)
+    for move_id in moves.without_job(connection):
+        queue.move(connection, move_id)
+
+
+def _movable(connection: Connection, ref: str) -> tenants.Tenant:
+    tenant = tenants.by_ref(connection, ref, lock=True)
+    if tenant.state is not TenantState.ACTIVE:
+        raise _not_active()
+    return tenant
+
+
+def _not_active() -> Refused:
+    return Refused(Code.CONFLICT, "Only an active tenant can be moved.", "Wait until it is active, or resume it.")
+
+
+def _start(
+    connection: Connection,
+    queue: Queue,
+    actor: Actor,
+    tenant: tenants.Tenant,
+    source: UUID,
+    server_id: UUID,
+    kind: MoveKind,
+) -> UUID:
+    target = placements.create(connection, tenant.id, server_id)
+    move_id = moves.create(connection, tenant.id, kind, source, target, actor.name)
+    audit.record(connection, actor, "move.requested", tenant.id, move=move_id, kind=kind)
+    queue.move(connection, move_id)
+    return move_id

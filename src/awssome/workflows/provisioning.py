@@ -1,0 +1,78 @@
+"""Making a tenant's workspace, and opening and closing it. Each function can be run twice, and after a kill -9."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from awssome.database import template
+from awssome.database.registry import audit, placements, servers, tenants
+from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import FenceMode
+from awssome.domain.tenants import PlacementState, TenantState
+from awssome.domain.times import now
+from awssome.workflows.services import WorkerServices
+
+
+def provision(services: WorkerServices, tenant_id: UUID) -> None:
+    """Schema, login and tables on the emptiest open pool; then the tenant is active.
+
+    The placement's row, with its name, is committed before any object is made.
+
+    :raises Refused: UNAVAILABLE when no pool has room or the server does not answer; the reason is on the tenant.
+    """
+    try:
+        with services.registry.begin() as connection:
+            tenant = tenants.find(connection, tenant_id, lock=True)
+            if tenant.state is not TenantState.PENDING:
+                return
+            placement_id = tenant.placement_id
+            if placement_id is None:
+                placement_id = placements.create(connection, tenant_id, servers.emptiest_pool(connection))
+                tenants.change(connection, tenant_id, placement_id=placement_id, epoch=1)
+        with services.registry.begin() as connection:
+            placement = placements.find(connection, services.keys, placement_id)
+            server_id = placements.server_of(connection, placement_id)
+        server = services.open_server(server_id)
+        server.provision(placement.schema, placement.password, epoch=placement.epoch, mode=FenceMode.RW)
+    except Refused as refused:
+        with services.registry.begin() as connection:
+            tenants.change(connection, tenant_id, problem=refused.message)
+        raise
+    with services.registry.begin() as connection:
+        tenant = tenants.find(connection, tenant_id, lock=True)
+        if tenant.state is not TenantState.PENDING:
+            return
+        placements.mark(connection, placement_id, PlacementState.ACTIVE, revision=template.head())
+        tenants.change(connection, tenant_id, state=TenantState.ACTIVE, activated_at=now(), problem=None)
+        audit.record(connection, audit.SYSTEM, "tenant.activated", tenant_id, schema=placement.schema)
+
+
+def set_login(services: WorkerServices, tenant_id: UUID) -> None:
+    """Open or close the database login as the tenant's state says; closing ends its sessions."""
+    with services.registry.begin() as connection:
+        tenant = tenants.find(connection, tenant_id)
+        if tenant.placement_id is None:
+            return
+        placement = placements.find(connection, services.keys, tenant.placement_id)
+        server_id = placements.server_of(connection, tenant.placement_id)
+    server = services.open_server(server_id)
+    if tenant.state is TenantState.ACTIVE:
+        server.open_login(placement.schema)
+    elif tenant.state is TenantState.SUSPENDED:
+        server.close_login(placement.schema)
+
+
+def check_server(services: WorkerServices, server_id: UUID) -> None:
+    """Look whether a new server can hold tenants, and open it; what is missing is written on it."""
+    try:
+        found = services.open_server(server_id).check()
+    except Refused as refused:
+        with services.registry.begin() as connection:
+            servers.change(connection, server_id, open=False, problem=refused.message)
+            audit.record(connection, audit.SYSTEM, "server.refused", server=server_id, problem=refused.message)
+        if refused.code is Code.UNAVAILABLE:
+            raise
+        return
+    with services.registry.begin() as connection:
+        servers.change(connection, server_id, open=True, problem=None)
+        audit.record(connection, audit.SYSTEM, "server.opened", server=server_id, found=found)

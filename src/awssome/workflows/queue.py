@@ -1,0 +1,60 @@
+"""Enqueuing jobs, inside the transaction of the change that they are about.
+
+Queues have workers of their own, so that a long move never delays a sign-up. `lock` only orders jobs; what excludes a
+frozen worker that wakes up are the run and mover numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from procrastinate import App, SyncPsycopgConnector
+
+from awssome.database import Connection
+from awssome.database.registry import driver_connection
+
+SIGN_UP, SYNC, MOVE, SWEEP = "sign-up", "sync", "move", "sweep"
+
+QUEUES: dict[str, int] = {SIGN_UP: 4, SYNC: 4, MOVE: 2, SWEEP: 1}
+"""Queue -> jobs at a time in one worker process."""
+
+
+class Queue:
+    """Enqueues by name: processes that only enqueue need not know the tasks."""
+
+    def __init__(self) -> None:
+        # The connector is never opened: every job goes through the caller's own connection.
+        self._app = App(connector=SyncPsycopgConnector())
+
+    def provision(self, connection: Connection, tenant_id: UUID) -> None:
+        """Make the tenant's workspace."""
+        self._defer(connection, SIGN_UP, "provision", f"tenant:{tenant_id}", tenant_id=str(tenant_id))
+
+    def send_link(self, connection: Connection, account_id: UUID, tenant_id: UUID | None, purpose: str) -> None:
+        """Mail a link; the worker makes it, so that no token lies in the queue."""
+        tenant = str(tenant_id) if tenant_id else None
+        self._defer(
+            connection, SIGN_UP, "send_link", None, account_id=str(account_id), tenant_id=tenant, purpose=purpose
+        )
+
+    def sync(self, connection: Connection, tenant_id: UUID, sync_id: UUID) -> None:
+        """Carry on a sync."""
+        self._defer(connection, SYNC, "sync", f"sync:{tenant_id}", tenant_id=str(tenant_id), sync_id=str(sync_id))
+
+    def move(self, connection: Connection, move_id: UUID) -> None:
+        """Carry on a move."""
+        self._defer(connection, MOVE, "move", f"move:{move_id}", move_id=str(move_id))
+
+    def check_server(self, connection: Connection, server_id: UUID) -> None:
+        """Check a new server, and open it."""
+        self._defer(connection, SIGN_UP, "check_server", f"server:{server_id}", server_id=str(server_id))
+
+    def set_login(self, connection: Connection, tenant_id: UUID) -> None:
+        """Open or close the tenant's database login, as the tenant's state says."""
+        self._defer(connection, SIGN_UP, "set_login", f"tenant:{tenant_id}", tenant_id=str(tenant_id))
+
+    def _defer(self, connection: Connection, queue: str, task: str, lock: str | None, **arguments: Any) -> None:
+        self._app.configure_task(
+            f"awssome.{task}", queue=queue, lock=lock, connection=driver_connection(connection)
+        ).defer(**arguments)

@@ -1,0 +1,39 @@
+"""What the workflows work with; the composition root fills it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from awssome.aws.roles import Roles
+from awssome.database.registry import Registry
+from awssome.database.servers import Opener
+from awssome.database.sessions import Sessions
+from awssome.domain.addresses import Addresses
+from awssome.domain.secrets import Keys
+from awssome.hubspot.oauth import App
+from awssome.workflows.mail import Mailer
+from awssome.workflows.queue import Queue
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that jobs and the central API share."""
+
+    registry: Registry
+    keys: Keys
+    sessions: Sessions
+    queue: Queue
+    hubspot: App
+    roles: Roles
+    addresses: Addresses
+
+
+@dataclass(frozen=True)
+class WorkerServices(Services):
+    """What only workers have: the administrators' rights on the servers, and the mail server.
+
+    :param open_server: opens a registered server with its administrator's rights.
+    """
+
+    open_server: Opener
+    mailer: Mailer

@@ -1,0 +1,140 @@
+"""The tasks by name, and the worker that runs them.
+
+A job says "carry this on". Each task has a retry strategy, can be run twice, and looks at `should_abort()` where it is
+long. The precautions were found by trial: heartbeats every 2 s, rescue of jobs whose worker is gone, an executor with
+as many threads as jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from procrastinate import App, JobContext, PsycopgConnector, RetryStrategy
+
+from awssome.database.mover import Mover
+from awssome.database.registry import audit, jobs
+from awssome.domain.errors import Refused
+from awssome.workflows import mail, moves, provisioning, sync
+from awssome.workflows.queue import MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
+from awssome.workflows.services import WorkerServices
+
+STALLED = timedelta(seconds=10)
+"""A worker that has not given a sign for this long is dead, and its jobs go back to the queue."""
+
+RESCUE_SECONDS = 3.0
+
+_log = structlog.get_logger(__name__)
+
+_SOON = RetryStrategy(max_attempts=12, wait=1, linear_wait=2)
+_LATER = RetryStrategy(max_attempts=60, wait=2, linear_wait=1)
+
+
+def build(services: WorkerServices, conninfo: str) -> App:
+    """The app with every task, bound to its services."""
+    app = App(connector=PsycopgConnector(conninfo=conninfo, min_size=2, max_size=8))
+    mover = Mover(services.registry, services.keys, services.open_server)
+    mailing = mail.Mailing(services.registry, services.addresses, services.mailer)
+
+    def task(name: str, queue: str, retry: RetryStrategy) -> Callable[[Callable[..., None]], Any]:
+        return app.task(name=f"awssome.{name}", queue=queue, retry=retry, pass_context=True)
+
+    @task("provision", SIGN_UP, _SOON)
+    def provision(context: JobContext, tenant_id: str) -> None:
+        provisioning.provision(services, UUID(tenant_id))
+
+    @task("send_link", SIGN_UP, _LATER)
+    def send_link(context: JobContext, account_id: str, tenant_id: str | None, purpose: str) -> None:
+        mail.send_link(mailing, UUID(account_id), UUID(tenant_id) if tenant_id else None, purpose)
+
+    @task("check_server", SIGN_UP, _SOON)
+    def check_server(context: JobContext, server_id: str) -> None:
+        provisioning.check_server(services, UUID(server_id))
+
+    @task("set_login", SIGN_UP, _LATER)
+    def set_login(context: JobContext, tenant_id: str) -> None:
+        provisioning.set_login(services, UUID(tenant_id))
+
+    @task("sync", SYNC, _SOON)
+    def run_sync(context: JobContext, tenant_id: str, sync_id: str) -> None:
+        sync.run(services, UUID(tenant_id), UUID(sync_id), context.should_abort)
+
+    @task("move", MOVE, _LATER)
+    def move(context: JobContext, move_id: str) -> None:
+        mover.carry_on(UUID(move_id))
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True, retry=_SOON)
+    def sweep(context: JobContext, timestamp: int) -> None:
+        with services.registry.begin() as connection:
+            moves.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            audit.seal(connection)
+
+    return app
+
+
+async def work(app: App, services: WorkerServices, queues: dict[str, int] | None = None) -> None:
+    """Work on the queues until SIGTERM or SIGINT; running jobs may end within 20 s.
+
+    :param queues: queue -> jobs at a time; all queues if not given.
+    """
+    chosen = queues or QUEUES
+    # Plain tasks run in the loop's executor; with fewer threads than jobs, jobs would sit in "doing" unstarted.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(sum(chosen.values()) + 4))
+    async with app.open_async():
+        rescuing = asyncio.create_task(_rescue_for_ever(services))
+        workers = [
+            asyncio.create_task(
+                app.run_worker_async(
+                    queues=[queue],
+                    concurrency=concurrency,
+                    fetch_job_polling_interval=1.0,
+                    update_heartbeat_interval=2.0,
+                    stalled_worker_timeout=STALLED.total_seconds(),
+                    shutdown_graceful_timeout=20.0,
+                    delete_jobs="successful",
+                    install_signal_handlers=False,
+                )
+            )
+            for queue, concurrency in chosen.items()
+        ]
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([stopping, *workers], return_when=asyncio.FIRST_COMPLETED)
+        ended_by_itself = not stop.is_set()
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        rescuing.cancel()
+        stopping.cancel()
+    if ended_by_itself:
+        raise SystemExit(1)  # the supervisor starts another
+
+
+async def _rescue_for_ever(services: WorkerServices) -> None:
+    while True:
+        try:
+            rescued = await asyncio.to_thread(rescue, services)
+            if rescued:
+                _log.info("jobs.rescued", count=rescued)
+        except Refused as refused:
+            _log.warning("jobs.rescue_failed", reason=refused.message)
+        except Exception:
+            _log.exception("jobs.rescue_failed")
+        await asyncio.sleep(RESCUE_SECONDS)
+
+
+def rescue(services: WorkerServices) -> int:
+    """Put the jobs of dead workers back into the queue; returns how many."""
+    with services.registry.begin() as connection:
+        return jobs.rescue(connection, STALLED)
