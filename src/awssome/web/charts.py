@@ -22,6 +22,7 @@ Format = Callable[[Figure], str]
 _COLUMN_SHARE = 0.62
 _TOP, _BASE, _HEIGHT = 12, 164, 188
 _MOST_LABELS = 12
+_MOST_LABELS_ON_A_PHONE = 6
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def months(
     parts = [_grid_line(ceiling * share / 2, ceiling, scale or shown) for share in range(3)]
     step = Decimal(100) / max(len(figures), 1)
     every = -(-len(figures) // _MOST_LABELS)
+    crowded = len(figures) > _MOST_LABELS_ON_A_PHONE
     for position, (label, figure) in enumerate(figures):
         left = step * position + step * Decimal(1 - _COLUMN_SHARE) / 2
         height = (_BASE - _TOP) * Decimal(figure) / ceiling
@@ -97,10 +99,15 @@ def months(
                 _short(left), _short(_BASE - height), _short(step * Decimal(_COLUMN_SHARE)), _short(height),
             )
         )  # fmt: skip
-        if (len(figures) - 1 - position) % every == 0:
-            middle = _short(step * position + step / 2)
+        behind_last = len(figures) - 1 - position
+        if behind_last % every == 0:
             parts.append(
-                Markup('<text x="{}%" y="{}" text-anchor="middle">{}</text>').format(middle, _HEIGHT - 6, label)
+                Markup('<text x="{}%" y="{}" text-anchor="middle"{}>{}</text>').format(
+                    _short(step * position + step / 2),
+                    _HEIGHT - 6,
+                    Markup(' class="more"') if crowded and behind_last // every % 2 else "",
+                    label,
+                )
             )
     drawing = Markup('<svg class="columns" height="{}" aria-hidden="true">{}</svg>').format(
         _HEIGHT, Markup("").join(parts)

@@ -155,8 +155,8 @@ on("click", "tr[data-href]", (row, event) => {
 function countPicked() {
   for (const form of all("form[data-bulk]")) {
     const picked = [...form.elements].filter((input) => input.type === "checkbox" && input.checked).length;
-    form.querySelector("[data-bulk-count]").textContent = picked || "No";
-    all("button", form).forEach((button) => { button.disabled = !picked; });
+    form.querySelector("[data-bulk-count]").textContent = picked || "";
+    form.toggleAttribute("data-picked", picked > 0);
   }
 }
 on("change", "[data-select-all]", (box) => {
