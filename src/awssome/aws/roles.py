@@ -40,7 +40,7 @@ class Roles:
         console = self.console_url or f"https://{self.region}.console.aws.amazon.com/cloudformation/home"
         query = (
             f"templateURL={quote(self.template_url, safe='')}&stackName=Awssome-{slug}"
-            f"&param_ExternalId={quote(external_id, safe='')}&param_Principal={quote(self.principal, safe='')}"
+            f"&param_ExternalId={quote(external_id, safe='')}&param_PrincipalArn={quote(self.principal, safe='')}"
         )
         if self.console_url:
             return f"{console}?{query}"

@@ -1,0 +1,210 @@
+"""Real parts for every test: an embedded PostgreSQL, a registry cloned from a template database, a prepared pool."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+from procrastinate.schema import SchemaManager
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from awssome.aws.roles import Roles
+from awssome.database import embedded, migrate, servers
+from awssome.database.embedded import Cluster
+from awssome.database.registry import Registry, accounts, placements, tenants
+from awssome.database.registry import servers as registered
+from awssome.database.sessions import Sessions
+from awssome.domain.addresses import Addresses
+from awssome.domain.secrets import Keys, new_secret_key
+from awssome.domain.tenants import EngineName, Placement, Role, ServerKind, Tier
+from awssome.hubspot.oauth import App, app_for
+from awssome.workflows import provisioning
+from awssome.workflows.mail import Mailer
+from awssome.workflows.queue import Queue
+from awssome.workflows.services import WorkerServices
+
+CONTROL_PASSWORD, PROVISIONER_PASSWORD = "control-of-the-tests", "provisioner-of-the-tests"
+TEMPLATE = "registry_template"
+
+
+@dataclass(frozen=True)
+class Tenancy:
+    """A tenant that was made for a test, with its owner."""
+
+    id: UUID
+    slug: str
+    owner_id: UUID
+    owner_email: str
+    placement: Placement
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One embedded PostgreSQL for the whole run (one for each process when tests run in parallel)."""
+    with embedded.start(tmp_path_factory.mktemp("postgresql"), "tests") as handle:
+        yield handle.cluster
+
+
+@pytest.fixture(scope="session")
+def second_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Another server, to move tenants to."""
+    with embedded.start(tmp_path_factory.mktemp("postgresql"), "second") as handle:
+        yield handle.cluster
+
+
+@pytest.fixture(scope="session")
+def pool_url(cluster: Cluster) -> str:
+    """The provisioner's URL of a pool."""
+    return servers.prepare_data_plane(cluster, PROVISIONER_PASSWORD)
+
+
+@pytest.fixture(scope="session")
+def dedicated_url(second_cluster: Cluster) -> str:
+    """The provisioner's URL of a dedicated server."""
+    return servers.prepare_data_plane(second_cluster, PROVISIONER_PASSWORD)
+
+
+@pytest.fixture(scope="session")
+def registry_template(cluster: Cluster) -> str:
+    """A migrated registry that each test gets a copy of; the control role's URL for it."""
+    url = make_url(servers.prepare_control_plane(cluster, CONTROL_PASSWORD))
+    with _superuser(cluster) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER awssome_control").format(sql.Identifier(TEMPLATE)))
+    url = url.set(database=TEMPLATE)
+    migrate.upgrade_registry(url.render_as_string(hide_password=False), jobs_schema=SchemaManager.get_schema())
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def registry_url(cluster: Cluster, registry_template: str) -> Iterator[str]:
+    """A registry of this test's own."""
+    name = "registry_" + secrets.token_hex(6)
+    with _superuser(cluster) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER awssome_control").format(
+                sql.Identifier(name), sql.Identifier(TEMPLATE)
+            )
+        )
+    yield make_url(registry_template).set(database=name).render_as_string(hide_password=False)
+    with _superuser(cluster) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def registry(registry_url: str) -> Iterator[Registry]:
+    """The registry, open."""
+    opened = Registry(registry_url, connections=8)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def secret_key() -> str:
+    """AWSSOME_SECRET_KEY of the tests."""
+    return new_secret_key()
+
+
+@pytest.fixture(scope="session")
+def keys(secret_key: str) -> Keys:
+    """The keys derived from it."""
+    return Keys.from_text(secret_key)
+
+
+@pytest.fixture
+def sessions() -> Iterator[Sessions]:
+    """Tenant sessions under a small budget."""
+    opened = Sessions(budget=20)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def hubspot_app() -> App:
+    """Our app at HubSpot; nothing listens there. Tests of HubSpot override it."""
+    return app_for("http://127.0.0.1:9", "client", "secret", "http://localhost:8000/hubspot/callback")
+
+
+@pytest.fixture
+def services(registry: Registry, keys: Keys, sessions: Sessions, hubspot_app: App, pool_url: str) -> WorkerServices:
+    """What jobs and the central API work with, with one open pool registered."""
+    made = WorkerServices(
+        registry=registry,
+        keys=keys,
+        sessions=sessions,
+        queue=Queue(),
+        hubspot=hubspot_app,
+        roles=Roles(template_url="https://example.com/awssome-role.yaml"),
+        addresses=Addresses("localhost", 8000, secure=False),
+        open_server=servers.opener(registry, keys),
+        mailer=Mailer("127.0.0.1", 9, "awssome@example.com"),
+    )
+    register_server(made, "pool-1", ServerKind.POOL, pool_url)
+    return made
+
+
+@pytest.fixture
+def dedicated(services: WorkerServices, dedicated_url: str) -> str:
+    """The name of a registered dedicated server that nobody has."""
+    register_server(services, "dedicated-1", ServerKind.DEDICATED, dedicated_url)
+    return "dedicated-1"
+
+
+@pytest.fixture
+def make_tenant(services: WorkerServices) -> Callable[..., Tenancy]:
+    """Makes active tenants: `make_tenant("Northwind", email="alice@northwind.example", tier=Tier.FREE)`."""
+
+    def made(company: str = "Northwind Cloud", email: str = "", tier: Tier = Tier.FREE) -> Tenancy:
+        email = email or f"owner-{secrets.token_hex(4)}@example.com"
+        with services.registry.begin() as connection:
+            tenant = tenants.create(connection, company)
+            owner = accounts.by_email(connection, email) or accounts.create(
+                connection, email, email.partition("@")[0].title(), None, confirmed=True
+            )
+            accounts.add_member(connection, owner.id, tenant.id, Role.OWNER)
+            tenants.change(connection, tenant.id, tier=tier)
+        provisioning.provision(services, tenant.id)
+        with services.registry.begin() as connection:
+            placement = placements.current(connection, services.keys, tenant.id)
+        return Tenancy(tenant.id, tenant.slug, owner.id, email, placement)
+
+    return made
+
+
+def register_server(services: WorkerServices, name: str, kind: ServerKind, url: str) -> UUID:
+    """Register a prepared server, open."""
+    parsed = make_url(url)
+    with services.registry.begin() as connection:
+        return registered.register(
+            connection,
+            services.keys,
+            name=name,
+            kind=kind,
+            engine=EngineName.POSTGRESQL,
+            host=parsed.host or "",
+            port=parsed.port or 5432,
+            database=parsed.database or "",
+            admin_url=url,
+            open_now=True,
+        )
+
+
+def find_chromium() -> Path | None:
+    """Debian's Chromium, for tests marked `browser`."""
+    return next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
+
+
+def _superuser(cluster: Cluster) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        host=cluster.host,
+        port=cluster.port,
+        user=cluster.superuser,
+        password=cluster.password,
+        dbname="postgres",
+        autocommit=True,
+    )

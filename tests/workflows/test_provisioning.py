@@ -1,0 +1,83 @@
+"""A workspace is made once, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import insert, select
+
+from awssome.database.registry import placements, servers, tenants
+from awssome.database.schema import hubspot_tokens, stage_mappings
+from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import TenantState
+from awssome.domain.times import now
+from awssome.workflows import provisioning
+from awssome.workflows.services import WorkerServices
+from tests.conftest import Tenancy
+
+
+def test_a_new_tenant_is_active_and_its_login_reads_and_writes_its_own_tables(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy]
+) -> None:
+    tenancy = make_tenant("Northwind Cloud")
+    with services.sessions.open(tenancy.placement) as connection:
+        connection.execute(
+            insert(stage_mappings).values(pipeline="p", hubspot_stage="s", stage="Qualified", updated_at=now())
+        )
+    with services.sessions.open(tenancy.placement) as connection:
+        assert connection.execute(select(stage_mappings.c.stage)).scalars().all() == ["Qualified"]
+        assert connection.execute(select(hubspot_tokens)).all() == []
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, tenancy.id).state is TenantState.ACTIVE
+        assert servers.by_name(connection, "pool-1").tenants == 1
+
+
+def test_provisioning_twice_changes_nothing(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> None:
+    tenancy = make_tenant()
+    provisioning.provision(services, tenancy.id)
+    with services.registry.begin() as connection:
+        assert [row.schema_name for row in placements.of_tenant(connection, tenancy.id)] == [tenancy.placement.schema]
+
+
+def test_provisioning_goes_on_after_a_crash_between_schema_and_registry(services: WorkerServices) -> None:
+    with services.registry.begin() as connection:
+        tenant = tenants.create(connection, "Crash Co")
+        placement_id = placements.create(connection, tenant.id, servers.emptiest_pool(connection))
+        tenants.change(connection, tenant.id, placement_id=placement_id, epoch=1)
+        placement = placements.find(connection, services.keys, placement_id)
+        server = placements.server_of(connection, placement_id)
+    services.open_server(server).provision(placement.schema, placement.password, epoch=1, mode="rw")  # then: kill -9
+    provisioning.provision(services, tenant.id)
+    with services.sessions.open(placement) as connection:
+        assert connection.execute(select(stage_mappings)).all() == []
+
+
+def test_without_an_open_pool_the_reason_is_on_the_tenant(services: WorkerServices) -> None:
+    with services.registry.begin() as connection:
+        servers.change(connection, servers.by_name(connection, "pool-1").id, open=False)
+        tenant = tenants.create(connection, "Waiting Co")
+    with pytest.raises(Refused) as refused:
+        provisioning.provision(services, tenant.id)
+    assert refused.value.code is Code.UNAVAILABLE
+    with services.registry.begin() as connection:
+        found = tenants.find(connection, tenant.id)
+        assert found.state is TenantState.PENDING
+        assert found.problem == "No shared server has room for another workspace."
+
+
+def test_a_suspended_tenants_login_is_closed_and_its_sessions_end(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy]
+) -> None:
+    tenancy = make_tenant()
+    with services.registry.begin() as connection:
+        tenants.change(connection, tenancy.id, state=TenantState.SUSPENDED)
+    with pytest.raises(Refused) as refused, services.sessions.open(tenancy.placement) as connection:
+        provisioning.set_login(services, tenancy.id)
+        connection.execute(select(stage_mappings))
+    assert refused.value.code is Code.FENCED
+    with services.registry.begin() as connection:
+        tenants.change(connection, tenancy.id, state=TenantState.ACTIVE)
+    provisioning.set_login(services, tenancy.id)
+    with services.sessions.open(tenancy.placement) as connection:
+        assert connection.execute(select(stage_mappings)).all() == []
