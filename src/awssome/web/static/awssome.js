@@ -68,6 +68,8 @@ on("click", "[data-copy]", async (button) => {
   }, 1500);
 });
 
+on("click", "[data-print]", () => print());
+
 // Dialogs; one that asks for a name opens its button when the name is right.
 on("click", "[data-dialog]", (button) => document.getElementById(button.dataset.dialog).showModal());
 on("click", "[data-close]", (button) => button.closest("dialog").close());
