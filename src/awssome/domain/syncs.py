@@ -46,3 +46,7 @@ class MappingState(StrEnum):
 
     MERGED = "merged"
     """Merged into another deal, which has the only live mapping."""
+
+
+class Superseded(Exception):
+    """Another worker has taken the sync up since, or it has ended: this one has to stop."""

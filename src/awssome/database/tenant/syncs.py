@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import Row, case, func, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from awssome.database.schema import sync_history, sync_issues
-from awssome.domain.syncs import IssueKind, SyncState
+from awssome.domain.syncs import IssueKind, Superseded, SyncState
+from awssome.domain.times import new_id, now
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,97 @@ def count_issues(connection: Connection, sync_id: UUID) -> int:
     return connection.execute(query).scalar_one()
 
 
+def create(connection: Connection, requested_by: str) -> Sync:
+    """A queued sync, or the one that is open already: a tenant has one at a time."""
+    while True:
+        sync_id = new_id()
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(sync_history).values(**_new(sync_id, requested_by)))
+        except IntegrityError:
+            row = connection.execute(select(*_SYNC).where(sync_history.c.open_slot == 1)).first()
+            if row is not None:
+                return _sync(row)
+            continue  # the open one has just ended
+        return _existing(connection, sync_id)
+
+
+def claim(connection: Connection, sync_id: UUID, *, deal_limit: int | None, imported: int) -> Sync | None:
+    """Take the sync up under the next attempt number: whoever had it before fails its next transaction.
+
+    :param deal_limit: what the tier allows; it is set when the sync begins, and stays when it goes on.
+    :param imported: how many deals are here now.
+    :returns: None when the sync has ended or never was.
+    """
+    s = sync_history.c
+    begun = s.started_at.is_not(None)
+    changed = connection.execute(
+        update(sync_history)
+        .where(s.id == sync_id, s.state.in_((SyncState.QUEUED, SyncState.RUNNING)))
+        .values(
+            state=SyncState.RUNNING,
+            attempt=s.attempt + 1,
+            deal_limit=case((begun, s.deal_limit), else_=deal_limit),
+            started_at=func.coalesce(s.started_at, now()),
+            imported=imported,
+        )
+    )
+    return _existing(connection, sync_id) if changed.rowcount == 1 else None
+
+
+def hold(connection: Connection, sync: Sync) -> None:
+    """Hold the sync's row until the transaction ends. :raises Superseded: see there."""
+    _change(connection, sync, attempt=sync.attempt)
+
+
+def progress(connection: Connection, sync: Sync, **values: Any) -> None:
+    """Set columns of the sync that runs; see `added`. :raises Superseded: see there."""
+    _change(connection, sync, **values)
+
+
+def added(**counts: int) -> dict[str, Any]:
+    """Columns of `progress` that grow by something."""
+    return {name: sync_history.c[name] + count for name, count in counts.items()}
+
+
+def finish(connection: Connection, sync: Sync, **values: Any) -> None:
+    """The sync is done. :raises Superseded: see there."""
+    _change(connection, sync, **values, state=SyncState.DONE, finished_at=now(), open_slot=None, next_page=None)
+
+
+def fail(connection: Connection, sync: Sync, problem: str, advice: str) -> None:
+    """The sync ends without being done; what came in stays. :raises Superseded: see there."""
+    ended = {"state": SyncState.FAILED, "finished_at": now(), "open_slot": None}
+    _change(connection, sync, **ended, problem=problem[:1000], advice=advice[:500])
+
+
 _SYNC = [column for column in sync_history.columns if column.name != "open_slot"]
 
 
 def _sync(row: Row[tuple[object, ...]]) -> Sync:
     return Sync(**{**row._mapping, "state": SyncState(row.state)})
+
+
+def _existing(connection: Connection, sync_id: UUID) -> Sync:
+    return _sync(connection.execute(select(*_SYNC).where(sync_history.c.id == sync_id)).one())
+
+
+def _change(connection: Connection, sync: Sync, **values: Any) -> None:
+    """Every write of a run goes through here: only the attempt that holds the sync may change it."""
+    s = sync_history.c
+    mine = (s.id == sync.id, s.attempt == sync.attempt, s.state == SyncState.RUNNING)
+    if connection.execute(update(sync_history).where(*mine).values(**values)).rowcount != 1:
+        raise Superseded
+
+
+def _new(sync_id: UUID, requested_by: str) -> dict[str, Any]:
+    zero = dict.fromkeys(("attempt", "imported", "seen", "created", "updated", "unchanged", "left_out", "failed"), 0)
+    return {
+        "id": sync_id,
+        "state": SyncState.QUEUED,
+        "requested_by": requested_by,
+        "requested_at": now(),
+        "calls": 0,
+        "open_slot": 1,
+        **zero,
+    }

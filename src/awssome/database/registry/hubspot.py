@@ -1,0 +1,153 @@
+"""HubSpot in the registry: consents under way, who is connected to which account, and each account's budget of calls.
+
+HubSpot's word for an account is portal; `portal_id` is its number.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from awssome.database.registry.tables import hubspot_budgets, oauth_states, tenants
+from awssome.domain import budgets
+from awssome.domain.budgets import Bucket
+from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import TenantState
+from awssome.domain.times import now
+
+STATE_LIFE = timedelta(minutes=10)
+"""How long somebody may take on HubSpot's consent page."""
+
+_ONE_FREE_TENANT = "tenants_one_free_by_portal"
+
+
+def new_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant_id: UUID, host: str) -> None:
+    """Remember a consent that begins. :param digest: of the state that HubSpot will carry back."""
+    at = now()
+    connection.execute(delete(oauth_states).where(oauth_states.c.expires_at < at - timedelta(days=1)))
+    connection.execute(
+        insert(oauth_states).values(
+            digest=digest, session_id=session_id, tenant_id=tenant_id, host=host, expires_at=at + STATE_LIFE
+        )
+    )
+
+
+def hand_over(connection: Connection, digest: bytes) -> str:
+    """The host where the consent began. :raises Refused: GONE when it is unknown, expired or was handed over before."""
+    s = oauth_states.c
+    host = connection.execute(
+        update(oauth_states)
+        .where(s.digest == digest, s.returned_at.is_(None), s.used_at.is_(None), s.expires_at > now())
+        .values(returned_at=now())
+        .returning(s.host)
+    ).scalar()
+    if host is None:
+        raise gone()
+    return str(host)
+
+
+def use_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant_id: UUID) -> None:
+    """Use a state that was handed over, once.
+
+    :raises Refused: FORBIDDEN for another session or tenant than the one that began; GONE when it cannot be used.
+    """
+    s = oauth_states.c
+    row = connection.execute(select(oauth_states).where(s.digest == digest).with_for_update()).first()
+    if row is None or row.returned_at is None or row.used_at is not None or row.expires_at <= now():
+        raise gone()
+    if (row.session_id, row.tenant_id) != (session_id, tenant_id):
+        raise Refused(
+            Code.FORBIDDEN,
+            "This connection to HubSpot was begun by somebody else, or before you signed in anew. Nothing was changed.",
+            "Begin again with Connect HubSpot.",
+        )
+    connection.execute(update(oauth_states).where(s.digest == digest).values(used_at=now()))
+
+
+def gone() -> Refused:
+    """A state that nobody may use (any more)."""
+    return Refused(
+        Code.GONE,
+        "This answer from HubSpot has expired or was used before. Nothing was changed.",
+        "Begin again with Connect HubSpot.",
+    )
+
+
+def connect(connection: Connection, tenant_id: UUID, portal_id: int, hub_domain: str) -> None:
+    """The tenant is connected to this account.
+
+    :raises Refused: CONFLICT when it is free and another free tenant is connected to the same account.
+    """
+    try:
+        with connection.begin_nested():
+            _set(connection, tenant_id, "connected", portal_id, hub_domain[:255])
+    except IntegrityError as error:
+        diagnosis = getattr(error.orig, "diag", None)
+        if getattr(diagnosis, "constraint_name", None) != _ONE_FREE_TENANT:
+            raise
+        raise Refused(
+            Code.CONFLICT,
+            f"Another free workspace is connected to {hub_domain or 'this HubSpot account'} already. "
+            "A HubSpot account can feed one free workspace.",
+            "Disconnect it there, choose another HubSpot account, or upgrade.",
+        ) from None
+
+
+def need_reconnect(connection: Connection, tenant_id: UUID) -> None:
+    """HubSpot no longer takes the tenant's tokens."""
+    connection.execute(
+        update(tenants)
+        .where(tenants.c.id == tenant_id, tenants.c.hubspot_state == "connected")
+        .values(hubspot_state="reconnect")
+    )
+
+
+def disconnect(connection: Connection, tenant_id: UUID) -> None:
+    """The tenant is connected to nothing."""
+    _set(connection, tenant_id, "none", None, None)
+
+
+def others_connected(connection: Connection, tenant_id: UUID, portal_id: int) -> int:
+    """How many other tenants are connected to the account."""
+    t = tenants.c
+    return connection.execute(
+        select(func.count())
+        .select_from(tenants)
+        .where(
+            t.hubspot_portal_id == portal_id,
+            t.hubspot_state == "connected",
+            t.id != tenant_id,
+            t.state != TenantState.DELETED,
+        )
+    ).scalar_one()
+
+
+def reserve(connection: Connection, portal_id: int, kind: str, calls: int, *, rate_per_s: float, burst: int) -> float:
+    """Reserve calls that are made together in the account's budget, which all workers share.
+
+    :param kind: `general` or `search`; each has a budget of its own.
+    :returns: seconds to wait until they may be made.
+    """
+    b = hubspot_budgets.c
+    # The row is locked before the clock is read, so that who comes later also reads a later time.
+    fresh = insert(hubspot_budgets).values(portal_id=portal_id, kind=kind, next_at=func.clock_timestamp())
+    locked = fresh.on_conflict_do_update(index_elements=[b.portal_id, b.kind], set_={"next_at": b.next_at})
+    next_at, at = connection.execute(locked.returning(b.next_at, func.clock_timestamp())).one()
+    bucket, wait = budgets.reserve(Bucket(next_at), at, calls, rate_per_s, burst)
+    connection.execute(
+        update(hubspot_budgets).where(b.portal_id == portal_id, b.kind == kind).values(next_at=bucket.next_at)
+    )
+    return wait
+
+
+def _set(connection: Connection, tenant_id: UUID, state: str, portal_id: int | None, hub_domain: str | None) -> None:
+    connection.execute(
+        update(tenants)
+        .where(tenants.c.id == tenant_id)
+        .values(hubspot_state=state, hubspot_portal_id=portal_id, hubspot_domain=hub_domain)
+    )
