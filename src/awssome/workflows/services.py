@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from awssome.aws.roles import Roles
 from awssome.database.registry import Registry
@@ -10,6 +11,7 @@ from awssome.database.servers import Opener
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
 from awssome.domain.secrets import Keys
+from awssome.hubspot.limits import LIMITS, Kind, Limit
 from awssome.hubspot.oauth import App
 from awssome.workflows.mail import Mailer
 from awssome.workflows.queue import Queue
@@ -17,7 +19,11 @@ from awssome.workflows.queue import Queue
 
 @dataclass(frozen=True)
 class Services:
-    """The parts that jobs and the central API share."""
+    """The parts that jobs and the central API share.
+
+    :param hubspot_limits: the budgets that calls to HubSpot keep to; a kind that is not named has none, which is for
+        load tests against a sandbox without limits.
+    """
 
     registry: Registry
     keys: Keys
@@ -26,6 +32,7 @@ class Services:
     hubspot: App
     roles: Roles
     addresses: Addresses
+    hubspot_limits: Mapping[Kind, Limit] = field(default_factory=lambda: LIMITS, kw_only=True)
 
 
 @dataclass(frozen=True)
