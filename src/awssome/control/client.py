@@ -131,6 +131,10 @@ class Control:
         """A session on this host for a ticket."""
         return self._call(m.SessionOut, "POST", "/handovers/redeem", caller, m.TicketIn(ticket=ticket))
 
+    def report_denial(self, caller: Caller, action: str) -> None:
+        """Tell the audit log what the portal has refused."""
+        self._send("POST", "/denials", caller, m.Denial(action=action))
+
     # --- the tenant of the caller
 
     def set_aws_role(self, caller: Caller, role_arn: str | None) -> m.TenantOut:
@@ -175,9 +179,9 @@ class Control:
         """Exchange the code and keep the tokens."""
         return self._call(m.HubSpotOut, "POST", "/hubspot/connection", caller, body)
 
-    def disconnect_hubspot(self, caller: Caller) -> None:
-        """Revoke and forget the tokens."""
-        self._send("DELETE", "/hubspot/connection", caller)
+    def disconnect_hubspot(self, caller: Caller) -> m.Accepted:
+        """Revoke and forget the tokens; the answer says whether HubSpot could be told."""
+        return self._call(m.Accepted, "DELETE", "/hubspot/connection", caller)
 
     def start_sync(self, caller: Caller) -> m.SyncOut:
         """Start a sync, or name the one that runs. :raises Refused: CONFLICT when HubSpot is not connected."""
@@ -233,6 +237,14 @@ class Control:
     def move(self, move_id: UUID) -> m.MoveOut:
         """One move."""
         return self._call(m.MoveOut, "GET", f"/moves/{move_id}")
+
+    def cancel_move(self, move_id: UUID) -> m.MoveOut:
+        """Call a move off before the switch."""
+        return self._call(m.MoveOut, "POST", f"/moves/{move_id}/cancel")
+
+    def retry_move(self, move_id: UUID) -> m.MoveOut:
+        """Try a failed move again."""
+        return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")
 
     def audit(self, after: str = "") -> m.AuditPage:
         """The audit log, newest first."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer
 
 from awssome.domain.moves import MoveKind, Phase
 from awssome.domain.tenants import EngineName, Placement, Role, ServerKind, TenantState, Tier
@@ -136,6 +136,11 @@ class PlacementOut(Body):
     secret_version: int
     password: SecretStr
 
+    @field_serializer("password", when_used="json")
+    def _reveal(self, password: SecretStr) -> str:
+        # Only the wire shows it: repr, logs and `model_dump` keep the mask.
+        return password.get_secret_value()
+
     def placement(self, tenant_id: UUID) -> Placement:
         """The value that `database.sessions` takes."""
         return Placement(
@@ -235,6 +240,12 @@ class TicketIn(Body):
     """A ticket to redeem on this host."""
 
     ticket: str
+
+
+class Denial(Body):
+    """What the portal refused, for the audit log."""
+
+    action: str
 
 
 class SessionInfo(Body):

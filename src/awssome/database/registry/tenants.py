@@ -101,6 +101,13 @@ def change(connection: Connection, tenant_id: UUID, **values: Any) -> None:
     connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(**values))
 
 
+def has_role(connection: Connection, arn: str, *, but: UUID) -> bool:
+    """Whether another tenant has this AWS role."""
+    return bool(
+        connection.scalar(select(select(tenants.c.id).where(tenants.c.role_arn == arn, tenants.c.id != but).exists()))
+    )
+
+
 def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, target: UUID, epoch: int) -> bool:
     """The commit point of a move: compare (source, epoch) and set (target, epoch + 1). False when it was not so."""
     changed = connection.execute(
@@ -159,6 +166,16 @@ def rows_query() -> Select[Any]:
         .outerjoin(placements, placements.c.id == tenants.c.placement_id)
         .outerjoin(servers, servers.c.id == placements.c.server_id)
     )
+
+
+def identified(tenant_id: UUID) -> ColumnElement[bool]:
+    """A condition for `rows_query`: this tenant."""
+    return tenants.c.id == tenant_id
+
+
+def on_server(server_id: UUID) -> ColumnElement[bool]:
+    """A condition for `rows_query`: tenants that live on this server."""
+    return servers.c.id == server_id
 
 
 def _conditions(search: str, tier: str, state: str) -> list[ColumnElement[bool]]:

@@ -1,0 +1,1 @@
+"""The control plane: the operators' pages and the central API."""

@@ -1,0 +1,135 @@
+"""What operators do from the command line; the pages do the same through `management.operations`."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from awssome.control import messages as m
+from awssome.management import operations
+from awssome.management.api.guard import OperatorCall
+
+router = APIRouter(tags=["operators"])
+
+
+@router.get("/tenants")
+def tenants(
+    call: OperatorCall, search: str = "", sort: str = "-created", after: str = "", limit: int = 50
+) -> m.TenantPage:
+    """Tenants by page."""
+    with call.registry.begin() as connection:
+        return operations.tenants_page(connection, search=search, sort=sort, after=after, limit=limit)
+
+
+@router.post("/tenants", status_code=201)
+def create_tenant(call: OperatorCall, body: m.CreateTenant) -> m.TenantDetail:
+    """A free tenant, an operator vouching; the workspace follows within seconds."""
+    with call.registry.begin() as connection:
+        made = operations.create_tenant(call.services, connection, call.actor, body.email, body.company)
+        return operations.tenant_detail(connection, str(made))
+
+
+@router.get("/tenants/{ref}")
+def tenant(call: OperatorCall, ref: str) -> m.TenantDetail:
+    """One tenant by id or slug."""
+    with call.registry.begin() as connection:
+        return operations.tenant_detail(connection, ref)
+
+
+@router.get("/tenants/{ref}/credentials")
+def credentials(call: OperatorCall, ref: str) -> m.Credentials:
+    """The tenant's database login; audited."""
+    with call.registry.begin() as connection:
+        return operations.credentials(call.services, connection, call.actor, ref)
+
+
+@router.post("/tenants/{ref}/upgrade", status_code=202)
+def upgrade(call: OperatorCall, ref: str, body: m.StartMove) -> m.MoveOut:
+    """Grant the paid tier and move to a dedicated server."""
+    with call.registry.begin() as connection:
+        return operations.start_upgrade(call.services, connection, call.actor, ref, body.server)
+
+
+@router.post("/tenants/{ref}/rollback", status_code=202)
+def rollback(call: OperatorCall, ref: str, body: m.StartMove) -> m.MoveOut:
+    """Move back to where the last move came from."""
+    with call.registry.begin() as connection:
+        return operations.start_rollback(call.services, connection, call.actor, ref)
+
+
+@router.post("/tenants/{ref}/move", status_code=202)
+def move_tenant(call: OperatorCall, ref: str, body: m.StartMove) -> m.MoveOut:
+    """Move to another server."""
+    with call.registry.begin() as connection:
+        return operations.start_move(call.services, connection, call.actor, ref, body.server)
+
+
+@router.post("/tenants/{ref}/suspend", status_code=204)
+def suspend(call: OperatorCall, ref: str) -> None:
+    """Close the tenant's pages and login."""
+    with call.registry.begin() as connection:
+        operations.suspend(call.services, connection, call.actor, ref)
+
+
+@router.post("/tenants/{ref}/resume", status_code=204)
+def resume(call: OperatorCall, ref: str) -> None:
+    """Open a suspended tenant."""
+    with call.registry.begin() as connection:
+        operations.resume(call.services, connection, call.actor, ref)
+
+
+@router.get("/servers")
+def servers(call: OperatorCall) -> list[m.ServerRow]:
+    """Every server with its load."""
+    with call.registry.begin() as connection:
+        return operations.servers_with_load(connection)
+
+
+@router.post("/servers", status_code=201)
+def add_server(call: OperatorCall, body: m.AddServer) -> m.ServerRow:
+    """Register a server; a worker checks and opens it."""
+    with call.registry.begin() as connection:
+        return operations.add_server(call.services, connection, call.actor, body)
+
+
+@router.post("/servers/{name}/close")
+def close_server(call: OperatorCall, name: str) -> m.ServerRow:
+    """No new tenants on this server."""
+    with call.registry.begin() as connection:
+        return operations.close_server(call.services, connection, call.actor, name)
+
+
+@router.get("/moves")
+def moves(call: OperatorCall, after: str = "") -> m.MovePage:
+    """Moves, newest first."""
+    with call.registry.begin() as connection:
+        return operations.moves_page(connection, after)
+
+
+@router.get("/moves/{move_id}")
+def move(call: OperatorCall, move_id: UUID) -> m.MoveOut:
+    """One move."""
+    with call.registry.begin() as connection:
+        return operations.move(connection, move_id)
+
+
+@router.post("/moves/{move_id}/cancel", status_code=202)
+def cancel(call: OperatorCall, move_id: UUID) -> m.MoveOut:
+    """Call a move off before the switch."""
+    with call.registry.begin() as connection:
+        return operations.cancel_move(call.services, connection, call.actor, move_id)
+
+
+@router.post("/moves/{move_id}/retry", status_code=202)
+def retry(call: OperatorCall, move_id: UUID) -> m.MoveOut:
+    """Try a failed move again."""
+    with call.registry.begin() as connection:
+        return operations.retry_move(call.services, connection, call.actor, move_id)
+
+
+@router.get("/audit")
+def audit(call: OperatorCall, after: str = "") -> m.AuditPage:
+    """The audit log, newest first."""
+    with call.registry.begin() as connection:
+        return operations.audit_page(connection, after=after or None)

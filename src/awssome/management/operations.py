@@ -1,0 +1,379 @@
+"""What operators can see and do; the central API and the pages both call these. Changes are audited here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from awssome.control import messages as m
+from awssome.database import Connection
+from awssome.database.registry import accounts, audit, figures, jobs, placements, servers, tenants
+from awssome.database.registry import moves as registered_moves
+from awssome.database.registry.audit import Actor, Verification
+from awssome.database.tenant import syncs
+from awssome.database.tenant.syncs import Sync
+from awssome.domain.errors import Code, Refused
+from awssome.domain.servers import location
+from awssome.domain.tenants import Role, TenantState, checked_email, checked_text
+from awssome.management import views
+from awssome.workflows import moves
+from awssome.workflows.services import Services
+
+PAGE = 50
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A background job."""
+
+    id: int
+    queue: str
+    task: str
+    state: str
+    attempts: int
+    scheduled_at: datetime | None
+    about: str
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """One page of jobs, newest first."""
+
+    jobs: list[JobRow]
+    next: str | None
+
+
+# --- tenants
+
+
+def tenants_page(
+    connection: Connection,
+    *,
+    search: str = "",
+    sort: str = "-created",
+    after: str = "",
+    limit: int = PAGE,
+    tier: str = "",
+    state: str = "",
+) -> m.TenantPage:
+    """Tenants by page."""
+    rows, total, following = tenants.page(
+        connection,
+        search=search,
+        sort=sort,
+        after=after,
+        limit=max(1, min(limit, 500)),
+        tier=tier,
+        state=state,
+    )
+    return m.TenantPage(tenants=[views.tenant_row(row) for row in rows], total=total, next=following)
+
+
+def tenant_detail(connection: Connection, ref: str) -> m.TenantDetail:
+    """One tenant with where it is and was. :raises Refused: NOT_FOUND."""
+    found = tenants.by_ref(connection, ref)
+    row = connection.execute(tenants.rows_query().where(tenants.identified(found.id))).one()
+    return m.TenantDetail(
+        **views.tenant_row(row).model_dump(),
+        role_arn=found.role_arn,
+        hubspot_portal_id=found.hubspot_portal_id,
+        hubspot_domain=found.hubspot_domain,
+        epoch=found.epoch,
+        placements=[
+            m.PlacementRow(
+                id=place.id,
+                server=place.server,
+                schema_name=place.schema_name,
+                state=place.state,
+                created_at=place.created_at,
+                retain_until=place.retain_until,
+                current=place.id == found.placement_id,
+            )
+            for place in placements.of_tenant(connection, found.id)
+        ],
+        moves=[views.move(move) for move in registered_moves.page(connection, tenant_id=found.id)],
+        members=[views.member(member) for member in accounts.members(connection, found.id)],
+    )
+
+
+def create_tenant(services: Services, connection: Connection, actor: Actor, email: str, company: str) -> UUID:
+    """A free tenant and its owner, an operator vouching: no confirmation, no AWS role; the workspace follows."""
+    email = checked_email(email)
+    company = checked_text(company, "company", "Company", limit=120)
+    tenant = tenants.create(connection, company)
+    owner = accounts.by_email(connection, email)
+    purpose = "known"
+    if owner is None:
+        owner = accounts.create(connection, email, email.partition("@")[0], None)
+        purpose = "invite"
+    accounts.add_member(connection, owner.id, tenant.id, Role.OWNER)
+    tenants.change(connection, tenant.id, aws_choice="later")
+    audit.record(connection, actor, "tenant.created", tenant.id, owner=email)
+    services.queue.provision(connection, tenant.id)
+    services.queue.send_link(connection, owner.id, tenant.id, purpose)
+    return tenant.id
+
+
+def credentials(services: Services, connection: Connection, actor: Actor, ref: str) -> m.Credentials:
+    """The tenant's database login. Audited. :raises Refused: UNAVAILABLE while there is none."""
+    tenant = tenants.by_ref(connection, ref)
+    found = placements.current(connection, services.keys, tenant.id)
+    audit.record(connection, actor, "tenant.credentials_shown", tenant.id, schema=found.schema)
+    return m.Credentials(
+        engine=found.engine,
+        host=found.host,
+        port=found.port,
+        database=found.database,
+        schema_name=found.schema,
+        user=found.login,
+        password=found.password,
+    )
+
+
+def suspend(services: Services, connection: Connection, actor: Actor, ref: str) -> None:
+    """Close the tenant's pages and its login. :raises Refused: CONFLICT when it is not active."""
+    _turn(services, connection, actor, ref, TenantState.ACTIVE, TenantState.SUSPENDED, "tenant.suspended")
+
+
+def resume(services: Services, connection: Connection, actor: Actor, ref: str) -> None:
+    """Open a suspended tenant. :raises Refused: CONFLICT when it is not suspended."""
+    _turn(services, connection, actor, ref, TenantState.SUSPENDED, TenantState.ACTIVE, "tenant.resumed")
+
+
+def tenant_syncs(services: Services, connection: Connection, ref: str) -> list[Sync]:
+    """The tenant's last syncs, read as the tenant."""
+    tenant = tenants.by_ref(connection, ref)
+    placement = placements.current(connection, services.keys, tenant.id)
+    with services.sessions.open(placement) as own:
+        return syncs.history(own, limit=10)
+
+
+# --- moves
+
+
+def start_upgrade(services: Services, connection: Connection, actor: Actor, ref: str, server: str | None) -> m.MoveOut:
+    """Grant the paid tier and move to a dedicated server."""
+    return _move(connection, moves.upgrade(connection, services.queue, actor, ref, server))
+
+
+def start_rollback(services: Services, connection: Connection, actor: Actor, ref: str) -> m.MoveOut:
+    """Move back to where the last move came from."""
+    return _move(connection, moves.rollback(connection, services.queue, actor, ref))
+
+
+def start_move(services: Services, connection: Connection, actor: Actor, ref: str, server: str | None) -> m.MoveOut:
+    """Move to another server."""
+    return _move(connection, moves.move_to(connection, services.queue, actor, ref, server))
+
+
+def cancel_move(services: Services, connection: Connection, actor: Actor, move_id: UUID) -> m.MoveOut:
+    """Call a move off before the switch."""
+    moves.cancel(connection, services.queue, actor, move_id)
+    return _move(connection, move_id)
+
+
+def retry_move(services: Services, connection: Connection, actor: Actor, move_id: UUID) -> m.MoveOut:
+    """Try a failed move again."""
+    moves.retry(connection, services.queue, actor, move_id)
+    return _move(connection, move_id)
+
+
+def moves_page(connection: Connection, after: str = "") -> m.MovePage:
+    """Moves, newest first."""
+    rows = registered_moves.page(connection, after=after, limit=PAGE + 1)
+    following = str(rows[PAGE - 1].id) if len(rows) > PAGE else None
+    return m.MovePage(moves=[views.move(row) for row in rows[:PAGE]], next=following)
+
+
+def move(connection: Connection, move_id: UUID) -> m.MoveOut:
+    """One move. :raises Refused: NOT_FOUND."""
+    return _move(connection, move_id)
+
+
+# --- servers
+
+
+def servers_with_load(connection: Connection) -> list[m.ServerRow]:
+    """Every server with its load."""
+    return [views.server(row) for row in servers.every(connection)]
+
+
+def server(connection: Connection, name: str) -> m.ServerRow:
+    """One server. :raises Refused: NOT_FOUND."""
+    return views.server(servers.by_name(connection, name))
+
+
+def server_tenants(connection: Connection, name: str) -> list[m.TenantRow]:
+    """The tenants that live on a server."""
+    found = servers.by_name(connection, name)
+    query = tenants.rows_query().where(tenants.on_server(found.id)).limit(500)
+    return [views.tenant_row(row) for row in connection.execute(query)]
+
+
+def add_server(services: Services, connection: Connection, actor: Actor, body: m.AddServer) -> m.ServerRow:
+    """Register a server; a worker checks and opens it. :raises Refused: INVALID, CONFLICT."""
+    name = checked_text(body.name, "name", "Name", limit=60)
+    url = body.url.get_secret_value()
+    host, port, database = location(url, body.engine)
+    server_id = servers.register(
+        connection,
+        services.keys,
+        name=name,
+        kind=body.kind,
+        engine=body.engine,
+        host=host,
+        port=port,
+        database=database,
+        admin_url=url,
+        capacity=body.capacity,
+    )
+    audit.record(connection, actor, "server.added", server=name, host=host, port=port)
+    services.queue.check_server(connection, server_id)
+    return server(connection, name)
+
+
+def close_server(services: Services, connection: Connection, actor: Actor, name: str) -> m.ServerRow:
+    """No new tenants on this server; those that are there stay."""
+    servers.change(connection, servers.by_name(connection, name).id, open=False)
+    audit.record(connection, actor, "server.closed", server=name)
+    return server(connection, name)
+
+
+def open_server(services: Services, connection: Connection, actor: Actor, name: str) -> m.ServerRow:
+    """Have a worker check the server and open it."""
+    services.queue.check_server(connection, servers.by_name(connection, name).id)
+    audit.record(connection, actor, "server.opening", server=name)
+    return server(connection, name)
+
+
+# --- the platform
+
+
+def overview(connection: Connection) -> dict[str, Any]:
+    """The figures of the home page: tenants by tier and state, sign-ups of 30 days, servers, moves, jobs."""
+    by_tier: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in figures.tenants_by_tier(connection):
+        by_tier[row.tier][row.state] = row.count
+    queues: dict[str, dict[str, int]] = {}
+    for row in jobs.counts(connection):
+        waiting, failed = (row.count if row.status == status else 0 for status in ("todo", "failed"))
+        entry = queues.setdefault(row.queue, {"waiting": 0, "failed": 0})
+        entry["waiting"] += waiting
+        entry["failed"] += failed
+    days: list[tuple[date, int]] = [(row.day, row.count) for row in figures.sign_ups_by_day(connection, days=30)]
+    return {
+        "tenants": by_tier,
+        "signups": days,
+        "servers": servers_with_load(connection),
+        "moves_under_way": [views.move(row) for row in figures.moves_in(connection, "under_way")],
+        "moves_failed": [views.move(row) for row in figures.moves_in(connection, "failed")],
+        "jobs": queues,
+        "upgrade_requests": [views.tenant_row(row) for row in figures.upgrade_requests(connection)],
+        "troubled": [views.tenant_row(row) for row in figures.troubled(connection)],
+    }
+
+
+def audit_page(
+    connection: Connection, *, search: str = "", tenant: str | None = None, after: str | None = None
+) -> m.AuditPage:
+    """The audit log, newest first."""
+    if after and not after.isdigit():
+        raise Refused(Code.INVALID, "This page does not exist.", "Start from the first page.")
+    tenant_id = tenants.by_ref(connection, tenant).id if tenant else None
+    rows = audit.page(
+        connection, search=search, tenant_id=tenant_id, before=int(after) if after else None, limit=PAGE + 1
+    )
+    following = str(rows[PAGE - 1].id) if len(rows) > PAGE else None
+    return m.AuditPage(
+        entries=[
+            m.AuditRow(
+                id=row.id,
+                at=row.at,
+                actor=row.actor,
+                action=row.action,
+                tenant_id=row.tenant_id,
+                company=row.company,
+                address=str(row.address) if row.address else None,
+                reference=row.reference,
+                detail=row.detail,
+            )
+            for row in rows[:PAGE]
+        ],
+        next=following,
+    )
+
+
+def verify_audit(connection: Connection) -> Verification:
+    """Recompute every seal of the audit log."""
+    return audit.verify(connection)
+
+
+def jobs_page(connection: Connection, state: str = "", after: str = "") -> JobPage:
+    """Background jobs, newest first."""
+    if after and not after.isdigit():
+        raise Refused(Code.INVALID, "This page does not exist.", "Start from the first page.")
+    rows = jobs.page(connection, status=state, before=int(after) if after else None, limit=PAGE + 1)
+    following = str(rows[PAGE - 1].id) if len(rows) > PAGE else None
+    return JobPage(
+        [
+            JobRow(
+                id=row.id,
+                queue=row.queue,
+                task=row.task.removeprefix("awssome."),
+                state=row.status,
+                attempts=row.attempts,
+                scheduled_at=row.scheduled_at,
+                about=", ".join(f"{key} {value}" for key, value in row.args.items() if value),
+            )
+            for row in rows[:PAGE]
+        ],
+        following,
+    )
+
+
+def retry_job(connection: Connection, actor: Actor, job_id: int) -> None:
+    """Put a failed job back into the queue. :raises Refused: CONFLICT when it has not failed."""
+    jobs.retry(connection, job_id)
+    audit.record(connection, actor, "job.retried", job=job_id)
+
+
+def find(connection: Connection, query: str) -> list[dict[str, str]]:
+    """What the command palette finds: tenants, servers, moves."""
+    rows, _, _ = tenants.page(connection, search=query, limit=6)
+    found = [{"kind": "tenant", "label": row.company, "url": f"/tenants/{row.slug}"} for row in rows]
+    words = query.lower()
+    found += [
+        {"kind": "server", "label": row.name, "url": f"/servers/{row.name}"}
+        for row in servers.every(connection)
+        if words in row.name.lower()
+    ][:6]
+    found += [
+        {"kind": "move", "label": f"{row.company}: {row.source} → {row.target}", "url": f"/moves/{row.id}"}
+        for tenant_row in rows[:3]
+        for row in registered_moves.page(connection, tenant_id=tenant_row.id, limit=2)
+    ]
+    return found
+
+
+def _turn(
+    services: Services,
+    connection: Connection,
+    actor: Actor,
+    ref: str,
+    before: TenantState,
+    after: TenantState,
+    action: str,
+) -> None:
+    tenant = tenants.by_ref(connection, ref, lock=True)
+    if tenant.state is not before:
+        raise Refused(Code.CONFLICT, f"This tenant is {tenant.state}, not {before}.")
+    tenants.change(connection, tenant.id, state=after)
+    audit.record(connection, actor, action, tenant.id)
+    services.queue.set_login(connection, tenant.id)
+
+
+def _move(connection: Connection, move_id: UUID) -> m.MoveOut:
+    return views.move(registered_moves.row(connection, move_id))

@@ -1,0 +1,189 @@
+"""Rows of the registry as bodies of the central API."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from awssome.control import messages as m
+from awssome.database import Connection
+from awssome.database.registry import moves, placements, servers
+from awssome.database.registry.tenants import Tenant
+from awssome.domain.addresses import Addresses
+from awssome.domain.moves import CANCELLABLE, STEPS, UNDER_WAY, Phase
+from awssome.domain.secrets import Keys
+from awssome.domain.tenants import EngineName, Role, ServerKind, TenantState, Tier
+from awssome.domain.times import now
+from awssome.workflows.services import Services
+
+_DONE = {Phase.RETAINING: "retain", Phase.DROPPED: "drop"}
+
+
+def tenant_row(row: Any) -> m.TenantRow:
+    """A row of `registry.tenants.page`."""
+    return m.TenantRow(
+        id=row.id,
+        slug=row.slug,
+        company=row.company,
+        tier=Tier(row.tier),
+        state=TenantState(row.state),
+        server=row.server,
+        engine=EngineName(row.engine) if row.engine else None,
+        hubspot=row.hubspot_state,
+        owner=row.owner,
+        upgrade_requested_at=row.upgrade_requested_at,
+        problem=row.problem,
+        created_at=row.created_at,
+    )
+
+
+def tenant(services: Services, connection: Connection, found: Tenant) -> m.TenantOut:
+    """A tenant as its own people see it."""
+    server = None
+    if found.placement_id is not None:
+        server = servers.by_id(connection, placements.server_of(connection, found.placement_id))
+    newest = moves.page(connection, tenant_id=found.id, limit=1)
+    return m.TenantOut(
+        id=found.id,
+        slug=found.slug,
+        company=found.company,
+        tier=found.tier,
+        state=found.state,
+        host=services.addresses.of(found.tier, found.slug),
+        external_id=found.external_id,
+        role_arn=found.role_arn,
+        role_verified_at=found.role_verified_at,
+        aws_choice="linked" if found.role_arn else "later" if found.aws_choice == "later" else "open",
+        quick_create_url=services.roles.quick_create_url(found.external_id, found.slug),
+        hubspot=m.HubSpotOut.model_validate(
+            {"state": found.hubspot_state, "portal_id": found.hubspot_portal_id, "hub_domain": found.hubspot_domain}
+        ),
+        server=server.name if server else None,
+        server_kind=ServerKind(server.kind) if server else None,
+        upgrade_requested_at=found.upgrade_requested_at,
+        problem=found.problem,
+        created_at=found.created_at,
+        move=move(newest[0]) if newest else None,
+    )
+
+
+def membership(addresses: Addresses, row: Any) -> m.MembershipOut:
+    """A row of `accounts.memberships_of`."""
+    return m.MembershipOut(
+        tenant_id=row.tenant_id,
+        company=row.company,
+        slug=row.slug,
+        tier=Tier(row.tier),
+        state=TenantState(row.state),
+        role=Role(row.role),
+        host=addresses.of(Tier(row.tier), row.slug),
+    )
+
+
+def member(row: Any) -> m.MemberOut:
+    """A row of `accounts.members`."""
+    return m.MemberOut(
+        account_id=row.account_id,
+        name=row.name,
+        email=row.email,
+        role=Role(row.role),
+        confirmed=row.confirmed_at is not None,
+    )
+
+
+def placement(connection: Connection, keys: Keys, tenant_id: UUID) -> m.PlacementOut:
+    """Where the tenant's data is now, with the login's derived password."""
+    found = placements.current(connection, keys, tenant_id)
+    server = servers.by_id(connection, placements.server_of(connection, found.placement_id))
+    return m.PlacementOut(
+        placement_id=found.placement_id,
+        engine=found.engine,
+        server=server.name,
+        host=found.host,
+        port=found.port,
+        database=found.database,
+        schema_name=found.schema,
+        epoch=found.epoch,
+        secret_version=found.secret_version,
+        password=found.password,
+    )
+
+
+def server(row: Any) -> m.ServerRow:
+    """A row of `registry.servers`."""
+    return m.ServerRow(
+        id=row.id,
+        name=row.name,
+        kind=ServerKind(row.kind),
+        engine=EngineName(row.engine),
+        host=row.host,
+        port=row.port,
+        database=row.database,
+        open=row.open,
+        problem=row.problem,
+        capacity=row.capacity,
+        tenants=row.tenants,
+        retained=row.retained,
+        tenant=row.tenant,
+        created_at=row.created_at,
+    )
+
+
+def move(row: Any) -> m.MoveOut:
+    """A row of `registry.moves.page`, with its steps and what may be done now."""
+    tables = [{"name": name, **evidence} for name, evidence in sorted(row.evidence["tables"].items())]
+    return m.MoveOut(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        company=row.company,
+        kind=row.kind,
+        phase=row.phase,
+        source=row.source,
+        target=row.target,
+        requested_by=row.requested_by,
+        requested_at=row.requested_at,
+        switched_at=row.switched_at,
+        finished_at=row.finished_at,
+        retain_until=row.retain_until,
+        write_pause_ms=row.write_pause_ms,
+        verified=bool(tables) and all(table["equal"] for table in tables),
+        steps=_steps(row),
+        tables=tables,
+        rows=sum(table["rows"] for table in tables),
+        problem=row.problem,
+        actions=_actions(row),
+    )
+
+
+def _steps(row: Any) -> list[dict[str, Any]]:
+    done = row.evidence["steps"]
+    steps, phase = [], Phase(row.phase)
+    reached = max((i for i, (key, _) in enumerate(STEPS) if key in done), default=-1)
+    for i, (key, label) in enumerate(STEPS):
+        step = done.get(key)
+        state = "todo"
+        if step is not None and "seconds" in step:
+            state = "done"
+        elif i == reached:
+            state = "failed" if phase in (Phase.FAILED, Phase.CANCELLED) else "now"
+        if key == "retain" and phase is Phase.RETAINING:
+            state = "now"
+        seconds = step.get("seconds") if step else None
+        if key == "retain":
+            seconds = None
+        steps.append({"key": key, "label": label, "state": state, "seconds": seconds})
+    return steps
+
+
+def _actions(row: Any) -> list[str]:
+    phase = Phase(row.phase)
+    actions = []
+    if phase in CANCELLABLE and not row.cancel_requested:
+        actions.append("cancel")
+    if phase is Phase.FAILED or (phase in UNDER_WAY and row.problem):
+        actions.append("retry")
+    kept = row.retain_until is not None and row.retain_until > now() + timedelta()
+    if phase is Phase.RETAINING and kept and row.current_id == row.target_id:
+        actions.append("rollback")
+    return actions
