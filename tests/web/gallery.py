@@ -1,6 +1,6 @@
 """Every component with much, little and no data in both layouts: an application for ourselves, not of the product.
 
-`python tests/web/gallery.py` serves it on loopback; the tests walk it and `make screenshots` photographs it.
+`python -m tests.web.gallery` serves it on loopback; the tests walk it in a real browser.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from awssome.web.tables import Listing, Order
 
 NOW = datetime(2026, 11, 22, 14, 5, 9, tzinfo=UTC)
 SESSION_COOKIE = "awssome_gallery"
+TEMPLATES = Path(__file__).parent / "gallery_templates"
 STAGES = [
     "Prospect",
     "Qualified",
@@ -48,7 +49,7 @@ _PROJECTS = [
 def create() -> FastAPI:
     """The gallery as an application, furnished as the product's applications are."""
     app = FastAPI(openapi_url=None)
-    pages = Pages(Path(__file__).parent / "gallery_templates", app="gallery", clock=lambda: NOW)
+    pages = Pages(TEMPLATES, app="gallery", clock=lambda: NOW)
     furnish(app, pages, session_cookie=SESSION_COOKIE, form_targets=("https://app.hubspot.com",))
     polls = {"count": 0}
 

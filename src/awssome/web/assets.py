@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 KEEP_FOR_EVER = "public, max-age=31536000, immutable"
+
+_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 class Assets:
@@ -54,7 +55,7 @@ def _load(path: Path) -> _Asset:
     digest = hashlib.sha256(content).hexdigest()[:12]
     return _Asset(
         hashed_name=f"{path.stem}.{digest}{path.suffix}",
-        media_type=mimetypes.types_map.get(path.suffix, "application/octet-stream"),
+        media_type=_MEDIA_TYPES[path.suffix],
         content=content,
         compressed=gzip.compress(content, mtime=0),
     )

@@ -64,11 +64,11 @@ class Pages:
         self._context = context
         self._environment = _environment(templates, {**STATES, **(states or {})}, clock)
 
-    def render(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    def render(self, request: Request, name: str, /, status: int = 200, **values: Any) -> HTMLResponse:
         """The page (or fragment) as a response; a notice that waited is shown on it and cleared."""
         return self._respond(request, name, status, {**self._context(request), **values})
 
-    def render_bare(self, request: Request, name: str, status: int, **values: Any) -> HTMLResponse:
+    def render_bare(self, request: Request, name: str, /, status: int, **values: Any) -> HTMLResponse:
         """As `render`, without the application's context: for pages that must appear when that cannot be had."""
         return self._respond(request, name, status, values)
 

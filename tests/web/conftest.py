@@ -1,0 +1,62 @@
+"""The gallery over HTTP and, for tests marked `browser`, in a real Chromium."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.conftest import find_chromium
+from tests.web import gallery
+
+
+@pytest.fixture(scope="session")
+def gallery_app() -> FastAPI:
+    """The gallery, whose templates are compiled once."""
+    return gallery.create()
+
+
+@pytest.fixture
+def client(gallery_app: FastAPI) -> TestClient:
+    """A visitor of the gallery on a loopback name, who follows no redirect unasked."""
+    return TestClient(gallery_app, base_url="http://localhost", follow_redirects=False)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[structlog.types.EventDict]]:
+    """What is logged meanwhile, with what the request bound to its context."""
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as events:
+        yield events
+
+
+@pytest.fixture(scope="session")
+def gallery_url(gallery_app: FastAPI) -> Iterator[str]:
+    """The address of a gallery served on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(gallery_app, access_log=False, log_level="critical"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium; its tests are skipped, and say so, where there is none."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium on this machine: pages were not looked at in a browser")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=str(path), args=arguments)
+        yield browser
+        browser.close()
