@@ -200,7 +200,7 @@ def _engine(name: EngineName) -> Engine:
     """The one Engine of this kind: dialect and compiled statements, no connections."""
     with _ENGINES_LOCK:
         if name not in _ENGINES:
-            _ENGINES[name] = create_engine("postgresql+psycopg://")
+            _ENGINES[name] = create_engine("postgresql+psycopg://", hide_parameters=True)
         return _ENGINES[name]
 
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from awssome.domain.tenants import Tier
 
 SHARED_HOST = "freemium"
 """The host label that serves all free tenants."""
+
+
+def network_address(text: str | None) -> str | None:
+    """The text if it is an IP address, else None: headers may hold anything."""
+    try:
+        return str(ip_address(text or ""))
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

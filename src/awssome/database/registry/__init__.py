@@ -32,6 +32,7 @@ class Registry:
             max_overflow=4,
             pool_timeout=10,
             pool_pre_ping=True,
+            hide_parameters=True,  # an error in a log shows the statement, never the values
             connect_args={"connect_timeout": 5, "application_name": "awssome-registry"},
         )
 

@@ -12,6 +12,7 @@ from awssome.database.registry import Registry, accounts, audit, sessions
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.sessions import Session
 from awssome.database.registry.tenants import Tenant
+from awssome.domain.addresses import network_address
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState
 from awssome.management import people
@@ -74,14 +75,14 @@ def service_call(
 ) -> Call:
     """A call of the portal. :raises Refused: UNAUTHENTICATED without a service token."""
     _program(request, authorization, "service")
-    actor = Actor("visitor", x_awssome_address or None, reference(request.scope))
+    actor = Actor("visitor", network_address(x_awssome_address), reference(request.scope))
     return Call(request.app.state.services, actor, x_awssome_session, x_awssome_host, x_awssome_agent)
 
 
 def operator_call(request: Request, authorization: Annotated[str, Header()] = "") -> Call:
     """A call of the command line. :raises Refused: UNAUTHENTICATED without an operator token."""
     name = _program(request, authorization, "operator")
-    address = request.client.host if request.client else None
+    address = _address(request)
     actor = Actor(f"token:{name}", address, reference(request.scope))
     return Call(request.app.state.services, actor, "", "", "")
 
@@ -146,13 +147,17 @@ def deny(services: Services, actor: Actor, what: str, tenant: Tenant | None = No
         audit.record(connection, actor, "access.denied", tenant.id if tenant else None, what=what)
 
 
+def _address(request: Request) -> str | None:
+    return network_address(request.client.host if request.client else None)
+
+
 def _program(request: Request, authorization: str, kind: str) -> str:
     services: Services = request.app.state.services
     scheme, _, token = authorization.partition(" ")
     with services.registry.begin() as connection:
         known = sessions.token_named(connection, token) if scheme.lower() == "bearer" and token else None
     if known is None or known[1] != kind:
-        actor = Actor("program", request.client.host if request.client else None, reference(request.scope))
+        actor = Actor("program", _address(request), reference(request.scope))
         deny(services, actor, f"{request.method} {request.url.path}"[:120])
         raise Refused(Code.UNAUTHENTICATED, f"This takes a {kind} token.", "Check the token that the caller is set to.")
     return known[0]
