@@ -69,6 +69,18 @@ def shared() -> Iterator[Cluster]:
         shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="module")
+def stopped() -> Iterator[Path]:
+    """The home of a cluster that was stopped cleanly."""
+    directory = Path(tempfile.mkdtemp(prefix="awssome-"))
+    directory.chmod(0o755)
+    try:
+        start(directory, "main").release()
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
 @pytest.fixture
 def user(home: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """Begins a process that uses the cluster until it reads a line; it prints the port once the server is ready."""
@@ -180,15 +192,16 @@ def test_threads_that_start_and_leave_at_once_share_one_server(home: Path) -> No
     assert not reachable(last.cluster)
 
 
-def test_who_starts_waits_for_who_is_starting(home: Path) -> None:
-    start(home, "main").release()
-    with (home / "main" / "start.lock").open() as lock:
+def test_who_starts_waits_for_who_is_starting(shared: Cluster) -> None:
+    home = shared.directory.parent
+    with (shared.directory / "start.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Refused, match="Another process is busy") as refused:
             start(home, "main", timeout=0.2)
         assert refused.value.code == Code.UNAVAILABLE
     with start(home, "main") as handle:
-        assert reachable(handle.cluster)
+        assert handle.cluster == shared
+    assert reachable(shared)
 
 
 # What it survives
@@ -243,8 +256,8 @@ def test_a_server_outlives_the_process_that_started_it_and_is_not_leaked(
 
 
 @pytest.mark.parametrize("kind", ["another program", "a zombie", "no process"])
-def test_a_stale_pid_file_does_not_count(kind: str, home: Path) -> None:
-    with start(home, "main") as handle:
+def test_a_stale_pid_file_does_not_count(kind: str, stopped: Path) -> None:
+    with start(stopped, "main") as handle:
         data = handle.cluster.directory / "data"
         pid_file = (data / "postmaster.pid").read_text().splitlines()
     command = ["sleep", "60"] if kind == "another program" else ["true"]
@@ -254,9 +267,9 @@ def test_a_stale_pid_file_does_not_count(kind: str, home: Path) -> None:
         if kind == "no process":
             other.wait()
         write_as_owner(data / "postmaster.pid", "\n".join([str(other.pid), *pid_file[1:]]) + "\n")
-        with start(home, "main") as again:
+        with start(stopped, "main") as again:
             assert reachable(again.cluster)
-            assert server_pid(home) != other.pid
+            assert server_pid(stopped) != other.pid
         if kind == "another program":
             assert other.poll() is None
             other.kill()

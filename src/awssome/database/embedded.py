@@ -33,7 +33,7 @@ from awssome.domain.errors import Code, Refused
 
 _HOST = "127.0.0.1"
 _SUPERUSER = "postgres"
-_LAUNCHES = 5
+_LAUNCHES = 4
 
 # Written into a new cluster's postgresql.conf, where an operator may change them.
 _SETTINGS = {
