@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -45,16 +47,16 @@ class Tenancy:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """One embedded PostgreSQL for the whole run (one for each process when tests run in parallel)."""
-    with embedded.start(tmp_path_factory.mktemp("postgresql"), "tests") as handle:
+    with _home() as home, embedded.start(home, "tests") as handle:
         yield handle.cluster
 
 
 @pytest.fixture(scope="session")
-def second_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def second_cluster() -> Iterator[Cluster]:
     """Another server, to move tenants to."""
-    with embedded.start(tmp_path_factory.mktemp("postgresql"), "second") as handle:
+    with _home() as home, embedded.start(home, "second") as handle:
         yield handle.cluster
 
 
@@ -192,6 +194,15 @@ def register_server(services: WorkerServices, name: str, kind: ServerKind, url: 
             admin_url=url,
             open_now=True,
         )
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """A folder that the server's own user can reach too; pytest's are closed to it."""
+    with tempfile.TemporaryDirectory(prefix="awssome-tests-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        yield home
 
 
 def find_chromium() -> Path | None:
