@@ -1,0 +1,81 @@
+"""Moves, and a move with its steps and its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from awssome.database import Connection
+from awssome.domain.errors import Refused
+from awssome.management import operations
+from awssome.management.pages.guard import AtDesk, Desk
+from awssome.management.pages.rows import move_row, move_view
+from awssome.web.pages import is_fragment
+from awssome.web.tables import Listing
+
+router = APIRouter()
+
+
+@router.get("/moves")
+def moves(request: Request, desk: AtDesk, after: str = "") -> Response:
+    """Every move, newest first."""
+    with desk.registry.begin() as connection:
+        page = operations.moves_page(connection, after)
+    listing = Listing.of(request, [move_row(move) for move in page.moves], after=page.next)
+    return desk.pages.render(request, "moves.html", listing=listing)
+
+
+@router.get("/moves/{move_id}")
+def move(request: Request, desk: AtDesk, move_id: UUID) -> Response:
+    """One move."""
+    return _show(request, desk, move_id)
+
+
+@router.get("/moves/{move_id}/progress")
+def progress(request: Request, desk: AtDesk, move_id: UUID) -> Response:
+    """The steps of a move, fetched each second while it is under way."""
+    with desk.registry.begin() as connection:
+        found = operations.move(connection, move_id)
+    return desk.pages.render(request, "move_progress.html", view=move_view(found), fragment=is_fragment(request))
+
+
+@router.post("/moves/{move_id}/cancel")
+def cancel(request: Request, desk: AtDesk, move_id: UUID) -> Response:
+    """Call the move off; the source stays, or is opened again."""
+
+    def change(connection: Connection) -> Any:
+        return operations.cancel_move(desk.services, connection, desk.actor, move_id)
+
+    return _change(request, desk, move_id, change, "The move is called off at its next step.")
+
+
+@router.post("/moves/{move_id}/retry")
+def retry(request: Request, desk: AtDesk, move_id: UUID) -> Response:
+    """Carry a failed move on."""
+
+    def change(connection: Connection) -> Any:
+        return operations.retry_move(desk.services, connection, desk.actor, move_id)
+
+    return _change(request, desk, move_id, change, "The move goes on.")
+
+
+def _change(request: Request, desk: Desk, move_id: UUID, change: Callable[[Connection], Any], text: str) -> Response:
+    try:
+        with desk.registry.begin() as connection:
+            change(connection)
+    except Refused as refused:
+        return _show(request, desk, move_id, refused)
+    return desk.pages.redirect(request, f"/moves/{move_id}", "success", text)
+
+
+def _show(request: Request, desk: Desk, move_id: UUID, problem: Refused | None = None) -> Response:
+    with desk.registry.begin() as connection:
+        found = operations.move(connection, move_id)
+    status = problem.status if problem else 200
+    return desk.pages.render(
+        request, "move.html", status, move=found, view=move_view(found), fragment=False, problem=problem
+    )

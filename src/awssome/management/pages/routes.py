@@ -1,0 +1,53 @@
+"""The pages as one piece: templates, words of state, navigation, routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+from awssome.management.pages import audit, guard, home, jobs, moves, operators, palette, servers, sign_in, tenants
+from awssome.web import Pages, furnish
+from awssome.web.states import State
+from awssome.workflows.services import Services
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+
+STATES = {
+    # phases of a move
+    "requested": State("Requested", "neutral", "clock"),
+    "provisioning": State("Provisioning", "accent", "running"),
+    "copying": State("Copying", "accent", "running"),
+    "verifying": State("Verifying", "accent", "running"),
+    "cutting_over": State("Cutting over", "accent", "running"),
+    "switched": State("Opening the target", "accent", "running"),
+    "retaining": State("Done, source kept", "good", "check"),
+    "dropping": State("Dropping the source", "accent", "running"),
+    "dropped": State("Done, source dropped", "good", "check"),
+    # placements
+    "new": State("Being made", "accent", "running"),
+    "retained": State("Kept for rollback", "neutral", "archive"),
+    # HubSpot
+    "none": State("Not connected", "neutral", "cross"),
+    "reconnect": State("Reconnect needed", "warn", "warning"),
+    # jobs
+    "todo": State("Waiting", "neutral", "clock"),
+    "doing": State("Running", "accent", "running"),
+    "aborting": State("Stopping", "warn", "pause"),
+    "aborted": State("Stopped", "neutral", "cross"),
+}
+
+
+def install(app: FastAPI, services: Services) -> None:
+    """Furnish the application and put the operators' pages on it."""
+    pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
+    app.state.services, app.state.pages = services, pages
+    furnish(app, pages, session_cookie=guard.SESSION_COOKIE)
+    for room in (sign_in, home, tenants, servers, moves, jobs, audit, operators, palette):
+        app.include_router(room.router)
+
+
+def _context(request: Request) -> Mapping[str, Any]:
+    return {"operator": guard.known_operator(request), "navigation": palette.NAVIGATION}

@@ -1,0 +1,165 @@
+"""What the tables show of tenants, servers and moves: the rows of `control.messages`, and where each leads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from awssome.control.messages import MoveOut, ServerRow, TenantRow
+from awssome.database.tenant.syncs import Sync
+from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
+from awssome.domain.tenants import EngineName, ServerKind
+from awssome.domain.times import now
+from awssome.web.formats import day, duration, plural
+
+KINDS = {
+    MoveKind.UPGRADE: "Upgrade",
+    MoveKind.ROLLBACK: "Rollback",
+    MoveKind.DOWNGRADE: "Downgrade",
+    MoveKind.REBALANCE: "Move",
+}
+
+ENGINES = {EngineName.POSTGRESQL: "PostgreSQL", EngineName.SQLSERVER: "SQL Server"}
+
+NEARLY_FULL = 0.9
+"""The share of a pool's capacity from which operators are told."""
+
+_MEANING = {
+    False: "The tenant is where it was, in use, with all its data.",
+    True: "The tenant is on the target, in use, with all its data.",
+}
+"""What a problem means for the data, by whether the placement has been switched."""
+
+_STEP_STATES = {"done": "done", "now": "now", "todo": "waiting", "failed": "failed"}
+
+
+def tenant_row(tenant: TenantRow) -> dict[str, Any]:
+    """A tenant's line in a table."""
+    return {
+        **tenant.model_dump(),
+        "href": tenant_address(tenant.slug),
+        "server_href": server_address(tenant.server) if tenant.server else None,
+        "created": tenant.created_at,
+    }
+
+
+def move_row(move: MoveOut) -> dict[str, Any]:
+    """A move's line in a table."""
+    return {
+        "href": move_address(move),
+        "route": f"{move.source} → {move.target}",
+        "company": move.company,
+        "tenant_href": tenant_address(str(move.tenant_id)),
+        "kind": KINDS[move.kind],
+        "phase": move.phase,
+        "requested_at": move.requested_at,
+        "requested_by": move.requested_by,
+        "pause": None if move.write_pause_ms is None else move.write_pause_ms / 1000,
+        "rows": move.rows if move.tables else None,
+        "problem": move.problem,
+    }
+
+
+def move_view(move: MoveOut) -> dict[str, Any]:
+    """What a move's page and its live progress show beside the row."""
+    under_way = is_under_way(move)
+    switched = move.switched_at is not None
+    checked = [table for table in move.tables if table["equal"] is not None]
+    equal = sum(1 for table in checked if table["equal"])
+    ended = move.switched_at or move.finished_at
+    return {
+        **move_row(move),
+        "under_way": under_way,
+        "failed": move.phase is Phase.FAILED,
+        "meaning": _MEANING[switched],
+        "steps": steps(move),
+        "source_href": server_address(move.source),
+        "target_href": server_address(move.target),
+        "equal": f"{equal} of {plural(len(checked), 'table')} equal" if checked else "not compared yet",
+        "taken": (ended or now()) - move.requested_at if ended or under_way else None,
+        "kept": _kept(move),
+    }
+
+
+def sync_row(sync: Sync) -> dict[str, Any]:
+    """A sync's line in a table."""
+    ended = sync.finished_at or now()
+    return {**asdict(sync), "seconds": (ended - sync.started_at).total_seconds() if sync.started_at else None}
+
+
+def server_row(server: ServerRow) -> dict[str, Any]:
+    """A server's line in a table."""
+    return {
+        **server.model_dump(),
+        "href": server_address(server.name),
+        "address": f"{server.host}:{server.port}/{server.database}",
+        "state": server_state(server),
+        "nearly_full": nearly_full(server),
+        "engine_name": ENGINES[server.engine],
+        "option": (server.name, f"{server.name} ({_room(server)})"),
+    }
+
+
+def server_state(server: ServerRow) -> str:
+    """A word of `web.states`: a problem outweighs being closed."""
+    if server.problem:
+        return "degraded"
+    return "open" if server.open else "closed"
+
+
+def nearly_full(server: ServerRow) -> bool:
+    """Whether a pool is about to take no more tenants."""
+    return server.kind is ServerKind.POOL and server.tenants >= NEARLY_FULL * server.capacity
+
+
+def is_under_way(move: MoveOut) -> bool:
+    """Whether a mover works on it."""
+    return move.phase in UNDER_WAY
+
+
+def steps(move: MoveOut) -> list[dict[str, Any]]:
+    """The steps of a move with their times, for `ui.steps`."""
+    return [
+        {"name": step["label"], "state": _STEP_STATES[step["state"]], "time": _step_time(move, step)}
+        for step in move.steps
+    ]
+
+
+def tenant_address(ref: str) -> str:
+    """Where a tenant's page is, by slug or id."""
+    return f"/tenants/{ref}"
+
+
+def server_address(name: str) -> str:
+    """Where a server's page is."""
+    return f"/servers/{name}"
+
+
+def move_address(move: MoveOut) -> str:
+    """Where a move's page is."""
+    return f"/moves/{move.id}"
+
+
+def _step_time(move: MoveOut, step: dict[str, Any]) -> str:
+    if step["seconds"] is not None:
+        return duration(step["seconds"])
+    if step["key"] == "retain" and step["state"] == "now" and move.retain_until:
+        return f"{duration(max(move.retain_until - now(), timedelta()))} left"
+    if step["key"] == "drop" and step["state"] == "todo" and move.retain_until:
+        return day(move.retain_until)
+    return ""
+
+
+def _kept(move: MoveOut) -> str:
+    if move.phase is Phase.RETAINING:
+        return f"safety copy on {move.source}"
+    if move.phase in (Phase.DROPPING, Phase.DROPPED):
+        return "the source is dropped"
+    return "not switched yet" if is_under_way(move) else "nothing was switched"
+
+
+def _room(server: ServerRow) -> str:
+    if server.kind is ServerKind.DEDICATED:
+        return "dedicated"
+    return f"pool, {plural(server.capacity - server.tenants, 'free place')}"

@@ -1,0 +1,127 @@
+"""Servers, and a server with its tenants."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import Response
+from pydantic import SecretStr
+
+from awssome.control.messages import AddServer
+from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import EngineName, ServerKind
+from awssome.management import operations
+from awssome.management.pages.guard import AtDesk, Desk
+from awssome.management.pages.rows import ENGINES, server_address, server_row, tenant_row
+from awssome.web.tables import Listing
+
+Choice = TypeVar("Choice", ServerKind, EngineName)
+
+MOST_TENANTS = 100_000
+
+KINDS = [(ServerKind.POOL, "Pool, for many tenants"), (ServerKind.DEDICATED, "Dedicated, for one paid tenant")]
+
+router = APIRouter()
+
+
+@router.get("/servers")
+def servers(request: Request, desk: AtDesk) -> Response:
+    """Every server with its load."""
+    with desk.registry.begin() as connection:
+        rows = [server_row(server) for server in operations.servers_with_load(connection)]
+    return desk.pages.render(request, "servers.html", rows=rows)
+
+
+@router.get("/servers/new")
+def new_server(request: Request, desk: AtDesk) -> Response:
+    """The form for another server."""
+    return _form(request, desk, {})
+
+
+@router.post("/servers/new")
+def add_server(
+    request: Request,
+    desk: AtDesk,
+    name: Annotated[str, Form()] = "",
+    kind: Annotated[str, Form()] = "",
+    engine: Annotated[str, Form()] = "",
+    url: Annotated[str, Form()] = "",
+    capacity: Annotated[str, Form()] = "",
+) -> Response:
+    """Register a server; a worker checks it and opens it."""
+    values = {"name": name, "kind": kind, "engine": engine, "capacity": capacity}
+    try:
+        body = AddServer(
+            name=name.strip(),
+            kind=_one_of(ServerKind, kind, "kind"),
+            engine=_one_of(EngineName, engine, "engine"),
+            url=SecretStr(url.strip()),
+            capacity=_capacity(capacity),
+        )
+        with desk.registry.begin() as connection:
+            added = operations.add_server(desk.services, connection, desk.actor, body)
+    except Refused as refused:
+        return _form(request, desk, values, refused)
+    text = f"{added.name} is registered. A worker checks it now and opens it."
+    return desk.pages.redirect(request, server_address(added.name), "success", text)
+
+
+@router.get("/servers/{name}")
+def server(request: Request, desk: AtDesk, name: str, after: str = "") -> Response:
+    """One server: its load and its tenants."""
+    with desk.registry.begin() as connection:
+        found = operations.server(connection, name)
+        tenants = operations.server_tenants(connection, name)
+    rows = [tenant_row(tenant) for tenant in tenants]
+    return desk.pages.render(
+        request, "server.html", server=found, row=server_row(found), listing=Listing.of(request, rows)
+    )
+
+
+@router.post("/servers/{name}/close")
+def close(request: Request, desk: AtDesk, name: str) -> Response:
+    """No new tenants on this server; those on it stay."""
+    with desk.registry.begin() as connection:
+        operations.close_server(desk.services, connection, desk.actor, name)
+    return desk.pages.redirect(request, server_address(name), "success", f"{name} takes no new tenants.")
+
+
+@router.post("/servers/{name}/open")
+def open_again(request: Request, desk: AtDesk, name: str) -> Response:
+    """Have a worker check the server and open it."""
+    with desk.registry.begin() as connection:
+        operations.open_server(desk.services, connection, desk.actor, name)
+    return desk.pages.redirect(request, server_address(name), "success", f"A worker checks {name} now and opens it.")
+
+
+def _form(request: Request, desk: Desk, values: dict[str, str], problem: Refused | None = None) -> Response:
+    return desk.pages.render(
+        request,
+        "server_form.html",
+        problem.status if problem else 200,
+        values={"name": "", "kind": ServerKind.POOL, "engine": EngineName.POSTGRESQL, "capacity": ""} | values,
+        kinds=KINDS,
+        engine_options=list(ENGINES.items()),
+        problem=problem,
+        errors=problem.fields if problem else {},
+    )
+
+
+def _one_of(kind: type[Choice], given: str, field: str) -> Choice:
+    try:
+        return kind(given)
+    except ValueError:
+        raise Refused(
+            Code.INVALID, "Something is missing. Nothing was changed.", fields={field: "Choose one."}
+        ) from None
+
+
+def _capacity(given: str) -> int | None:
+    digits = given.strip().replace(",", "")
+    if not digits:
+        return None
+    if not digits.isdecimal() or not 1 <= int(digits) <= MOST_TENANTS:
+        wrong = f"Enter a whole number from 1 to {MOST_TENANTS:,}, or nothing."
+        raise Refused(Code.INVALID, "This capacity cannot be. Nothing was changed.", fields={"capacity": wrong})
+    return int(digits)

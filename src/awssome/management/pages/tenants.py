@@ -1,0 +1,173 @@
+"""Tenants, and a tenant with what operators may do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import Response
+
+from awssome.control.messages import MoveOut, ServerRow, TenantDetail
+from awssome.database import Connection
+from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import ServerKind, TenantState, Tier
+from awssome.management import operations
+from awssome.management.pages.guard import AtDesk, Desk
+from awssome.management.pages.rows import (
+    is_under_way,
+    move_row,
+    move_view,
+    server_address,
+    server_row,
+    sync_row,
+    tenant_address,
+    tenant_row,
+)
+from awssome.web.tables import Listing, Order
+
+PAGE = 50
+TIERS = [("", "All tiers"), (Tier.FREE, "Free"), (Tier.PAID, "Paid")]
+STATES = [
+    ("", "All states"),
+    (TenantState.PENDING, "Pending"),
+    (TenantState.ACTIVE, "Active"),
+    (TenantState.SUSPENDED, "Suspended"),
+    (TenantState.DELETED, "Deleted"),
+]
+
+router = APIRouter()
+
+
+@router.get("/tenants")
+def tenants(request: Request, desk: AtDesk, q: str = "", tier: str = "", state: str = "", after: str = "") -> Response:
+    """Every tenant; search, filters, order and page are in the address."""
+    order = Order.of(request, {"created", "company", "tier", "state"}, "-created")
+    with desk.registry.begin() as connection:
+        page = operations.tenants_page(
+            connection, search=q, sort=str(order), after=after, limit=PAGE, tier=tier, state=state
+        )
+    rows = [tenant_row(tenant) for tenant in page.tenants]
+    listing = Listing.of(request, rows, order=order, total=page.total, after=page.next)
+    return desk.pages.render(request, "tenants.html", listing=listing, tiers=TIERS, states=STATES, paged=bool(after))
+
+
+@router.get("/tenants/{ref}")
+def tenant(request: Request, desk: AtDesk, ref: str) -> Response:
+    """One tenant, by slug or id."""
+    return _show(request, desk, ref)
+
+
+@router.post("/tenants/{ref}/upgrade")
+def upgrade(request: Request, desk: AtDesk, ref: str, dedicated: Annotated[str, Form()] = "") -> Response:
+    """Grant the paid tier at once; the move to a dedicated server follows."""
+    return _move(
+        request,
+        desk,
+        ref,
+        lambda connection: operations.start_upgrade(desk.services, connection, desk.actor, ref, dedicated or None),
+    )
+
+
+@router.post("/tenants/{ref}/move")
+def move(request: Request, desk: AtDesk, ref: str, server: Annotated[str, Form()] = "") -> Response:
+    """Move the tenant to a server; the tier stays."""
+    return _move(
+        request,
+        desk,
+        ref,
+        lambda connection: operations.start_move(desk.services, connection, desk.actor, ref, server or None),
+    )
+
+
+@router.post("/tenants/{ref}/rollback")
+def roll_back(request: Request, desk: AtDesk, ref: str, confirm: Annotated[str, Form()] = "") -> Response:
+    """Move the tenant back to where it was, with all that was written since."""
+
+    def start(connection: Connection) -> MoveOut:
+        require_name(confirm, operations.tenant_detail(connection, ref).company)
+        return operations.start_rollback(desk.services, connection, desk.actor, ref)
+
+    return _move(request, desk, ref, start)
+
+
+@router.post("/tenants/{ref}/suspend")
+def suspend(request: Request, desk: AtDesk, ref: str, confirm: Annotated[str, Form()] = "") -> Response:
+    """Close the tenant's pages and its database login."""
+    try:
+        with desk.registry.begin() as connection:
+            company = operations.tenant_detail(connection, ref).company
+            require_name(confirm, company)
+            operations.suspend(desk.services, connection, desk.actor, ref)
+    except Refused as refused:
+        return _show(request, desk, ref, refused)
+    return desk.pages.redirect(request, tenant_address(ref), "success", f"{company} is suspended.")
+
+
+@router.post("/tenants/{ref}/resume")
+def resume(request: Request, desk: AtDesk, ref: str) -> Response:
+    """Open a suspended tenant."""
+    try:
+        with desk.registry.begin() as connection:
+            operations.resume(desk.services, connection, desk.actor, ref)
+    except Refused as refused:
+        return _show(request, desk, ref, refused)
+    return desk.pages.redirect(request, tenant_address(ref), "success", "The tenant is open again.")
+
+
+def require_name(given: str, name: str) -> None:
+    """The check behind a dialog that asks for a name. :raises Refused: INVALID when it is not that name."""
+    if given.strip() != name:
+        raise Refused(
+            Code.INVALID, "The name was not typed as it stands. Nothing was changed.", f"Type “{name}” to go on."
+        )
+
+
+def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], MoveOut]) -> Response:
+    try:
+        with desk.registry.begin() as connection:
+            started = start(connection)
+    except Refused as refused:
+        return _show(request, desk, ref, refused)
+    text = f"The move from {started.source} to {started.target} has begun."
+    return desk.pages.redirect(request, tenant_address(ref), "success", text)
+
+
+def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None) -> Response:
+    with desk.registry.begin() as connection:
+        detail = operations.tenant_detail(connection, ref)
+        servers = operations.servers_with_load(connection)
+    under_way = next((move for move in detail.moves if is_under_way(move)), None)
+    return desk.pages.render(
+        request,
+        "tenant.html",
+        problem.status if problem else 200,
+        tenant=detail,
+        row=tenant_row(detail),
+        problem=problem,
+        placements=[{**row.model_dump(), "href": server_address(row.server)} for row in detail.placements],
+        moves=[move_row(move) for move in detail.moves],
+        view=move_view(under_way) if under_way else None,
+        fragment=False,
+        rollback=next((move for move in detail.moves if "rollback" in move.actions), None),
+        targets=[server_row(server) for server in servers if server.name != detail.server and _has_room(server)],
+        **_syncs(desk, detail),
+    )
+
+
+def _has_room(server: ServerRow) -> bool:
+    if not server.open or server.problem:
+        return False
+    return server.tenants < server.capacity if server.kind is ServerKind.POOL else server.tenants == 0
+
+
+def _syncs(desk: Desk, detail: TenantDetail) -> dict[str, Any]:
+    """The tenant's last syncs, read as the tenant; its server may be down, and the page must still come."""
+    if detail.server is None or detail.state is not TenantState.ACTIVE:
+        return {"syncs": [], "syncs_problem": None}
+    try:
+        with desk.registry.begin() as connection:
+            rows = [sync_row(sync) for sync in operations.tenant_syncs(desk.services, connection, str(detail.id))]
+            return {"syncs": rows, "syncs_problem": None}
+    except Refused as refused:
+        return {"syncs": [], "syncs_problem": refused}
