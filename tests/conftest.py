@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -76,7 +77,7 @@ def dedicated_url(second_cluster: Cluster) -> str:
 def registry_template(cluster: Cluster) -> str:
     """A migrated registry that each test gets a copy of; the control role's URL for it."""
     url = make_url(servers.prepare_control_plane(cluster, CONTROL_PASSWORD))
-    with _superuser(cluster) as connection:
+    with superuser(cluster) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER awssome_control").format(sql.Identifier(TEMPLATE)))
     url = url.set(database=TEMPLATE)
     migrate.upgrade_registry(url.render_as_string(hide_password=False), jobs_schema=SchemaManager.get_schema())
@@ -86,16 +87,8 @@ def registry_template(cluster: Cluster) -> str:
 @pytest.fixture
 def registry_url(cluster: Cluster, registry_template: str) -> Iterator[str]:
     """A registry of this test's own."""
-    name = "registry_" + secrets.token_hex(6)
-    with _superuser(cluster) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER awssome_control").format(
-                sql.Identifier(name), sql.Identifier(TEMPLATE)
-            )
-        )
-    yield make_url(registry_template).set(database=name).render_as_string(hide_password=False)
-    with _superuser(cluster) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with cloned_registry(cluster, registry_template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -135,17 +128,7 @@ def hubspot_app() -> App:
 @pytest.fixture
 def services(registry: Registry, keys: Keys, sessions: Sessions, hubspot_app: App, pool_url: str) -> WorkerServices:
     """What jobs and the central API work with, with one open pool registered."""
-    made = WorkerServices(
-        registry=registry,
-        keys=keys,
-        sessions=sessions,
-        queue=Queue(),
-        hubspot=hubspot_app,
-        roles=Roles(template_url="https://example.com/awssome-role.yaml"),
-        addresses=Addresses("localhost", 8000, secure=False),
-        open_server=servers.opener(registry, keys),
-        mailer=Mailer("127.0.0.1", 9, "awssome@example.com"),
-    )
+    made = worker_services(registry, keys, sessions, hubspot_app)
     register_server(made, "pool-1", ServerKind.POOL, pool_url)
     return made
 
@@ -161,21 +144,55 @@ def dedicated(services: WorkerServices, dedicated_url: str) -> str:
 def make_tenant(services: WorkerServices) -> Callable[..., Tenancy]:
     """Makes active tenants: `make_tenant("Northwind", email="alice@northwind.example", tier=Tier.FREE)`."""
 
-    def made(company: str = "Northwind Cloud", email: str = "", tier: Tier = Tier.FREE) -> Tenancy:
-        email = email or f"owner-{secrets.token_hex(4)}@example.com"
-        with services.registry.begin() as connection:
-            tenant = tenants.create(connection, company)
-            owner = accounts.by_email(connection, email) or accounts.create(
-                connection, email, email.partition("@")[0].title(), None, confirmed=True
-            )
-            accounts.add_member(connection, owner.id, tenant.id, Role.OWNER)
-            tenants.change(connection, tenant.id, tier=tier)
-        provisioning.provision(services, tenant.id)
-        with services.registry.begin() as connection:
-            placement = placements.current(connection, services.keys, tenant.id)
-        return Tenancy(tenant.id, tenant.slug, owner.id, email, placement)
+    return partial(active_tenant, services)
 
-    return made
+
+@contextmanager
+def cloned_registry(cluster: Cluster, template_url: str) -> Iterator[str]:
+    """The URL of a copy of the migrated registry, which is dropped in the end."""
+    name = "registry_" + secrets.token_hex(6)
+    with superuser(cluster) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER awssome_control").format(
+                sql.Identifier(name), sql.Identifier(TEMPLATE)
+            )
+        )
+    yield make_url(template_url).set(database=name).render_as_string(hide_password=False)
+    with superuser(cluster) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def worker_services(registry: Registry, keys: Keys, sessions: Sessions, hubspot: App) -> WorkerServices:
+    """What jobs and the central API work with; nothing answers at HubSpot or at the mail server."""
+    return WorkerServices(
+        registry=registry,
+        keys=keys,
+        sessions=sessions,
+        queue=Queue(),
+        hubspot=hubspot,
+        roles=Roles(template_url="https://example.com/awssome-role.yaml"),
+        addresses=Addresses("localhost", 8000, secure=False),
+        open_server=servers.opener(registry, keys),
+        mailer=Mailer("127.0.0.1", 9, "awssome@example.com"),
+    )
+
+
+def active_tenant(
+    services: WorkerServices, company: str = "Northwind Cloud", email: str = "", tier: Tier = Tier.FREE
+) -> Tenancy:
+    """A provisioned tenant with an owner."""
+    email = email or f"owner-{secrets.token_hex(4)}@example.com"
+    with services.registry.begin() as connection:
+        tenant = tenants.create(connection, company)
+        owner = accounts.by_email(connection, email) or accounts.create(
+            connection, email, email.partition("@")[0].title(), None, confirmed=True
+        )
+        accounts.add_member(connection, owner.id, tenant.id, Role.OWNER)
+        tenants.change(connection, tenant.id, tier=tier)
+    provisioning.provision(services, tenant.id)
+    with services.registry.begin() as connection:
+        placement = placements.current(connection, services.keys, tenant.id)
+    return Tenancy(tenant.id, tenant.slug, owner.id, email, placement)
 
 
 def register_server(services: WorkerServices, name: str, kind: ServerKind, url: str) -> UUID:
@@ -210,7 +227,8 @@ def find_chromium() -> Path | None:
     return next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
 
 
-def _superuser(cluster: Cluster) -> psycopg.Connection[tuple[object, ...]]:
+def superuser(cluster: Cluster) -> psycopg.Connection[tuple[object, ...]]:
+    """A connection of the cluster's superuser, which no part of the platform has."""
     return psycopg.connect(
         host=cluster.host,
         port=cluster.port,
