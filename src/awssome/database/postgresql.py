@@ -253,7 +253,23 @@ def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
     """A connection that *is* the tenant: authenticated as its own login."""
     parameters = _parameters(placement.host, placement.port, placement.database, placement.login, placement.password)
     timeouts = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000"
-    return psycopg.connect(**parameters, options=timeouts, application_name="awssome")
+    return psycopg.connect(**parameters, options=timeouts, application_name="awssome", autocommit=True)
+
+
+def begin(connection: psycopg.Connection[Any], schema: str) -> int | None:
+    """Begin a transaction and read the fence's epoch, both in one round trip.
+
+    The connection is in autocommit mode, so that psycopg adds no BEGIN of its own; commit and rollback work as ever.
+    """
+    cursor = _run(connection, f"BEGIN; SELECT epoch FROM {checked_schema_name(schema)}._fence")
+    cursor.nextset()
+    row = cursor.fetchone()
+    return int(row[0]) if row else None
+
+
+def is_gone(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the connection can no longer be used."""
+    return connection.closed
 
 
 def scram_verifier(password: str) -> str:

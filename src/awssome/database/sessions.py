@@ -14,14 +14,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from awssome.database import postgresql
-from awssome.database.schema import SYMBOL, fence
+from awssome.database.schema import SYMBOL
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName, Placement, checked_schema_name
 
@@ -60,23 +60,33 @@ class Sessions:
 
     def _begin(self, stack: ExitStack, placement: Placement) -> Connection:
         pools = self._server(placement)
-        for last in (False, True):
-            attempt = ExitStack()
-            try:
-                connection = attempt.enter_context(pools.connect(placement))
-                attempt.enter_context(connection.begin())
-                epoch = connection.execute(select(fence.c.epoch)).scalar()
-            except BaseException as error:
-                attempt.__exit__(type(error), error, error.__traceback__)
-                # A pooled connection may have died while it was idle; the fence's statement is where that shows.
-                if not last and isinstance(error, DBAPIError) and error.connection_invalidated:
-                    continue
-                raise
-            stack.push(attempt.__exit__)
-            if epoch != placement.epoch:
-                raise postgresql.fenced()
-            return connection
-        raise AssertionError("the loop returns or raises")
+        connection = stack.enter_context(pools.connect(placement))
+        try:
+            epoch = self._read_fence(stack, connection, placement)
+        except _Gone:
+            # The connection died while it was idle, and so may have its siblings: take a fresh one, once.
+            pools.forget_idle(placement)
+            connection = stack.enter_context(pools.connect(placement))
+            epoch = self._read_fence(stack, connection, placement)
+        if epoch != placement.epoch:
+            raise postgresql.fenced()
+        return connection
+
+    @staticmethod
+    def _read_fence(stack: ExitStack, connection: Connection, placement: Placement) -> int | None:
+        driver: Any = connection.connection.driver_connection
+        transaction = connection.begin()
+        try:
+            epoch = _BEGIN[placement.engine](driver, placement.schema)
+        except Exception as error:
+            if postgresql.is_gone(driver):
+                connection.invalidate()
+                transaction.close()
+                raise _Gone from error
+            transaction.rollback()
+            raise
+        stack.enter_context(transaction)
+        return epoch
 
     def forget(self, placement: Placement) -> None:
         """Close the idle connections of a placement that is no longer true."""
@@ -97,6 +107,10 @@ class Sessions:
             if where not in self._pools:
                 self._pools[where] = _ServerPools(self._budget, self._each, self._wait)
             return self._pools[where]
+
+
+class _Gone(Exception):
+    """The connection is dead."""
 
 
 class _TenantPool:
@@ -138,6 +152,10 @@ class _ServerPools:
             if entry is not None and entry.users == 0:
                 del self._pools[_key(placement)]
                 entry.pool.dispose()
+
+    def forget_idle(self, placement: Placement) -> None:
+        with self._changed:
+            self._pools[_key(placement)].pool.dispose()
 
     def close(self) -> None:
         with self._changed:
@@ -190,6 +208,7 @@ class _ServerPools:
 
 
 _CONNECT = {EngineName.POSTGRESQL: postgresql.connect_as_tenant}
+_BEGIN = {EngineName.POSTGRESQL: postgresql.begin}
 
 
 def _key(placement: Placement) -> _Key:

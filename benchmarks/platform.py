@@ -1,0 +1,77 @@
+"""A pool with tenants in a throw-away cluster, and how figures are taken and printed."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from awssome.database import embedded, servers
+from awssome.database.postgresql import PostgreSQL
+from awssome.domain.moves import FenceMode
+from awssome.domain.tenants import EngineName, Placement, new_schema_name
+from awssome.domain.times import new_id
+
+PASSWORD = "Aa1-password-of-the-benchmarks"
+
+
+@contextmanager
+def pool() -> Iterator[tuple[PostgreSQL, str]]:
+    """An empty pool and its provisioner's URL."""
+    with tempfile.TemporaryDirectory(prefix="awssome-bench-") as folder:
+        Path(folder).chmod(0o755)
+        with embedded.start(Path(folder), "bench") as handle:
+            url = servers.prepare_data_plane(handle.cluster, PASSWORD)
+            yield PostgreSQL(url), url
+
+
+def new_tenant(server: PostgreSQL, url: str) -> Placement:
+    """A provisioned tenant."""
+    schema = new_schema_name()
+    server.provision(schema, PASSWORD, epoch=1, mode=FenceMode.RW)
+    return placement(schema, url)
+
+
+def placement(schema: str, url: str) -> Placement:
+    """The placement of a schema that `new_tenant` made."""
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    return Placement(
+        tenant_id=new_id(),
+        placement_id=new_id(),
+        engine=EngineName.POSTGRESQL,
+        host=parsed.host or "",
+        port=parsed.port or 0,
+        database=parsed.database or "",
+        schema=schema,
+        epoch=1,
+        secret_version=1,
+        password=PASSWORD,
+    )
+
+
+def interleaved(rounds: int, variants: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Times in seconds by variant; every variant once a round, so that drifting load meets all alike."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    gc.disable()
+    for _ in range(rounds):
+        for name, run in variants.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    gc.enable()
+    return times
+
+
+def report(question: str, times: dict[str, list[float]], floor: str) -> None:
+    """Median, 99th percentile and the ratio of medians to the floor."""
+    print(f"\n{question}")
+    base = statistics.median(times[floor])
+    for name, values in times.items():
+        median, worst = statistics.median(values), statistics.quantiles(values, n=100)[98]
+        print(f"  {name:44} {median * 1e3:8.3f} ms  p99 {worst * 1e3:8.3f} ms  {median / base:5.2f} x")
