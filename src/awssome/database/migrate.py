@@ -7,15 +7,17 @@ from pathlib import Path
 from uuid import UUID
 
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from awssome.database import template
 from awssome.database.engine import Server
 from awssome.database.registry import Registry, placements
-from awssome.domain.errors import Refused
+from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
 
 _REVISIONS = Path(__file__).parent / "registry" / "revisions"
@@ -27,10 +29,7 @@ def upgrade_registry(url: str, *, jobs_schema: str) -> str:
     :param jobs_schema: SQL of the job queue's tables.
     :returns: the revision reached.
     """
-    config = Config()
-    config.set_main_option("script_location", str(_REVISIONS.parent))
-    config.set_main_option("version_locations", str(_REVISIONS))
-    config.set_main_option("path_separator", "os")
+    config = _config()
     config.attributes["jobs_schema"] = jobs_schema
     script = ScriptDirectory.from_config(config)
 
@@ -44,6 +43,31 @@ def upgrade_registry(url: str, *, jobs_schema: str) -> str:
             environment.configure(connection=connection)
             environment.run_migrations()
     return str(script.get_current_head())
+
+
+def registry_head() -> str:
+    """The newest revision of the registry."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def require_newest(url: str) -> None:
+    """Make sure that the registry is at its newest revision.
+
+    :raises Refused: CONFLICT when it is not; UNAVAILABLE when it does not answer.
+    """
+    try:
+        with create_engine(url, poolclass=NullPool).connect() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+    except OperationalError:
+        raise Refused(
+            Code.UNAVAILABLE, "The platform's database does not answer.", "Check AWSSOME_DATABASE_URL, or try again."
+        ) from None
+    if revision != registry_head():
+        raise Refused(
+            Code.CONFLICT,
+            f"The registry is at revision {revision or 'none'}, and this version needs {registry_head()}.",
+            "Run `awssome migrate`.",
+        )
 
 
 def tenants_behind(registry: Registry) -> list[UUID]:
@@ -71,3 +95,11 @@ def upgrade_tenants(
         with registry.begin() as connection:
             placements.note_revision(connection, placement_id, template.head())
         yield placement.schema, None
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_REVISIONS.parent))
+    config.set_main_option("version_locations", str(_REVISIONS))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import sql
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from awssome.database.embedded import Cluster
 from awssome.database.engine import Server
@@ -17,7 +17,7 @@ from awssome.database.registry import Registry
 from awssome.database.registry import servers as registered
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
-from awssome.domain.tenants import EngineName
+from awssome.domain.tenants import EngineName, ServerKind
 
 Opener = Callable[[UUID], Server]
 """Opens a registered server by its id, with its administrator's rights."""
@@ -90,8 +90,34 @@ END $$
 """
 
 
+def register_embedded(registry: Registry, keys: Keys, name: str, kind: ServerKind, admin_url: str) -> None:
+    """Make an embedded server known, or known under the port that it has since its last start."""
+    url = make_url(admin_url)
+    host, port, database = url.host or "", url.port or 0, url.database or ""
+    try:
+        with registry.begin() as connection:
+            registered.register(
+                connection,
+                keys,
+                name=name,
+                kind=kind,
+                engine=EngineName.POSTGRESQL,
+                host=host,
+                port=port,
+                database=database,
+                admin_url=admin_url,
+                open_now=True,
+            )
+    except Refused as refused:
+        if refused.code is not Code.CONFLICT:
+            raise
+        with registry.begin() as connection:
+            registered.relocate(connection, keys, name, host=host, port=port, admin_url=admin_url)
+
+
 def _superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(
+    """A session of the superuser; several processes may prepare a cluster at once, and do so one after the other."""
+    connection = psycopg.connect(
         host=cluster.host,
         port=cluster.port,
         user=cluster.superuser,
@@ -100,6 +126,8 @@ def _superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connecti
         autocommit=True,
         connect_timeout=10,
     )
+    connection.execute("SELECT pg_advisory_lock(hashtextextended('awssome-prepare', 0))")
+    return connection
 
 
 def _role(connection: psycopg.Connection[tuple[object, ...]], name: str, password: str, options: LiteralString) -> None:

@@ -71,6 +71,18 @@ def of_tenant(connection: Connection, tenant_id: UUID) -> list[Any]:
     )
 
 
+def on_server(connection: Connection, server_id: UUID) -> list[Any]:
+    """id, schema_name, state, revision and the tenant's slug of every placement there that was not dropped."""
+    return list(
+        connection.execute(
+            select(placements.c.id, placements.c.schema_name, placements.c.state, placements.c.revision, tenants.c.slug)
+            .join(tenants, tenants.c.id == placements.c.tenant_id)
+            .where(placements.c.server_id == server_id, placements.c.state != PlacementState.DROPPED)
+            .order_by(placements.c.schema_name)
+        )
+    )
+
+
 def mark(
     connection: Connection,
     placement_id: UUID,

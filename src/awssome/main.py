@@ -1,0 +1,235 @@
+"""The composition root: builds management, portal and worker from the settings, and serves them.
+
+Each function imports what it puts together: the command line answers at once, and the portal never loads the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from awssome.config import Settings, load
+from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import ServerKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi import FastAPI
+
+    from awssome.database.registry import Registry
+    from awssome.database.servers import Opener
+    from awssome.domain.secrets import Keys
+    from awssome.workflows.services import Services, WorkerServices
+
+__all__ = ["Settings", "load"]
+
+EMBEDDED = (("main", "pool-1", ServerKind.POOL), ("dedicated-1", "dedicated-1", ServerKind.DEDICATED))
+"""The embedded clusters: directory below home, name as a server, kind. The first holds the control plane, too."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The control plane, reached with its own role: never a part of the portal."""
+
+    settings: Settings
+    keys: Keys
+    registry: Registry
+
+    @property
+    def open_server(self) -> Opener:
+        """Opens servers with their administrators' rights."""
+        from awssome.database import servers
+
+        return servers.opener(self.registry, self.keys)
+
+
+@contextmanager
+def control_plane(settings: Settings) -> Iterator[Plane]:
+    """The control plane, ready for use: embedded servers run as long as the block does, and everything is registered.
+
+    :raises Refused: UNAVAILABLE when a database cannot be had; CONFLICT when an external registry is to be migrated.
+    """
+    from procrastinate.schema import SchemaManager
+
+    from awssome.database import migrate, servers
+    from awssome.database.registry import Registry
+
+    keys = settings.keys()
+    with ExitStack() as stack:
+        if settings.database_url:
+            url = settings.database_url.get_secret_value()
+            embedded_servers: list[tuple[str, ServerKind, str]] = []
+            migrate.require_newest(url)
+        else:
+            url, embedded_servers = _start_embedded(settings, keys, stack)
+            migrate.upgrade_registry(url, jobs_schema=SchemaManager.get_schema())
+        registry = Registry(url, connections=settings.threads)
+        stack.callback(registry.close)
+        for name, kind, admin_url in embedded_servers:
+            servers.register_embedded(registry, keys, name, kind, admin_url)
+        _register_tokens(registry, settings)
+        yield Plane(settings, keys, registry)
+
+
+def migrate_registry(settings: Settings) -> str:
+    """Bring an external registry to its newest revision; an embedded one is brought there by every start.
+
+    :returns: the revision reached.
+    """
+    from procrastinate.schema import SchemaManager
+
+    from awssome.database import migrate
+
+    if settings.database_url is None:
+        return migrate.registry_head()
+    return migrate.upgrade_registry(settings.database_url.get_secret_value(), jobs_schema=SchemaManager.get_schema())
+
+
+def serve_management(settings: Settings) -> None:
+    """Serve the management portal and the central API until a signal comes."""
+    from awssome.web import logs, serving
+
+    serving.end_on_signals()
+    logs.configure(json=settings.log_json, level=settings.log_level)
+    bound = serving.bind(settings.listen, settings.management_port)
+    with control_plane(settings) as plane:
+        settings.remember("management", serving.url_of(bound))
+        serving.serve(build_management(plane), bound, threads=settings.threads)
+
+
+def serve_portal(settings: Settings) -> None:
+    """Serve the tenants' portal until a signal comes."""
+    from awssome.web import logs, serving
+
+    serving.end_on_signals()
+    logs.configure(json=settings.log_json, level=settings.log_level)
+    bound = serving.bind(settings.listen, settings.portal_port)
+    settings.remember("portal", settings.addresses.url(settings.addresses.shared()))
+    serving.serve(build_portal(settings), bound, threads=settings.threads)
+
+
+def supervise_worker(settings: Settings) -> None:
+    """Run workers, one after the other, until a signal comes."""
+    from awssome.web import logs, serving
+    from awssome.workflows.supervisor import Child, supervise
+
+    serving.end_on_signals()
+    logs.configure(json=settings.log_json, level=settings.log_level)
+    supervise(Child("worker", [sys.executable, "-m", "awssome.cli", "serve", "worker", "--unsupervised"]))
+
+
+def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
+    """Work on background jobs until a signal comes.
+
+    :param queues: those of `workflows.queue.QUEUES` to work on; all if none is named.
+    :raises Refused: INVALID for a queue that does not exist.
+    """
+    from awssome.web import logs, serving
+    from awssome.workflows import tasks
+    from awssome.workflows.queue import QUEUES
+
+    serving.end_on_signals()
+    logs.configure(json=settings.log_json, level=settings.log_level)
+    unknown = set(queues) - set(QUEUES)
+    if unknown:
+        raise Refused(Code.INVALID, f"There is no queue {', '.join(sorted(unknown))}.", f"Use {', '.join(QUEUES)}.")
+    with control_plane(settings) as plane:
+        services = worker_services(plane)
+        app = tasks.build(services, plane.registry.url.replace("+psycopg", "", 1))
+        asyncio.run(tasks.work(app, services, {queue: QUEUES[queue] for queue in queues} or None))
+
+
+def build_management(plane: Plane) -> FastAPI:
+    """The management application."""
+    from awssome.management import app
+
+    return app.create(services(plane))
+
+
+def build_portal(settings: Settings) -> FastAPI:
+    """The portal: a client of the central API, without a key or a database credential of its own."""
+    from urllib.parse import urlsplit
+
+    from awssome.control.client import Control
+    from awssome.database.sessions import Sessions
+    from awssome.portal import app
+
+    hubspot = urlsplit(settings.hubspot_base_url or "https://app.hubspot.com")
+    return app.create(
+        app.Options(
+            control=Control(settings.central_api, settings.service_secret()),
+            sessions=Sessions(budget=settings.connection_budget),
+            addresses=settings.addresses,
+            hubspot_origin=f"{hubspot.scheme}://{hubspot.netloc}",
+        )
+    )
+
+
+def services(plane: Plane) -> Services:
+    """What the central API works with: no administrator's rights on any server."""
+    from awssome.aws.roles import Roles
+    from awssome.database.sessions import Sessions
+    from awssome.hubspot.oauth import app_for
+    from awssome.workflows.queue import Queue
+    from awssome.workflows.services import Services
+
+    settings = plane.settings
+    addresses = settings.addresses
+    return Services(
+        registry=plane.registry,
+        keys=plane.keys,
+        sessions=Sessions(budget=settings.connection_budget),
+        queue=Queue(),
+        hubspot=app_for(
+            settings.hubspot_base_url,
+            settings.hubspot_client_id,
+            settings.hubspot_client_secret.get_secret_value(),
+            addresses.url(addresses.bare(), "/hubspot/callback"),
+        ),
+        roles=Roles(
+            template_url=settings.aws_role_template_url,
+            console_url=settings.aws_console_url,
+            principal=settings.aws_principal_arn,
+        ),
+        addresses=addresses,
+    )
+
+
+def worker_services(plane: Plane) -> WorkerServices:
+    """What jobs work with."""
+    from awssome.workflows.mail import Mailer
+    from awssome.workflows.services import WorkerServices
+
+    host, port, user, password = plane.settings.mail_server
+    return WorkerServices(
+        **vars(services(plane)),
+        open_server=plane.open_server,
+        mailer=Mailer(host, port, plane.settings.mail_from, user, password),
+    )
+
+
+def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[str, list[tuple[str, ServerKind, str]]]:
+    """The control plane's URL, and (name, kind, administrator's URL) of each server. Passwords follow from the key."""
+    from awssome.database import embedded, servers
+
+    url, found = "", []
+    for directory, name, kind in EMBEDDED:
+        cluster = stack.enter_context(embedded.start(settings.home, directory, binaries=settings.pgbin)).cluster
+        if not url:
+            url = servers.prepare_control_plane(cluster, keys.signature("embedded", f"control of {directory}"))
+        password = keys.signature("embedded", f"provisioner of {directory}")
+        found.append((name, kind, servers.prepare_data_plane(cluster, password)))
+    return url, found
+
+
+def _register_tokens(registry: Registry, settings: Settings) -> None:
+    from awssome.database.registry import sessions
+
+    with registry.begin() as connection:
+        sessions.register_token(connection, "portal", "service", settings.service_secret())
+        sessions.register_token(connection, "command line", "operator", settings.operator_secret())
