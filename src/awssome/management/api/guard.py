@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from awssome.database.registry import Registry, accounts, audit, sessions
+from awssome.database.registry import Registry, sessions
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.sessions import Session
 from awssome.database.registry.tenants import Tenant
@@ -16,12 +16,10 @@ from awssome.domain.addresses import network_address
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState
 from awssome.management import people
+from awssome.management.denials import deny
 from awssome.management.people import Present
 from awssome.web.requests import reference
 from awssome.workflows.services import Services
-
-DENIALS_A_MINUTE = 120
-"""Refusals of one address that are written down; a flood of them must not fill the audit log."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +132,6 @@ def tenant_call(needed: Role, *, active: bool = True) -> Callable[[Call], Tenant
         return TenantCall(call, found.session, found.tenant, found.role)
 
     return checked
-
-
-def deny(services: Services, actor: Actor, what: str, tenant: Tenant | None = None) -> None:
-    """Write a refusal to the audit log, in a transaction of its own."""
-    try:
-        with services.registry.begin() as connection:
-            accounts.count_attempt(connection, f"denied:{actor.address}", limit=DENIALS_A_MINUTE, seconds=60)
-    except Refused:
-        return
-    with services.registry.begin() as connection:
-        audit.record(connection, actor, "access.denied", tenant.id if tenant else None, what=what)
 
 
 def _address(request: Request) -> str | None:

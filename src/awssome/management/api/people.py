@@ -12,7 +12,8 @@ from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import checked_password
 from awssome.management import people
-from awssome.management.api.guard import ServiceCall, at_tenant, deny, session_of
+from awssome.management.api.guard import ServiceCall, at_tenant, session_of
+from awssome.management.denials import deny
 
 router = APIRouter(tags=["people"])
 

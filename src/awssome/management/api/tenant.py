@@ -14,7 +14,8 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState, Tier, checked_email
 from awssome.domain.times import now
 from awssome.management import people, views
-from awssome.management.api.guard import ServiceCall, TenantCall, deny, tenant_call
+from awssome.management.api.guard import ServiceCall, TenantCall, tenant_call
+from awssome.management.denials import deny
 from awssome.workflows import hubspot_connection
 
 router = APIRouter(tags=["tenant"])
