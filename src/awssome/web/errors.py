@@ -200,7 +200,8 @@ def _from_framework(error: HTTPException) -> Trouble:
 
 def _page(request: Request, pages: Pages, trouble: Trouble) -> Response:
     """On the application's layout if it can be had; a page about our own failure rests on nothing that may fail."""
-    if trouble.status < 500:
+    # Without a form token the request was refused before a page could be made: too large a body.
+    if trouble.status < 500 and "awssome.form_token" in request.scope:
         try:
             return pages.render(request, "error.html", trouble.status, trouble=trouble, layout="layout.html")
         except Exception:

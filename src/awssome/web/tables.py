@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from markupsafe import Markup
 from starlette.requests import Request
 
 Kind = Literal["text", "code", "number", "money", "bytes", "duration", "percent", "time", "day", "state", "custom"]
@@ -43,6 +45,16 @@ class Column:
     def right(self) -> bool:
         """Whether the column is aligned to the right, as figures are."""
         return self.kind in RIGHT_ALIGNED
+
+    @cached_property
+    def attributes(self) -> Markup:
+        """The HTML attributes of each of its cells."""
+        names: list[str] = [self.phone]
+        names += ["num"] if self.right else []
+        names += ["fix"] if self.kind in ("day", "state") else []
+        names += ["quiet"] if self.quiet else []
+        label = Markup(' data-label="{}"').format(self.label) if self.phone == "line" else ""
+        return Markup('class="{}"').format(" ".join(names)) + label
 
 
 @dataclass(frozen=True)
