@@ -65,7 +65,7 @@ def signed_in(services: WorkerServices) -> Callable[[Tenancy, Role | None], str]
 
 def actions(services: WorkerServices) -> list[str]:
     with services.registry.begin() as connection:
-        return [row.action for row in audit.page(connection)]
+        return [row.action for row in audit.page(connection).rows]
 
 
 def sign_up(api: Api, email: str, company: str = "Northwind Cloud") -> Any:
@@ -85,7 +85,7 @@ def link(services: WorkerServices, email: str, purpose: str) -> str:
 def test_sign_up_confirm_choose_later_and_the_workspace_is_asked_for(api: Api, services: WorkerServices) -> None:
     assert sign_up(api, "alice@northwind.example").status_code == 202
     with services.registry.begin() as connection:
-        assert [row.task for row in jobs.page(connection)] == ["awssome.send_link"]
+        assert [row.task for row in jobs.page(connection).rows] == ["awssome.send_link"]
     token = link(services, "alice@northwind.example", "confirm")
     looked = api.portal("POST", "/links/look", {"token": token})
     assert looked.json() == {
@@ -104,7 +104,7 @@ def test_sign_up_confirm_choose_later_and_the_workspace_is_asked_for(api: Api, s
     later = api.portal("PUT", "/tenant/aws-role", {"role_arn": None}, session=session)
     assert later.json()["aws_choice"] == "later"
     with services.registry.begin() as connection:
-        assert "awssome.provision" in [row.task for row in jobs.page(connection)]
+        assert "awssome.provision" in [row.task for row in jobs.page(connection).rows]
 
 
 @pytest.mark.parametrize("spoil", ["used", "forged", "superseded"])
@@ -133,7 +133,7 @@ def test_signing_up_with_a_known_address_answers_the_same_and_changes_nothing(
     assert (again.status_code, again.json()) == (first.status_code, first.json())
     with services.registry.begin() as connection:
         assert accounts.by_email(connection, "alice@northwind.example") == before
-        assert [row.args["purpose"] for row in jobs.page(connection)] == ["known", "confirm"]
+        assert [row.args["purpose"] for row in jobs.page(connection).rows] == ["known", "confirm"]
 
 
 def test_a_wrong_password_is_refused_and_audited_and_many_are_throttled(api: Api, services: WorkerServices) -> None:

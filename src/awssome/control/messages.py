@@ -350,11 +350,12 @@ class TenantRow(Body):
 
 
 class TenantPage(Body):
-    """One page of tenants; `next` continues it."""
+    """One page of tenants; `next` continues it, `previous` is the page before."""
 
     tenants: list[TenantRow]
     total: int
     next: str | None
+    previous: str | None = None
 
 
 class PlacementRow(Body):
@@ -454,6 +455,7 @@ class AuditPage(Body):
 
     entries: list[AuditRow]
     next: str | None
+    previous: str | None = None
 
 
 class MovePage(Body):
@@ -461,3 +463,4 @@ class MovePage(Body):
 
     moves: list[MoveOut]
     next: str | None
+    previous: str | None = None

@@ -105,9 +105,44 @@ class Keyset:
                 raise ValueError("no text of a row holds this")
             return None if value is None else self._key.parse(value), UUID(row_id)
         except (ArithmeticError, AttributeError, binascii.Error, TypeError, ValueError):
-            raise Refused(
-                Code.INVALID, "The address of this page is not complete.", "Start again from the first page."
-            ) from None
+            raise _incomplete() from None
+
+
+def newest_first(
+    connection: Connection,
+    query: Select[Any],
+    row_id: ColumnElement[Any],
+    parse: Callable[[str], Any],
+    *,
+    after: str = "",
+    before: str = "",
+    limit: int,
+) -> Page[Row[Any]]:
+    """Rows by falling id, where ids grow with time: those behind the id `after`, in front of `before`, or the newest.
+
+    :param row_id: a column of the query that is called `id` in its rows.
+    :raises Refused: INVALID when `parse` makes no id of a key.
+    """
+    backwards = bool(before)
+    if after or before:
+        try:
+            key = parse(before or after)
+        except ValueError:
+            raise _incomplete() from None
+        query = query.where(row_id > key if backwards else row_id < key)
+    found = connection.execute(query.order_by(row_id.asc() if backwards else row_id.desc()).limit(limit + 1)).all()
+    rows, more = list(found[:limit]), len(found) > limit
+    if backwards:
+        rows.reverse()
+    return Page(
+        rows,
+        after=str(rows[-1].id) if rows and (more or backwards) else None,
+        before=str(rows[0].id) if rows and (more if backwards else after) else None,
+    )
+
+
+def _incomplete() -> Refused:
+    return Refused(Code.INVALID, "The address of this page is not complete.", "Start again from the first page.")
 
 
 def _encode(row: Row[Any]) -> str:

@@ -35,7 +35,7 @@ class JobRow:
     state: str
     attempts: int
     scheduled_at: datetime | None
-    about: str
+    arguments: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class JobPage:
 
     jobs: list[JobRow]
     next: str | None
+    previous: str | None
 
 
 # --- tenants
@@ -56,20 +57,25 @@ def tenants_page(
     sort: str = "-created",
     after: str = "",
     limit: int = PAGE,
+    before: str = "",
     tier: str = "",
     state: str = "",
+    server: str = "",
 ) -> m.TenantPage:
     """Tenants by page."""
-    rows, total, following = tenants.page(
+    page, total = tenants.page(
         connection,
         search=search,
         sort=sort,
         after=after,
+        before=before,
         limit=max(1, min(limit, 500)),
         tier=tier,
         state=state,
+        server=server,
     )
-    return m.TenantPage(tenants=[views.tenant_row(row) for row in rows], total=total, next=following)
+    rows = [views.tenant_row(row) for row in page.rows]
+    return m.TenantPage(tenants=rows, total=total, next=page.after, previous=page.before)
 
 
 def tenant_detail(connection: Connection, ref: str) -> m.TenantDetail:
@@ -94,7 +100,7 @@ def tenant_detail(connection: Connection, ref: str) -> m.TenantDetail:
             )
             for place in placements.of_tenant(connection, found.id)
         ],
-        moves=[views.move(move) for move in registered_moves.page(connection, tenant_id=found.id)],
+        moves=[views.move(move) for move in registered_moves.page(connection, tenant_id=found.id).rows],
         members=[views.member(member) for member in accounts.members(connection, found.id)],
     )
 
@@ -181,11 +187,10 @@ def retry_move(services: Services, connection: Connection, actor: Actor, move_id
     return _move(connection, move_id)
 
 
-def moves_page(connection: Connection, after: str = "") -> m.MovePage:
+def moves_page(connection: Connection, after: str = "", before: str = "") -> m.MovePage:
     """Moves, newest first."""
-    rows = registered_moves.page(connection, after=after, limit=PAGE + 1)
-    following = str(rows[PAGE - 1].id) if len(rows) > PAGE else None
-    return m.MovePage(moves=[views.move(row) for row in rows[:PAGE]], next=following)
+    page = registered_moves.page(connection, after=after, before=before, limit=PAGE)
+    return m.MovePage(moves=[views.move(row) for row in page.rows], next=page.after, previous=page.before)
 
 
 def move(connection: Connection, move_id: UUID) -> m.MoveOut:
@@ -204,13 +209,6 @@ def servers_with_load(connection: Connection) -> list[m.ServerRow]:
 def server(connection: Connection, name: str) -> m.ServerRow:
     """One server. :raises Refused: NOT_FOUND."""
     return views.server(servers.by_name(connection, name))
-
-
-def server_tenants(connection: Connection, name: str) -> list[m.TenantRow]:
-    """The tenants that live on a server."""
-    found = servers.by_name(connection, name)
-    query = tenants.rows_query().where(tenants.on_server(found.id)).limit(500)
-    return [views.tenant_row(row) for row in connection.execute(query)]
 
 
 def add_server(services: Services, connection: Connection, actor: Actor, body: m.AddServer) -> m.ServerRow:
@@ -277,16 +275,11 @@ def overview(connection: Connection) -> dict[str, Any]:
 
 
 def audit_page(
-    connection: Connection, *, search: str = "", tenant: str | None = None, after: str | None = None
+    connection: Connection, *, search: str = "", tenant: str | None = None, after: str = "", before: str = ""
 ) -> m.AuditPage:
     """The audit log, newest first."""
-    if after and not after.isdigit():
-        raise Refused(Code.INVALID, "This page does not exist.", "Start from the first page.")
     tenant_id = tenants.by_ref(connection, tenant).id if tenant else None
-    rows = audit.page(
-        connection, search=search, tenant_id=tenant_id, before=int(after) if after else None, limit=PAGE + 1
-    )
-    following = str(rows[PAGE - 1].id) if len(rows) > PAGE else None
+    page = audit.page(connection, search=search, tenant_id=tenant_id, after=after, before=before, limit=PAGE)
     return m.AuditPage(
         entries=[
             m.AuditRow(
@@ -300,9 +293,10 @@ def audit_page(
                 reference=row.reference,
                 detail=row.detail,
             )
-            for row in rows[:PAGE]
+            for row in page.rows
         ],
-        next=following,
+        next=page.after,
+        previous=page.before,
     )
 
 
@@ -311,12 +305,9 @@ def verify_audit(connection: Connection) -> Verification:
     return audit.verify(connection)
 
 
-def jobs_page(connection: Connection, state: str = "", after: str = "") -> JobPage:
+def jobs_page(connection: Connection, state: str = "", after: str = "", before: str = "") -> JobPage:
     """Background jobs, newest first."""
-    if after and not after.isdigit():
-        raise Refused(Code.INVALID, "This page does not exist.", "Start from the first page.")
-    rows = jobs.page(connection, status=state, before=int(after) if after else None, limit=PAGE + 1)
-    following = str(rows[PAGE - 1].id) if len(rows) > PAGE else None
+    page = jobs.page(connection, status=state, after=after, before=before, limit=PAGE)
     return JobPage(
         [
             JobRow(
@@ -326,11 +317,12 @@ def jobs_page(connection: Connection, state: str = "", after: str = "") -> JobPa
                 state=row.status,
                 attempts=row.attempts,
                 scheduled_at=row.scheduled_at,
-                about=", ".join(f"{key} {value}" for key, value in row.args.items() if value),
+                arguments={key: str(value) for key, value in row.args.items() if value is not None},
             )
-            for row in rows[:PAGE]
+            for row in page.rows
         ],
-        following,
+        page.after,
+        page.before,
     )
 
 
@@ -342,7 +334,7 @@ def retry_job(connection: Connection, actor: Actor, job_id: int) -> None:
 
 def find(connection: Connection, query: str) -> list[dict[str, str]]:
     """What the command palette finds: tenants, servers, moves."""
-    rows, _, _ = tenants.page(connection, search=query, limit=6)
+    rows = tenants.page(connection, search=query, limit=6)[0].rows
     found = [{"kind": "tenant", "label": row.company, "url": f"/tenants/{row.slug}"} for row in rows]
     words = query.lower()
     found += [
@@ -353,7 +345,7 @@ def find(connection: Connection, query: str) -> list[dict[str, str]]:
     found += [
         {"kind": "move", "label": f"{row.company}: {row.source} → {row.target}", "url": f"/moves/{row.id}"}
         for tenant_row in rows[:3]
-        for row in registered_moves.page(connection, tenant_id=tenant_row.id, limit=2)
+        for row in registered_moves.page(connection, tenant_id=tenant_row.id, limit=2).rows
     ]
     return found
 

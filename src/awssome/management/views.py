@@ -43,7 +43,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
     server = None
     if found.placement_id is not None:
         server = servers.by_id(connection, placements.server_of(connection, found.placement_id))
-    newest = moves.page(connection, tenant_id=found.id, limit=1)
+    newest = moves.page(connection, tenant_id=found.id, limit=1).rows
     return m.TenantOut(
         id=found.id,
         slug=found.slug,

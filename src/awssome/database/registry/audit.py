@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import insert, select
 from sqlalchemy.engine import Connection
 
+from awssome.database.keyset import Page, newest_first
 from awssome.database.registry.tables import audit_log, audit_seals, tenants
 from awssome.domain.times import now
 
@@ -47,16 +48,12 @@ def page(
     *,
     search: str = "",
     tenant_id: UUID | None = None,
-    before: int | None = None,
+    after: str = "",
+    before: str = "",
     limit: int = 50,
-) -> list[Any]:
+) -> Page[Any]:
     """Lines, newest first, with the tenant's company."""
-    query = (
-        select(audit_log, tenants.c.company)
-        .outerjoin(tenants, tenants.c.id == audit_log.c.tenant_id)
-        .order_by(audit_log.c.id.desc())
-        .limit(limit)
-    )
+    query = select(audit_log, tenants.c.company).outerjoin(tenants, tenants.c.id == audit_log.c.tenant_id)
     if search:
         like = f"%{_escaped(search)}%"
         query = query.where(
@@ -64,9 +61,7 @@ def page(
         )
     if tenant_id:
         query = query.where(audit_log.c.tenant_id == tenant_id)
-    if before is not None:
-        query = query.where(audit_log.c.id < before)
-    return list(connection.execute(query))
+    return newest_first(connection, query, audit_log.c.id, int, after=after, before=before, limit=limit)
 
 
 def seal(connection: Connection, *, settled_seconds: int = 5) -> int:

@@ -5,10 +5,23 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Text, cast, column, select, table, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 
+from awssome.database.keyset import Page, newest_first
 from awssome.domain.errors import Code, Refused
+
+_JOBS = table(
+    "procrastinate_jobs",
+    column("id"),
+    column("queue_name"),
+    column("task_name"),
+    column("status"),
+    column("attempts"),
+    column("scheduled_at"),
+    column("args", JSONB),
+)
 
 _RESCUE = text(
     """
@@ -41,18 +54,20 @@ def counts(connection: Connection) -> list[Any]:
     )
 
 
-def page(connection: Connection, *, status: str = "", before: int | None = None, limit: int = 50) -> list[Any]:
+def page(connection: Connection, *, status: str = "", after: str = "", before: str = "", limit: int = 50) -> Page[Any]:
     """Jobs, newest first: id, queue, task, status, attempts, scheduled_at, args."""
-    return list(
-        connection.execute(
-            text(
-                "SELECT id, queue_name AS queue, task_name AS task, status::text, attempts, scheduled_at, args "
-                "FROM procrastinate_jobs WHERE (:status = '' OR status::text = :status) "
-                "AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
-            ),
-            {"status": status, "before": before, "limit": limit},
-        )
+    query = select(
+        _JOBS.c.id,
+        _JOBS.c.queue_name.label("queue"),
+        _JOBS.c.task_name.label("task"),
+        cast(_JOBS.c.status, Text).label("status"),
+        _JOBS.c.attempts,
+        _JOBS.c.scheduled_at,
+        _JOBS.c.args,
     )
+    if status:
+        query = query.where(cast(_JOBS.c.status, Text) == status)
+    return newest_first(connection, query, _JOBS.c.id, int, after=after, before=before, limit=limit)
 
 
 def retry(connection: Connection, job_id: int) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from awssome.database.engine import MoverLost
+from awssome.database.keyset import Page, newest_first
 from awssome.database.registry.tables import moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
@@ -125,7 +126,9 @@ def reopen(connection: Connection, move_id: UUID) -> None:
     )
 
 
-def page(connection: Connection, *, tenant_id: UUID | None = None, after: str = "", limit: int = 50) -> list[Any]:
+def page(
+    connection: Connection, *, tenant_id: UUID | None = None, after: str = "", before: str = "", limit: int = 50
+) -> Page[Any]:
     """Moves newest first, with company and the names of both servers."""
     source, target = servers.alias(), servers.alias()
     source_at, target_at = placements.alias(), placements.alias()
@@ -143,23 +146,16 @@ def page(connection: Connection, *, tenant_id: UUID | None = None, after: str = 
         .join(target_at, target_at.c.id == moves.c.target_id)
         .join(source, source.c.id == source_at.c.server_id)
         .join(target, target.c.id == target_at.c.server_id)
-        .order_by(moves.c.id.desc())
-        .limit(limit)
     )
     if tenant_id:
         query = query.where(moves.c.tenant_id == tenant_id)
-    if after:
-        try:
-            query = query.where(moves.c.id < UUID(after))
-        except ValueError:
-            raise Refused(Code.INVALID, "This page does not exist.", "Start from the first page.") from None
-    return list(connection.execute(query))
+    return newest_first(connection, query, moves.c.id, UUID, after=after, before=before, limit=limit)
 
 
 def row(connection: Connection, move_id: UUID) -> Any:
     """One row as in `page`. :raises Refused: NOT_FOUND."""
     tenant_id = find(connection, move_id).tenant_id
-    return next(found for found in page(connection, tenant_id=tenant_id, limit=1000) if found.id == move_id)
+    return next(found for found in page(connection, tenant_id=tenant_id, limit=1000).rows if found.id == move_id)
 
 
 def last_retained(connection: Connection, tenant_id: UUID) -> Move | None:

@@ -7,15 +7,23 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
+from awssome.database.keyset import Key, Keyset, Page
 from awssome.database.registry.tables import accounts, memberships, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import new_token
 from awssome.domain.tenants import RESERVED_SLUGS, Role, TenantState, Tier, slug_from
 from awssome.domain.times import new_id, now
+
+_KEYS = {
+    "created": Key(tenants.c.created_at, datetime.fromisoformat),
+    "company": Key(func.lower(tenants.c.company), str),
+    "tier": Key(tenants.c.tier, str),
+    "state": Key(tenants.c.state, str),
+}
 
 SORTS = ("created", "-created", "company", "-company", "tier", "-tier", "state", "-state")
 
@@ -124,31 +132,19 @@ def page(
     search: str = "",
     sort: str = "-created",
     after: str = "",
+    before: str = "",
     limit: int = 50,
     tier: str = "",
     state: str = "",
-) -> tuple[list[Any], int, str | None]:
-    """(rows, how many in all, key of the next page). Rows carry server, engine and the first owner's address."""
+    server: str = "",
+) -> tuple[Page[Any], int]:
+    """A page and how many there are in all. Rows carry server, engine and the first owner's address."""
     if sort not in SORTS:
         raise Refused(Code.INVALID, f"Cannot sort by “{sort[:30]}”.", "Use one of: " + ", ".join(SORTS) + ".")
-    conditions = _conditions(search, tier, state)
-    total = connection.scalar(select(func.count()).select_from(tenants).where(*conditions)) or 0
-    column: ColumnElement[Any] = {
-        "created": tenants.c.created_at,
-        "company": func.lower(tenants.c.company),
-        "tier": tenants.c.tier,
-        "state": tenants.c.state,
-    }[sort.lstrip("-")]
-    query = rows_query().where(*conditions)
-    if after:
-        marker = select(column, tenants.c.id).where(tenants.c.id == _uuid(after)).subquery()
-        here = tuple_(column, tenants.c.id)
-        there = select(marker.c[0], marker.c[1]).scalar_subquery()
-        query = query.where(here < there if sort.startswith("-") else here > there)
-    order = (column.desc(), tenants.c.id.desc()) if sort.startswith("-") else (column, tenants.c.id)
-    rows = list(connection.execute(query.order_by(*order).limit(limit + 1)))
-    following = str(rows[limit - 1].id) if len(rows) > limit else None
-    return rows[:limit], total, following
+    query = rows_query().where(*_conditions(search, tier, state, server))
+    total = connection.scalar(query.with_only_columns(func.count(), maintain_column_froms=True)) or 0
+    order = Keyset(_KEYS[sort.lstrip("-")], tenants.c.id, descending=sort.startswith("-"))
+    return order.page(connection, query, lambda row: row, after=after, before=before, limit=limit), total
 
 
 def rows_query() -> Select[Any]:
@@ -173,12 +169,7 @@ def identified(tenant_id: UUID) -> ColumnElement[bool]:
     return tenants.c.id == tenant_id
 
 
-def on_server(server_id: UUID) -> ColumnElement[bool]:
-    """A condition for `rows_query`: tenants that live on this server."""
-    return servers.c.id == server_id
-
-
-def _conditions(search: str, tier: str, state: str) -> list[ColumnElement[bool]]:
+def _conditions(search: str, tier: str, state: str, server: str) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if search:
         like = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
@@ -189,6 +180,8 @@ def _conditions(search: str, tier: str, state: str) -> list[ColumnElement[bool]]
             .exists()
         )
         conditions.append(or_(tenants.c.company.ilike(like), tenants.c.slug.ilike(like), member))
+    if server:
+        conditions.append(servers.c.name == server)
     if tier:
         conditions.append(tenants.c.tier == tier)
     if state:
@@ -196,13 +189,6 @@ def _conditions(search: str, tier: str, state: str) -> list[ColumnElement[bool]]
     elif not search:
         conditions.append(and_(tenants.c.state != TenantState.DELETED))
     return conditions
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Refused(Code.INVALID, "This page does not exist.", "Start from the first page.") from None
 
 
 def _tenant(row: Any) -> Tenant:

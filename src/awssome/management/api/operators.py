@@ -132,4 +132,4 @@ def retry(call: OperatorCall, move_id: UUID) -> m.MoveOut:
 def audit(call: OperatorCall, after: str = "") -> m.AuditPage:
     """The audit log, newest first."""
     with call.registry.begin() as connection:
-        return operations.audit_page(connection, after=after or None)
+        return operations.audit_page(connection, after=after)

@@ -14,12 +14,12 @@ router = APIRouter()
 
 
 @router.get("/audit")
-def audit(request: Request, desk: AtDesk, q: str = "", tenant: str = "", after: str = "") -> Response:
+def audit(request: Request, desk: AtDesk, q: str = "", tenant: str = "", after: str = "", before: str = "") -> Response:
     """The log, newest first, of all tenants or of one."""
     with desk.registry.begin() as connection:
-        page = operations.audit_page(connection, search=q, tenant=tenant or None, after=after or None)
+        page = operations.audit_page(connection, search=q, tenant=tenant or None, after=after, before=before)
         only = operations.tenant_detail(connection, tenant) if tenant else None
-    listing = Listing.of(request, page.entries, after=page.next)
+    listing = Listing.of(request, page.entries, after=page.next, before=page.previous)
     return desk.pages.render(request, "audit.html", listing=listing, only=only)
 
 

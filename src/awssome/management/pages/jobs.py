@@ -22,11 +22,11 @@ router = APIRouter()
 
 
 @router.get("/jobs")
-def jobs(request: Request, desk: AtDesk, state: str = "", after: str = "") -> Response:
+def jobs(request: Request, desk: AtDesk, state: str = "", after: str = "", before: str = "") -> Response:
     """Jobs, newest first."""
     with desk.registry.begin() as connection:
-        page = operations.jobs_page(connection, state, after)
-    listing = Listing.of(request, page.jobs, after=page.next)
+        page = operations.jobs_page(connection, state, after, before)
+    listing = Listing.of(request, page.jobs, after=page.next, before=page.previous)
     return desk.pages.render(request, "jobs.html", listing=listing, states=STATES)
 
 

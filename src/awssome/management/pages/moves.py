@@ -21,11 +21,11 @@ router = APIRouter()
 
 
 @router.get("/moves")
-def moves(request: Request, desk: AtDesk, after: str = "") -> Response:
+def moves(request: Request, desk: AtDesk, after: str = "", before: str = "") -> Response:
     """Every move, newest first."""
     with desk.registry.begin() as connection:
-        page = operations.moves_page(connection, after)
-    listing = Listing.of(request, [move_row(move) for move in page.moves], after=page.next)
+        page = operations.moves_page(connection, after, before)
+    listing = Listing.of(request, [move_row(move) for move in page.moves], after=page.next, before=page.previous)
     return desk.pages.render(request, "moves.html", listing=listing)
 
 

@@ -13,8 +13,8 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName, ServerKind
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk, Desk
-from awssome.management.pages.rows import ENGINES, server_address, server_row, tenant_row
-from awssome.web.tables import Listing
+from awssome.management.pages.rows import ENGINES, server_address, server_row
+from awssome.management.pages.tenants import tenants_listing
 
 Choice = TypeVar("Choice", ServerKind, EngineName)
 
@@ -68,15 +68,12 @@ def add_server(
 
 
 @router.get("/servers/{name}")
-def server(request: Request, desk: AtDesk, name: str, after: str = "") -> Response:
+def server(request: Request, desk: AtDesk, name: str) -> Response:
     """One server: its load and its tenants."""
     with desk.registry.begin() as connection:
         found = operations.server(connection, name)
-        tenants = operations.server_tenants(connection, name)
-    rows = [tenant_row(tenant) for tenant in tenants]
-    return desk.pages.render(
-        request, "server.html", server=found, row=server_row(found), listing=Listing.of(request, rows)
-    )
+        listing = tenants_listing(request, connection, server=name)
+    return desk.pages.render(request, "server.html", server=found, row=server_row(found), listing=listing)
 
 
 @router.post("/servers/{name}/close")

@@ -40,16 +40,11 @@ router = APIRouter()
 
 
 @router.get("/tenants")
-def tenants(request: Request, desk: AtDesk, q: str = "", tier: str = "", state: str = "", after: str = "") -> Response:
+def tenants(request: Request, desk: AtDesk) -> Response:
     """Every tenant; search, filters, order and page are in the address."""
-    order = Order.of(request, {"created", "company", "tier", "state"}, "-created")
     with desk.registry.begin() as connection:
-        page = operations.tenants_page(
-            connection, search=q, sort=str(order), after=after, limit=PAGE, tier=tier, state=state
-        )
-    rows = [tenant_row(tenant) for tenant in page.tenants]
-    listing = Listing.of(request, rows, order=order, total=page.total, after=page.next)
-    return desk.pages.render(request, "tenants.html", listing=listing, tiers=TIERS, states=STATES, paged=bool(after))
+        listing = tenants_listing(request, connection)
+    return desk.pages.render(request, "tenants.html", listing=listing, tiers=TIERS, states=STATES)
 
 
 @router.get("/tenants/{ref}")
@@ -113,6 +108,25 @@ def resume(request: Request, desk: AtDesk, ref: str) -> Response:
     except Refused as refused:
         return _show(request, desk, ref, refused)
     return desk.pages.redirect(request, tenant_address(ref), "success", "The tenant is open again.")
+
+
+def tenants_listing(request: Request, connection: Connection, server: str = "") -> Listing:
+    """The page of tenants that the address asks for (q, tier, state, sort, after, before), of one server if given."""
+    asked = request.query_params
+    order = Order.of(request, {"created", "company", "tier", "state"}, "-created")
+    page = operations.tenants_page(
+        connection,
+        search=asked.get("q", ""),
+        sort=str(order),
+        after=asked.get("after", ""),
+        before=asked.get("before", ""),
+        limit=PAGE,
+        tier=asked.get("tier", ""),
+        state=asked.get("state", ""),
+        server=server,
+    )
+    rows = [tenant_row(tenant) for tenant in page.tenants]
+    return Listing.of(request, rows, order=order, total=page.total, after=page.next, before=page.previous)
 
 
 def require_name(given: str, name: str) -> None:
