@@ -22,7 +22,17 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.mapping import DEFAULT_FIELDS
 from awssome.domain.times import new_id, now
 
-SORTS = ("title", "customer_company", "stage", "deal_amount", "target_close_date", "ready", "source", "updated_at")
+SORTS = (
+    "title",
+    "customer_company",
+    "stage",
+    "deal_amount",
+    "target_close_date",
+    "ready",
+    "source",
+    "created_at",
+    "updated_at",
+)
 """What a list can be sorted by; with a minus in front, the other way round."""
 
 
@@ -371,8 +381,8 @@ def _sort_key(by: str, today: date) -> Key:
         return Key(c.deal_amount, Decimal, nullable=True)
     if by == "target_close_date":
         return Key(c.target_close_date, date.fromisoformat, nullable=True)
-    if by == "updated_at":
-        return Key(c.updated_at, _instant)
+    if by in ("created_at", "updated_at"):
+        return Key(c[by], _instant)
     return Key(func.lower(c[by]), str, nullable=by == "customer_company")
 
 

@@ -1,0 +1,91 @@
+"""The portal as an application: its parts, its routes, its hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+
+from awssome.control.client import Control
+from awssome.database.sessions import Sessions
+from awssome.domain.addresses import Addresses
+from awssome.portal import account, deals, home, hubspot, people, plan, sign_in, sign_up, workspaces
+from awssome.portal.context import Contexts
+from awssome.portal.guard import SESSION_COOKIE, Elsewhere, Parts, caller, send_elsewhere
+from awssome.portal.hosts import Hosts
+from awssome.portal.marks import FormMarks
+from awssome.web import Pages, furnish
+from awssome.web.states import State
+
+STATES = {
+    "not_submitted": State("not submitted", "neutral", "clock"),
+    "owner": State("Owner", "accent", "key"),
+    "admin": State("Admin", "neutral", "settings"),
+    "member": State("Member", "neutral", "people"),
+    "viewer": State("Viewer", "neutral", "dot"),
+    "left_out": State("Left out", "warn", "warning"),
+    "reconnect": State("Reconnect needed", "bad", "warning"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the portal is made of.
+
+    :ivar control: the central API, with the portal's service token.
+    :ivar sessions: opens the tenants' sessions; the portal has no credential of its own.
+    :ivar addresses: the domain that it serves.
+    :ivar hubspot_origin: scheme and host of HubSpot's own pages: the consent page, and the deals that we link to.
+    :ivar clock: the present time as pages see it; screenshots stop it.
+    """
+
+    control: Control
+    sessions: Sessions
+    addresses: Addresses
+    hubspot_origin: str = "https://app.hubspot.com"
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def create(options: Options) -> FastAPI:
+    """The portal."""
+    app = FastAPI(title="Awssome", openapi_url=None, docs_url=None, redoc_url=None)
+    pages = Pages(
+        Path(__file__).parent / "templates", app="portal", context=_everywhere, states=STATES, clock=options.clock
+    )
+    app.state.parts = Parts(
+        control=options.control,
+        contexts=Contexts(options.control, options.sessions),
+        pages=pages,
+        addresses=options.addresses,
+        hubspot_origin=options.hubspot_origin.rstrip("/"),
+        clock=options.clock,
+    )
+    app.get("/healthz")(health)
+    for module in (home, sign_up, sign_in, workspaces, deals, hubspot, plan, people, account):
+        app.include_router(module.router)
+    app.add_exception_handler(Elsewhere, send_elsewhere)
+    app.add_middleware(Hosts, addresses=options.addresses)
+    own_hosts = f"{options.addresses.scheme}://*.{options.addresses.domain}{options.addresses.suffix}"
+    furnish(app, pages, session_cookie=SESSION_COOKIE, form_targets=(options.hubspot_origin.rstrip("/"), own_hosts))
+    return app
+
+
+def health() -> dict[str, str]:
+    """That this process serves. Whether the central API answers is not asked: tenants outlive it."""
+    return {"status": "ok"}
+
+
+def _everywhere(request: Request) -> Mapping[str, Any]:
+    """What each page finds, as far as it is known: who is signed in and in which tenant."""
+    me = getattr(request.state, "tenant_context", None)
+    return {
+        "person": getattr(request.state, "person", None),
+        "me": me,
+        "marks": FormMarks(request, me),
+        "has_session": bool(caller(request).session),
+    }

@@ -1,0 +1,254 @@
+"""Deals: the list, one deal, and the forms that change them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response, StreamingResponse
+
+from awssome.database import Connection
+from awssome.database.keyset import Page
+from awssome.database.tenant import deals
+from awssome.database.tenant.deals import SORTS, Deal, Event, Filters
+from awssome.domain.deals import FIELD, FIELDS, Field, Source, Stage, parse_form, readiness
+from awssome.domain.errors import Code, Refused
+from awssome.portal.deal_csv import csv_lines
+from awssome.portal.deal_form import Sent, Submitted, as_shown, as_typed, groups
+from awssome.portal.deal_rows import rows
+from awssome.portal.guard import ActingMember, Member, Viewer, parts, today
+from awssome.web.formats import NOTHING, plural
+from awssome.web.formats import day as as_day
+from awssome.web.formats import money as as_money
+from awssome.web.security import local_path
+from awssome.web.tables import Listing, Order
+
+router = APIRouter()
+
+PAGE = 50
+
+_EVENTS = {
+    "created": ("Written by hand", "plus", "good"),
+    "imported": ("Imported from HubSpot", "download", "good"),
+    "edited": ("Changed", "edit", "neutral"),
+    "updated": ("Brought up to date from HubSpot", "sync", "accent"),
+    "archived": ("Archived", "archive", "neutral"),
+    "restored": ("Restored", "back", "neutral"),
+}
+_LONGEST_CHANGE = 80
+
+
+@router.get("/deals")
+def list_deals(request: Request, me: Viewer) -> Response:
+    """The deals that the address asks for."""
+    query, day = request.query_params, today(request)
+    filters, order = _filters(request), Order.of(request, SORTS, "-updated_at")
+    after, before = query.get("after", ""), query.get("before", "")
+
+    def read(connection: Connection) -> tuple[Page[Deal], int]:
+        page = deals.list_deals(connection, filters, today=day, sort=str(order), after=after, before=before, limit=PAGE)
+        return page, deals.count(connection, filters, today=day)
+
+    page, total = me.read(read)
+    listing = Listing.of(request, rows(page.rows), order=order, total=total, after=page.after, before=page.before)
+    return parts(request).pages.render(
+        request,
+        "deals.html",
+        listing=listing,
+        filters=filters,
+        stage_options=[(str(stage), str(stage)) for stage in Stage],
+        export_url=listing.address(sort=None).replace("/deals", "/deals.csv", 1),
+    )
+
+
+@router.get("/deals.csv")
+def export(request: Request, me: Viewer) -> Response:
+    """The deals of the list, of all its pages, as a file for a spreadsheet."""
+    lines = csv_lines(me, _filters(request), today(request))
+    headers = {"Content-Disposition": 'attachment; filename="deals.csv"'}
+    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+Selected = Annotated[list[UUID] | None, Form()]
+Back = Annotated[str, Form()]
+
+
+@router.post("/deals/archive")
+def archive_many(request: Request, me: ActingMember, selected: Selected = None, back: Back = "") -> Response:
+    """Put the selected deals away."""
+    done = me.write(lambda connection: deals.archive(connection, selected or [], me.person.email))
+    text = f"{plural(done, 'deal')} archived."
+    return parts(request).pages.redirect(request, local_path(back, "/deals"), "success", text)
+
+
+@router.post("/deals/restore")
+def restore_many(request: Request, me: ActingMember, selected: Selected = None, back: Back = "") -> Response:
+    """Bring the selected deals back."""
+    done = me.write(lambda connection: deals.restore(connection, selected or [], me.person.email))
+    text = f"{plural(done, 'deal')} restored."
+    return parts(request).pages.redirect(request, local_path(back, "/deals"), "success", text)
+
+
+@router.get("/deals/new")
+def show_new(request: Request, me: Member) -> Response:
+    """An empty form."""
+    return _form_page(request, None, {"stage": Stage.QUALIFIED})
+
+
+@router.post("/deals/new")
+def create(request: Request, me: ActingMember, sent: Sent) -> Response:
+    """Write a deal that is not in HubSpot."""
+    try:
+        values = parse_form({"title": "", "stage": "", **sent.typed})
+        deal_id = me.write(lambda connection: deals.create(connection, values, me.person.email))
+    except Refused as refused:
+        return _form_page(request, None, sent.typed, refused=refused)
+    return parts(request).pages.redirect(request, f"/deals/{deal_id}", "success", "The deal is saved.")
+
+
+@router.get("/deals/{deal_id}")
+def show(request: Request, me: Viewer, deal_id: UUID) -> Response:
+    """What AWS will see of the deal, field by field, and what happened to it."""
+    day = today(request)
+
+    def read(connection: Connection) -> tuple[Deal, list[Event]]:
+        return deals.find(connection, deal_id, today=day), deals.timeline(connection, deal_id)
+
+    deal, events = me.read(read)
+    missing = readiness(deal.values, day)
+    return parts(request).pages.render(
+        request,
+        "deal.html",
+        deal=deal,
+        lines=[_line(field, deal, missing) for field in FIELDS],
+        missing=missing,
+        events=[_told(event) for event in events],
+        hubspot_url=_hubspot_url(request, deal),
+    )
+
+
+@router.get("/deals/{deal_id}/edit")
+def show_edit(request: Request, me: Member, deal_id: UUID) -> Response:
+    """The deal in a form."""
+    deal = me.read(lambda connection: deals.find(connection, deal_id))
+    return _form_page(request, deal, as_typed(deal))
+
+
+@router.post("/deals/{deal_id}/edit")
+def edit(
+    request: Request, me: ActingMember, deal_id: UUID, sent: Sent, version: Annotated[int, Form()] = 0
+) -> Response:
+    """Save the form, unless somebody else has changed the deal since it was opened; what was typed is kept."""
+    deal = me.read(lambda connection: deals.find(connection, deal_id))
+    altered = sent.altered(as_typed(deal))
+    try:
+        values = parse_form(altered)
+        changed = me.write(lambda connection: deals.edit(connection, deal_id, version, values, me.person.email))
+    except Refused as refused:
+        if refused.code is Code.CONFLICT:
+            return _conflict_page(request, me.read(lambda connection: deals.find(connection, deal_id)), sent, refused)
+        return _form_page(request, deal, {**as_typed(deal), **sent.typed}, sent=sent, version=version, refused=refused)
+    text = "The deal is saved." if changed else "Nothing was different, so nothing was changed."
+    return parts(request).pages.redirect(request, f"/deals/{deal_id}", "success" if changed else "info", text)
+
+
+@router.post("/deals/{deal_id}/archive")
+def archive(request: Request, me: ActingMember, deal_id: UUID) -> Response:
+    """Put the deal away."""
+    me.write(lambda connection: deals.archive(connection, [deals.find(connection, deal_id).id], me.person.email))
+    return parts(request).pages.redirect(request, f"/deals/{deal_id}", "success", "The deal is archived.")
+
+
+@router.post("/deals/{deal_id}/restore")
+def restore(request: Request, me: ActingMember, deal_id: UUID) -> Response:
+    """Bring the deal back."""
+    me.write(lambda connection: deals.restore(connection, [deals.find(connection, deal_id).id], me.person.email))
+    return parts(request).pages.redirect(request, f"/deals/{deal_id}", "success", "The deal is restored.")
+
+
+def _filters(request: Request) -> Filters:
+    query = request.query_params
+    stage, source = None, None
+    with suppress(ValueError):
+        stage = Stage(query.get("stage", ""))
+    with suppress(ValueError):
+        source = Source(query.get("source", ""))
+    ready = {"ready": True, "incomplete": False}.get(query.get("readiness", ""))
+    return Filters(query.get("q", "").strip(), stage, source, ready, query.get("archived") == "yes")
+
+
+def _form_page(
+    request: Request,
+    deal: Deal | None,
+    texts: Mapping[str, str],
+    *,
+    sent: Submitted | None = None,
+    version: int | None = None,
+    notes: Mapping[str, str] | None = None,
+    refused: Refused | None = None,
+) -> Response:
+    shown = sent.shown if sent else texts
+    return parts(request).pages.render(
+        request,
+        "deal_form.html",
+        refused.status if refused else 200,
+        deal=deal,
+        groups=groups(texts, refused.fields if refused else {}, notes or {}),
+        labels={field.name: field.label for field in FIELDS},
+        version=version if version is not None else deal.version if deal else 0,
+        shown=as_shown(shown) if deal else "",
+        refused=refused,
+    )
+
+
+def _conflict_page(request: Request, deal: Deal, sent: Submitted, refused: Refused) -> Response:
+    """What the person altered stays as typed, beside what the deal says now; all else is as it is now."""
+    now = as_typed(deal)
+    kept = sent.altered(now)
+    notes = {name: f"Now: {_cut(now[name] or NOTHING)}" for name, text in kept.items() if text.strip() != now[name]}
+    return _form_page(request, deal, {**now, **kept}, sent=Submitted({}, now), notes=notes, refused=refused)
+
+
+def _line(field: Field, deal: Deal, missing: Mapping[str, str]) -> dict[str, Any]:
+    value = deal.values[field.name]
+    if value is not None and field.kind == "money":
+        currency = "USD" if field.name == "expected_aws_spend" else deal.values["deal_currency"] or ""
+        value = as_money(value, currency)
+    elif value is not None and field.kind == "date":
+        value = as_day(value)
+    origin = deal.origin(field.name)
+    return {
+        "key": field.name,
+        "kind": field.kind,
+        "label": field.label,
+        "value": value,
+        "origin": {"you": "You", "hubspot": "HubSpot", "default": "Default"}.get(origin or "", ""),
+        "missing": missing.get(field.name, ""),
+    }
+
+
+def _told(event: Event) -> dict[str, Any]:
+    title, icon, tone = _EVENTS.get(event.kind, (event.kind.capitalize(), "dot", "neutral"))
+    told = "" if event.kind in ("created", "imported") else "; ".join(_changes(event.changes))
+    return {"at": event.at, "title": title, "who": event.actor, "icon": icon, "tone": tone, "detail": told}
+
+
+def _changes(changes: Mapping[str, Sequence[str | None]]) -> list[str]:
+    return [
+        f"{FIELD[name].label if name in FIELD else name}: {_cut(before or NOTHING)} → {_cut(after or NOTHING)}"
+        for name, (before, after) in changes.items()
+    ]
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_CHANGE else f"{line[: _LONGEST_CHANGE - 1]}…"
+
+
+def _hubspot_url(request: Request, deal: Deal) -> str:
+    if deal.hubspot is None:
+        return ""
+    return f"{parts(request).hubspot_origin}/contacts/{deal.hubspot.portal_id}/record/0-3/{deal.hubspot.deal_id}"

@@ -1,0 +1,179 @@
+"""Who may come in: what the routes depend on, from a request to a `Person` or a `TenantContext`.
+
+Each route names the least role it needs, in the type of its first parameter; `Looks` and `Acts` carry it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated
+
+from fastapi import Depends, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from awssome.control.client import Caller, Control
+from awssome.control.messages import ContextOut
+from awssome.domain.addresses import Addresses
+from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import Role, TenantState
+from awssome.portal.context import Contexts, Person, TenantContext, switched
+from awssome.web import Pages
+from awssome.web.pages import is_fragment
+from awssome.web.requests import reference
+from awssome.web.security import SAFE_METHODS, read_session_cookie, set_session_cookie
+
+SESSION_COOKIE = "awssome_portal"
+
+WORKSPACE_FIELD = "workspace"
+"""The form field that says for which tenant a form was made."""
+
+_SESSION_SECONDS = 14 * 86_400
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the handlers of the portal share.
+
+    :ivar hubspot_origin: scheme and host of HubSpot's own pages.
+    """
+
+    control: Control
+    contexts: Contexts
+    pages: Pages
+    addresses: Addresses
+    hubspot_origin: str
+    clock: Callable[[], datetime]
+
+
+def parts(request: Request) -> Parts:
+    """The parts of the application that serves the request."""
+    found: Parts = request.app.state.parts
+    return found
+
+
+def today(request: Request) -> date:
+    """The day that it is, in UTC."""
+    return parts(request).clock().astimezone(UTC).date()
+
+
+class Elsewhere(Exception):
+    """The page is at another address."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("elsewhere")
+        self.url = url
+
+
+def send_elsewhere(request: Request, error: Exception) -> Response:
+    """Sends a page on; a piece of a page has its page loaded again, which is sent on then."""
+    if not isinstance(error, Elsewhere):
+        raise error
+    if is_fragment(request):
+        return parts(request).pages.render_bare(request, "reload.html", 200)
+    return RedirectResponse(error.url, 303)
+
+
+def caller(request: Request) -> Caller:
+    """On whose behalf the portal asks the central API."""
+    return Caller(
+        session=read_session_cookie(request, SESSION_COOKIE) or "",
+        host=request.headers.get("host", ""),
+        address=request.client.host if request.client else "",
+        agent=request.headers.get("user-agent", ""),
+        reference=reference(request.scope),
+    )
+
+
+def action(request: Request) -> str:
+    """What is being done, as the audit log names it: `POST /deals/{deal_id}/edit`."""
+    return f"{request.method} {request.scope['route'].path}"
+
+
+def keep_session(request: Request, response: Response, token: str) -> None:
+    """Sign the browser in."""
+    set_session_cookie(request, response, SESSION_COOKIE, token, _SESSION_SECONDS)
+
+
+def signed_in(request: Request) -> Person:
+    """A dependency: somebody who belongs to a tenant, whichever it is.
+
+    :raises Refused: UNAUTHENTICATED, or FORBIDDEN for somebody who belongs to none; reported.
+    """
+    person, answer = _ask(request, fresh=False)
+    contexts = parts(request).contexts
+    if not person.memberships:
+        raise contexts.stranger(person, action(request))
+    if answer.tenant is not None and answer.tenant.state is TenantState.ACTIVE:
+        request.state.tenant_context = contexts.tenant(person, answer, action(request), Role.VIEWER)
+    return person
+
+
+class Looks:
+    """A dependency: somebody who may look at a page of a tenant, in at least the role.
+
+    :param setting_up: the page is also for a tenant whose workspace does not exist yet.
+    :param fresh: the page follows something that the central API knows, so it is asked each time.
+    """
+
+    def __init__(self, role: Role = Role.VIEWER, *, setting_up: bool = False, fresh: bool = False) -> None:
+        self.role = role
+        self.setting_up = setting_up
+        self.fresh = fresh
+
+    def __call__(self, request: Request) -> TenantContext:
+        """:raises Refused: UNAUTHENTICATED, FORBIDDEN. :raises Elsewhere: choose a tenant, go on with the sign-up."""
+        person, answer = _ask(request, fresh=self.fresh)
+        if answer.tenant is None and person.memberships:
+            raise Elsewhere("/workspaces")
+        shared = parts(request)
+        context = shared.contexts.tenant(person, answer, action(request), self.role)
+        if answer.move_to is not None and request.method in SAFE_METHODS:
+            raise Elsewhere(shared.control.hand_over(person.caller, context.tenant.id).url)
+        if context.tenant.state in (TenantState.SUSPENDED, TenantState.DELETED):
+            raise _closed(context.tenant.state)
+        if context.tenant.state is TenantState.PENDING and not self.setting_up:
+            raise Elsewhere("/sign-up")
+        request.state.tenant_context = context
+        return context
+
+
+class Acts(Looks):
+    """A dependency: somebody who may change something of a tenant, in at least the role, by a form of this tenant."""
+
+    def __call__(self, request: Request, workspace: Annotated[str, Form()] = "") -> TenantContext:
+        """:raises Refused: as `Looks`, and CONFLICT when the form was made for another tenant."""
+        context = super().__call__(request)
+        if workspace and workspace != str(context.tenant.id):
+            raise switched()
+        return context
+
+
+Somebody = Annotated[Person, Depends(signed_in)]
+Viewer = Annotated[TenantContext, Depends(Looks(Role.VIEWER))]
+Member = Annotated[TenantContext, Depends(Looks(Role.MEMBER))]
+ActingMember = Annotated[TenantContext, Depends(Acts(Role.MEMBER))]
+ActingAdmin = Annotated[TenantContext, Depends(Acts(Role.ADMIN))]
+ActingOwner = Annotated[TenantContext, Depends(Acts(Role.OWNER))]
+
+
+def _ask(request: Request, *, fresh: bool) -> tuple[Person, ContextOut]:
+    contexts, who = parts(request).contexts, caller(request)
+    if not who.session:
+        contexts.report(who, action(request))
+        raise Refused(Code.UNAUTHENTICATED, "This page is for people who are signed in.", "Sign in, then come back.")
+    answer = contexts.ask(who, fresh=fresh)
+    person = Person(who, answer.account, answer.session_id, tuple(answer.memberships))
+    request.state.person = person
+    return person, answer
+
+
+def _closed(state: TenantState) -> Refused:
+    if state is TenantState.DELETED:
+        return Refused(Code.GONE, "This workspace has been deleted.", "Sign up again if you need a new one.")
+    return Refused(
+        Code.FORBIDDEN,
+        "This workspace is suspended. Your data is kept, and nobody can see or change it.",
+        "Write to the operator of this site to have it opened again.",
+    )
