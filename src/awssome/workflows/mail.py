@@ -60,7 +60,7 @@ def send_link(mailing: Mailing, account_id: UUID, tenant_id: UUID | None, purpos
         company = tenants.find(connection, tenant_id).company if tenant_id else ""
         path = "/sign-in"
         if purpose in accounts.LINK_HOURS:
-            path = f"/links?token={accounts.new_link(connection, account_id, tenant_id, purpose)}"
+            path = f"/link?token={accounts.new_link(connection, account_id, tenant_id, purpose)}"
     subject, text = _MAILS[purpose]
     words = {
         "name": account.name,

@@ -8,10 +8,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from awssome.database.registry import Registry, audit, sessions
+from awssome.database.registry import Registry, sessions
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
 from awssome.management import operators
+from awssome.management.denials import deny
 from awssome.management.operators import Operator
 from awssome.web import Pages
 from awssome.web.requests import reference
@@ -39,8 +40,8 @@ class Desk:
 def operator(request: Request) -> Operator:
     """The operator whose session the browser sent.
 
-    :raises Refused: UNAUTHENTICATED without one (a page then leads to sign-in and back); FORBIDDEN, written to the
-        audit log, for an account that is not an operator's.
+    :raises Refused: UNAUTHENTICATED without one (a page then leads to sign-in and back); FORBIDDEN for an account that
+        is not an operator's. Both are written to the audit log.
     """
     found = known_operator(request)
     if found is not None:
@@ -48,8 +49,8 @@ def operator(request: Request) -> Operator:
     token = read_session_cookie(request, SESSION_COOKIE) or ""
     with services_of(request).registry.begin() as connection:
         person = sessions.find(connection, token, "management") or sessions.find(connection, token, "portal")
-        if person is not None:
-            audit.record(connection, actor_of(request, person.email), "access.denied", path=request.url.path)
+    actor = actor_of(request, person.email if person else "visitor")
+    deny(services_of(request), actor, f"{request.method} {request.url.path}"[:120])
     if person is not None:
         raise Refused(Code.FORBIDDEN, "These pages are for operators. Nothing was changed.", "Sign in as an operator.")
     raise Refused(Code.UNAUTHENTICATED, "You are not signed in. Nothing was changed.", "Sign in and try again.")
