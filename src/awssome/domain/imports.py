@@ -165,9 +165,14 @@ def plan(
     return result
 
 
-def clean(text: str, limit: int = LONGEST_TEXT) -> str:
-    """Text as every engine can store it: no NUL, no lone surrogate, at most `limit` UTF-16 units."""
-    units = text.replace("\x00", "").encode("utf-16-le", "replace")
+def storable(text: str) -> str:
+    """Text without what no engine can store: NUL and lone surrogates."""
+    return text.replace("\x00", "").encode("utf-16-le", "replace").decode("utf-16-le")
+
+
+def fitting(text: str, limit: int = LONGEST_TEXT) -> str:
+    """Storable text of at most `limit` UTF-16 units, which is what nvarchar counts; cut with an ellipsis."""
+    units = storable(text).encode("utf-16-le")
     if len(units) // 2 <= limit:
         return units.decode("utf-16-le")
     return units[: (limit - 1) * 2].decode("utf-16-le", "ignore") + "…"
@@ -189,7 +194,7 @@ def _take_over(result: Plan, deal: SourceDeal, left: dict[str, Known]) -> Known 
 def _mapped(deal: SourceDeal, stages: StageMap) -> Mapped:
     if not 0 < len(deal.id) <= LONGEST_ID:
         raise ValueError("not the id of a deal")
-    properties = {name: clean(value, len(value)) if value else value for name, value in deal.properties.items()}
+    properties = {name: storable(value) if value else value for name, value in deal.properties.items()}
     return map_deal(properties, stages)
 
 
@@ -258,8 +263,8 @@ def _fail(result: Plan, deal: SourceDeal, here: Known | None) -> None:
 def _fitting(line: DealIssue) -> DealIssue:
     return replace(
         line,
-        deal_id=clean(line.deal_id, LONGEST_ID),
-        title=clean(line.title, LONGEST_TITLE),
-        reason=clean(line.reason),
-        advice=clean(line.advice),
+        deal_id=fitting(line.deal_id, LONGEST_ID),
+        title=fitting(line.title, LONGEST_TITLE),
+        reason=fitting(line.reason),
+        advice=fitting(line.advice),
     )

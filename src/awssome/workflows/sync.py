@@ -26,7 +26,7 @@ from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
 from awssome.domain.imports import DealIssue, Plan, SourceDeal, plan
 from awssome.domain.mapping import PROPERTIES
-from awssome.domain.syncs import ConnectionState, IssueKind, MappingState, Superseded
+from awssome.domain.syncs import IssueKind, MappingState, Superseded
 from awssome.domain.tenants import imports_allowed
 from awssome.domain.times import now
 from awssome.hubspot.client import Client
@@ -34,7 +34,7 @@ from awssome.hubspot.errors import Cancelled, HubSpotDown, HubSpotError, NeedsRe
 from awssome.hubspot.limits import LIST_PAGE, SEARCH_PAGE
 from awssome.hubspot.models import Deal, Filter, Page, Search
 from awssome.hubspot.transport import Patience
-from awssome.workflows.hubspot_access import JOB_PATIENCE, HubSpotAccess, not_connected
+from awssome.workflows.hubspot_access import JOB_PATIENCE, HubSpotAccess
 from awssome.workflows.services import Services
 from awssome.workflows.workspace import Workspace
 
@@ -52,27 +52,6 @@ class NotNow(Refused):
 
     def __init__(self) -> None:
         super().__init__(Code.UNAVAILABLE, "The sync goes on in a moment.", retry_after=2)
-
-
-def request(services: Services, tenant_id: UUID, requested_by: str) -> UUID:
-    """Queue a sync, or name the one that is open already, and see to it that a job carries it on.
-
-    :raises Refused: CONFLICT when HubSpot is not connected.
-    """
-
-    def create(connection: Connection) -> Sync:
-        known = stored.connection(connection)
-        if known is None or known.state is ConnectionState.DISCONNECTED:
-            raise not_connected()
-        if known.state is ConnectionState.RECONNECT:
-            raise NeedsReconnect
-        return syncs.create(connection, requested_by)
-
-    sync = Workspace(services, tenant_id).do(create)
-    # Also for one that was open before: its job may have been lost. A job too many ends at once.
-    with services.registry.begin() as connection:
-        services.queue.sync(connection, tenant_id, sync.id)
-    return sync.id
 
 
 def run(
@@ -122,7 +101,7 @@ def _carry_on(
     except Refused as refused:
         ours = refused.code in (Code.FENCED, Code.UNAVAILABLE)  # a database of ours, not HubSpot
         if ours and sync.attempt < ATTEMPTS:
-            raise NotNow from None
+            raise NotNow from refused
         _fail(workspace, sync, refused)
     except Exception:
         if sync.attempt >= ATTEMPTS:

@@ -51,12 +51,16 @@ class Workspace:
                 with self._services.sessions.open(placement) as connection:
                     return work(connection)
             except Refused as refused:
-                if refused.code is not Code.FENCED or time.monotonic() >= give_up or self._should_stop():
+                if refused.code not in (Code.FENCED, Code.UNAVAILABLE) or time.monotonic() >= give_up:
                     raise
-            self._placement = None
+                # A closed login looks like a server that does not answer: only another placement is worth a try then.
+                moved = self._look_up() != placement
+                if not moved and (refused.code is Code.UNAVAILABLE or self._should_stop()):
+                    raise
             self._services.sessions.forget(placement)
-            time.sleep(pause)
-            pause = min(pause * 2, 0.5)
+            if not moved:
+                time.sleep(pause)
+                pause = min(pause * 2, 0.5)
 
     def _look_up(self) -> Placement:
         with self._services.registry.begin() as connection:
