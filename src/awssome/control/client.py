@@ -246,6 +246,10 @@ class Control:
         """Try a failed move again."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")
 
+    def create_operator(self, body: m.CreateOperator) -> m.AccountOut:
+        """An account for the management portal. :raises Refused: CONFLICT when the address has one."""
+        return self._call(m.AccountOut, "POST", "/operators", body=body)
+
     def audit(self, after: str = "") -> m.AuditPage:
         """The audit log, newest first."""
         return self._call(m.AuditPage, "GET", "/audit", query={"after": after} if after else None)

@@ -407,6 +407,14 @@ class StartMove(Body):
     server: str | None = None
 
 
+class CreateOperator(Body):
+    """Somebody who will run the platform."""
+
+    email: str
+    name: str
+    password: SecretStr
+
+
 class ServerRow(Body):
     """A server with its load."""
 

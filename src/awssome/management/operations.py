@@ -16,8 +16,8 @@ from awssome.database.registry.audit import Actor, Verification
 from awssome.database.tenant import syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
-from awssome.domain.servers import location
-from awssome.domain.tenants import Role, TenantState, checked_email, checked_text
+from awssome.domain.servers import checked_name, location
+from awssome.domain.tenants import Role, TenantState, checked_email, checked_password, checked_text
 from awssome.management import views
 from awssome.workflows import moves
 from awssome.workflows.services import Services
@@ -213,7 +213,7 @@ def server(connection: Connection, name: str) -> m.ServerRow:
 
 def add_server(services: Services, connection: Connection, actor: Actor, body: m.AddServer) -> m.ServerRow:
     """Register a server; a worker checks and opens it. :raises Refused: INVALID, CONFLICT."""
-    name = checked_text(body.name, "name", "Name", limit=60)
+    name = checked_name(body.name)
     url = body.url.get_secret_value()
     host, port, database = location(url, body.engine)
     server_id = servers.register(
@@ -245,6 +245,20 @@ def open_server(services: Services, connection: Connection, actor: Actor, name: 
     services.queue.check_server(connection, servers.by_name(connection, name).id)
     audit.record(connection, actor, "server.opening", server=name)
     return server(connection, name)
+
+
+# --- operators
+
+
+def create_operator(services: Services, actor: Actor, body: m.CreateOperator) -> m.AccountOut:
+    """Somebody who runs the platform. :raises Refused: INVALID; CONFLICT when the address has an account."""
+    email = checked_email(body.email)
+    name = checked_text(body.name, "name", "Name", limit=120)
+    password_hash = accounts.hash_password(checked_password(body.password.get_secret_value()))
+    with services.registry.begin() as connection:
+        made = accounts.create(connection, email, name, password_hash, operator=True, confirmed=True)
+        audit.record(connection, actor, "operator.created", email=email)
+    return m.AccountOut(id=made.id, name=made.name, email=made.email)
 
 
 # --- the platform

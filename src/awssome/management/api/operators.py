@@ -128,6 +128,12 @@ def retry(call: OperatorCall, move_id: UUID) -> m.MoveOut:
         return operations.retry_move(call.services, connection, call.actor, move_id)
 
 
+@router.post("/operators", status_code=201)
+def create_operator(call: OperatorCall, body: m.CreateOperator) -> m.AccountOut:
+    """An account for the management portal."""
+    return operations.create_operator(call.services, call.actor, body)
+
+
 @router.get("/audit")
 def audit(call: OperatorCall, after: str = "") -> m.AuditPage:
     """The audit log, newest first."""
