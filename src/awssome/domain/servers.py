@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote, urlsplit
 
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName
 
+_NAME = re.compile(r"(?=.{1,60}\Z)[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _PORTS = {EngineName.POSTGRESQL: 5432, EngineName.SQLSERVER: 1433}
+
+
+def checked_name(name: str) -> str:
+    """The name, if it may be a server's: it is typed on command lines and stands in addresses.
+
+    :raises Refused: INVALID.
+    """
+    if not _NAME.match(name):
+        raise Refused(
+            Code.INVALID,
+            "This cannot be a server's name. Nothing was changed.",
+            fields={"name": "Use a letter first, then small letters, digits and single dashes, up to 60."},
+        )
+    return name
 
 
 def location(url: str, engine: EngineName) -> tuple[str, int, str]:

@@ -11,10 +11,13 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from awssome.domain.errors import Code, Refused
+
+_UNHEARD_OF = (None, "22003", "22021")
+"""A NUL in a text (the driver refuses it by itself), a number that is too large, bytes that are no characters."""
 
 
 class Registry:
@@ -40,7 +43,8 @@ class Registry:
     def begin(self) -> Iterator[Connection]:
         """A transaction: commits at the end, rolls back on an exception.
 
-        :raises Refused: UNAVAILABLE when PostgreSQL does not answer.
+        :raises Refused: UNAVAILABLE when PostgreSQL does not answer; INVALID when a caller's text or number is one that
+            PostgreSQL has no place for.
         """
         try:
             connection = self._engine.connect()
@@ -51,8 +55,17 @@ class Registry:
                 "Try again in a minute.",
                 retry_after=5,
             ) from None
-        with connection, connection.begin():
-            yield connection
+        try:
+            with connection, connection.begin():
+                yield connection
+        except DataError as error:
+            if getattr(error.orig, "sqlstate", None) not in _UNHEARD_OF:
+                raise
+            raise Refused(
+                Code.INVALID,
+                "What was sent holds a character or a number that cannot be. Nothing was changed.",
+                "Correct it and send it again.",
+            ) from None
 
     @contextmanager
     def holding(self, name: str) -> Iterator[bool]:

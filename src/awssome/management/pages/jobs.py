@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from awssome.management import operations
@@ -31,7 +33,7 @@ def jobs(request: Request, desk: AtDesk, state: str = "", after: str = "", befor
 
 
 @router.post("/jobs/{job_id}/retry")
-def retry(request: Request, desk: AtDesk, job_id: int) -> Response:
+def retry(request: Request, desk: AtDesk, job_id: Annotated[int, Path(ge=1, lt=2**63)]) -> Response:
     """Run a failed job once more."""
     with desk.registry.begin() as connection:
         operations.retry_job(connection, desk.actor, job_id)
