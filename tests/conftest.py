@@ -227,13 +227,13 @@ def find_chromium() -> Path | None:
     return next((path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None)
 
 
-def superuser(cluster: Cluster) -> psycopg.Connection[tuple[object, ...]]:
+def superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
     """A connection of the cluster's superuser, which no part of the platform has."""
     return psycopg.connect(
         host=cluster.host,
         port=cluster.port,
         user=cluster.superuser,
         password=cluster.password,
-        dbname="postgres",
+        dbname=database,
         autocommit=True,
     )

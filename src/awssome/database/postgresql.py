@@ -35,19 +35,28 @@ LOGIN_CONNECTIONS = 24
 
 STATEMENT_TIMEOUT_MS = 30_000
 
-# A mover that is frozen in a transaction must not hold its locks for ever.
-_ADMIN_OPTIONS = "-c idle_in_transaction_session_timeout=60000"
+# A login can change its own defaults; what a connection asks for wins over them.
+_TENANT_OPTIONS = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000 "
+    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
+)
+
+LOCK_TIMEOUT_MS = 10_000
+"""How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class PostgreSQL(Server):
-    """A PostgreSQL server, through connections of its administrator."""
+    """A PostgreSQL server, through connections of its administrator. Every method raises `Refused`, UNAVAILABLE, when
+    the server does not answer or a lock is not to be had."""
 
     engine = EngineName.POSTGRESQL
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
         self._parameters = connection_parameters(url)
+        # A mover that is frozen in a transaction must not hold its locks for ever either.
+        self._options = f"-c idle_in_transaction_session_timeout=60000 -c lock_timeout={int(lock_timeout_ms)}"
 
     def check(self) -> dict[str, str]:
         """Version, encoding and rights of the administrator."""
@@ -113,7 +122,10 @@ class PostgreSQL(Server):
             if self._has_login(connection, name):
                 with self._connect() as other:
                     self._end_sessions(other, name)
-            _run(connection, f"DROP SCHEMA IF EXISTS {name} CASCADE; DROP ROLE IF EXISTS {name};")
+            _run(connection, f"DROP SCHEMA IF EXISTS {name} CASCADE")
+            if self._has_login(connection, name):
+                # A login can give itself default privileges, which keep a role alive: they go with what it owns.
+                _run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
 
     def set_password(self, schema: str, password: str) -> None:
         """Stores the SCRAM verifier, never the password."""
@@ -220,15 +232,25 @@ class PostgreSQL(Server):
     def _connect(self, *, snapshot: bool = False) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A transaction as the administrator: commits at the end, rolls back on an exception."""
         try:
-            connection = psycopg.connect(**self._parameters, options=_ADMIN_OPTIONS, application_name="awssome-admin")
+            connection = psycopg.connect(**self._parameters, options=self._options, application_name="awssome-admin")
         except psycopg.OperationalError:
-            where = f"{self._parameters['host']}:{self._parameters['port']}"
-            raise Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.") from None
+            raise self._no_answer() from None
         with connection:
             if snapshot:
                 connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                 connection.read_only = True
-            yield connection
+            try:
+                yield connection
+            except errors.LockNotAvailable:
+                raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+            except psycopg.OperationalError:
+                if not connection.broken:
+                    raise
+                raise self._no_answer() from None
+
+    def _no_answer(self) -> Refused:
+        where = f"{self._parameters['host']}:{self._parameters['port']}"
+        return Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.")
 
     @staticmethod
     def _has_login(connection: psycopg.Connection[Any], name: str) -> bool:
@@ -250,10 +272,20 @@ def connection_parameters(url: str) -> dict[str, Any]:
 
 
 def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
-    """A connection that *is* the tenant: authenticated as its own login."""
+    """A connection that *is* the tenant: authenticated as its own login.
+
+    :raises Refused: FENCED when the server does not let this login in, so that the placement cannot be true any more;
+        UNAVAILABLE when it does not answer or has no connection left.
+    """
     parameters = _parameters(placement.host, placement.port, placement.database, placement.login, placement.password)
-    timeouts = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000"
-    return psycopg.connect(**parameters, options=timeouts, application_name="awssome", autocommit=True)
+    try:
+        return psycopg.connect(**parameters, options=_TENANT_OPTIONS, application_name="awssome", autocommit=True)
+    except psycopg.OperationalError as error:
+        # libpq tells no SQLSTATE here. Who was asked for the password has met a server that is up; what it says then
+        # is that the login is closed, gone or has another password, unless all connections are taken.
+        asked = error.pgconn is not None and error.pgconn.used_password
+        full = "too many connections" in str(error) or "connection slots" in str(error)
+        raise (fenced() if asked and not full else unavailable()) from None
 
 
 def begin(connection: psycopg.Connection[Any], schema: str) -> int | None:
@@ -295,12 +327,7 @@ def refusal(error: BaseException) -> Refused | None:
         # The login was closed, renamed or lost a right: the placement in hand is no longer true.
         return fenced()
     if state in ("53300", "57P03") or (isinstance(error, psycopg.OperationalError) and state is None):
-        return Refused(
-            Code.UNAVAILABLE,
-            "Your database does not answer right now. Nothing was changed.",
-            "Try again in a minute.",
-            retry_after=5,
-        )
+        return unavailable()
     if state == "57014":
         return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
     return None
@@ -313,6 +340,16 @@ def fenced() -> Refused:
         "Your workspace is being moved and takes no changes for a moment. Nothing was lost.",
         "Try again in a few seconds.",
         retry_after=2,
+    )
+
+
+def unavailable() -> Refused:
+    """The server does not answer, or has no connection left."""
+    return Refused(
+        Code.UNAVAILABLE,
+        "Your database does not answer right now. Nothing was changed.",
+        "Try again in a minute.",
+        retry_after=5,
     )
 
 

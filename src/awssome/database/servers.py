@@ -82,7 +82,7 @@ BEGIN
         SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'pg_catalog' AND (
             p.proname LIKE 'lo\\_%' OR p.proname LIKE 'pg\\_advisory\\_%' OR p.proname LIKE 'pg\\_try\\_advisory\\_%'
-            OR p.proname IN ('pg_notify', 'loread', 'lowrite'))
+            OR p.proname IN ('pg_notify', 'loread', 'lowrite', 'pg_logical_emit_message'))
     LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
     END LOOP;
