@@ -100,6 +100,30 @@ def test_who_signs_out_is_out(desk: Desk) -> None:
     assert desk.get("/").status_code == 303
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/tenants?q=%00",
+        "/tenants/%00",
+        "/tenants?after=x",
+        "/tenants?tier=%00&state=%00",
+        "/servers/%00",
+        "/moves/x",
+        "/moves?after=x",
+        "/jobs?state=%00",
+        "/jobs?after=99999999999999999999",
+        "/audit?tenant=%00",
+        "/audit?after=-1&before=x",
+        "/palette?q=%00",
+    ],
+)
+def test_an_address_that_nobody_was_given_is_refused_in_words(desk: Desk, address: str) -> None:
+    answer = desk.get(address)
+    assert answer.status_code in (404, 422)
+    assert "<h1>" in answer.text
+    assert OLGA in answer.text, "an error page is a page: the way on is there"
+
+
 # --- tenants
 
 
@@ -321,6 +345,10 @@ def test_a_server_is_added_with_its_secret_out_of_sight(desk: Desk, services: Wo
     assert wrong.status_code == 422
     assert "swordfish" not in wrong.text
     fields = {"name": "pool-2", "kind": "pool", "engine": "postgresql", "url": url, "capacity": "1,500"}
+    for name in ("pool/../x", "Pool", "pool--2", "", "p" * 61, "pool\x00"):
+        refused = desk.send("/servers/new", at="/servers/new", **{**fields, "name": name})
+        assert refused.status_code == 422, name
+        assert "Use a letter first" in refused.text
     added = desk.after(desk.send("/servers/new", at="/servers/new", **fields)).text
     assert "pool-2 is registered." in added
     assert "10.0.3.18:5432" in added

@@ -17,11 +17,14 @@ from awssome.management.pages.rows import move_address, nearly_full, server_addr
 from awssome.web import charts
 from awssome.web.formats import number, plural
 
+FIRST_NEEDS = 10
+"""So many things that need somebody are shown at first."""
+
 router = APIRouter()
 
 
 @router.get("/")
-def home(request: Request, desk: AtDesk) -> Response:
+def home(request: Request, desk: AtDesk, all: str = "") -> Response:
     """The figures, what waits for somebody, and the load of the servers."""
     with desk.registry.begin() as connection:
         figures = operations.overview(connection)
@@ -40,6 +43,7 @@ def home(request: Request, desk: AtDesk) -> Response:
         waiting=sum(counts["waiting"] for counts in figures["jobs"].values()),
         failed=sum(counts["failed"] for counts in figures["jobs"].values()),
         needs=needs,
+        shown=needs if all else needs[:FIRST_NEEDS],
         spark=charts.spark_line([count for _, count in signups]),
         growth=charts.months([(f"{day.day} {day:%b}", count) for day, count in signups], columns=("Day", "Sign-ups")),
         servers=[server_row(server) for server in figures["servers"]],

@@ -93,7 +93,6 @@ def server_row(server: ServerRow) -> dict[str, Any]:
     return {
         **server.model_dump(),
         "href": server_address(server.name),
-        "address": f"{server.host}:{server.port}/{server.database}",
         "state": server_state(server),
         "nearly_full": nearly_full(server),
         "engine_name": ENGINES[server.engine],
