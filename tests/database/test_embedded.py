@@ -25,7 +25,7 @@ import psycopg
 import pytest
 
 from awssome.database import embedded_place
-from awssome.database.embedded import Cluster, reachable, start
+from awssome.database.embedded import Cluster, reachable, remove, start
 from awssome.domain.errors import Code, Refused
 
 USER = """
@@ -290,6 +290,31 @@ def test_an_interrupted_initdb_heals(home: Path, user: Callable[[], subprocess.P
 # What it cannot do, it says
 
 
+def test_who_is_interrupted_while_starting_leaves_no_server_behind(home: Path) -> None:
+    start(home, "main").release()
+    program = USER.replace("handle =", "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nhandle =")
+    log = home / "main" / "server.log"
+    before = log.stat().st_size
+    process = subprocess.Popen([sys.executable, "-c", program, str(home)], stdout=subprocess.PIPE)
+    while log.stat().st_size == before:
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.terminate()
+    process.communicate()
+    with (home / "main" / "server.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_cluster_is_removed_unless_somebody_uses_it(home: Path) -> None:
+    remove(home, "main")
+    with start(home, "main"):
+        with pytest.raises(Refused) as refused:
+            remove(home, "main")
+        assert refused.value.code is Code.CONFLICT
+    remove(home, "main")
+    assert list(home.iterdir()) == []
+
+
 def test_a_server_that_cannot_start_is_told_with_the_end_of_its_log(home: Path) -> None:
     with start(home, "main") as handle:
         password = handle.cluster.password
@@ -375,7 +400,7 @@ def test_an_ordinary_user_runs_a_cluster_of_their_own_and_nobody_elses(
     script = """
 import json, os, sys
 from pathlib import Path
-from awssome.database.embedded import Cluster, reachable, start
+from awssome.database.embedded import Cluster, reachable, remove, start
 from awssome.domain.errors import Refused
 own, foreign, programs = map(Path, sys.argv[1:4])
 reachable(Cluster(own, "127.0.0.1", 1, "postgres", "x"))

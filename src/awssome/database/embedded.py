@@ -122,10 +122,42 @@ def start(home: Path, name: str, *, binaries: Path | None = None, timeout: float
     with explained(home):
         place = find_place(home, name)
         with in_turn(place.start_lock, place.account, deadline):
-            cluster = _running(place, binaries, deadline)
             users = open_file(place.directory / "users.lock", place.account)
-            fcntl.flock(users, fcntl.LOCK_SH)
+            try:
+                fcntl.flock(users, fcntl.LOCK_SH)
+                cluster = _running(place, binaries, deadline)
+            except BaseException as error:
+                fcntl.flock(users, fcntl.LOCK_UN)
+                # Who is interrupted leaves no server behind; one that is slow to recover may go on recovering.
+                if not isinstance(error, Refused) and try_lock(users):
+                    _stop(place, deadline)
+                os.close(users)
+                raise
     return Handle(cluster, place, users, timeout)
+
+
+def remove(home: Path, name: str, *, timeout: float = 60.0) -> None:
+    """Deletes a cluster with all its data; nothing if it is not there.
+
+    :raises Refused: `CONFLICT` while somebody uses it; `UNAVAILABLE` if it cannot be stopped or deleted.
+    """
+    entry = home / name
+    if not os.path.lexists(entry):
+        return
+    deadline = time.monotonic() + timeout
+    with explained(home):
+        place = find_place(home, name)
+        with in_turn(place.start_lock, place.account, deadline):
+            users = open_file(place.directory / "users.lock", place.account)
+            try:
+                if not try_lock(users):
+                    raise Refused(Code.CONFLICT, f"The database in {entry} is in use.", "End what uses it first.")
+                _stop(place, deadline)
+                shutil.rmtree(place.directory)
+            finally:
+                os.close(users)
+        if entry.is_symlink():
+            entry.unlink()
 
 
 def reachable(cluster: Cluster) -> bool:
@@ -236,15 +268,16 @@ def _launch(place: Place, directory: Path, server_lock: int) -> None:
 
 def _stop(place: Place, deadline: float) -> None:
     """Stops the server and waits until its last process is gone. The caller holds `start.lock`."""
-    postmaster = _postmaster(place.data)
-    if postmaster is None:
-        return
-    logged = place.log.stat().st_size
-    with suppress(ProcessLookupError):
-        os.kill(postmaster.pid, signal.SIGINT)  # PostgreSQL's fast shutdown
+    logged = place.log.stat().st_size if place.log.exists() else 0
     server_lock = open_file(place.directory / "server.lock", place.account)
+    asked: int | None = None
     try:
-        while not try_lock(server_lock) or _postmaster(place.data) is not None:
+        while (postmaster := _postmaster(place.data)) is not None or not try_lock(server_lock):
+            # One that was launched this moment holds the lock and has not written its pid yet.
+            if postmaster is not None and postmaster.pid != asked:
+                asked = postmaster.pid
+                with suppress(ProcessLookupError):
+                    os.kill(asked, signal.SIGINT)  # PostgreSQL's fast shutdown
             if time.monotonic() > deadline:
                 raise _failure(place, "has not stopped in the time it was given", logged)
             time.sleep(0.02)
