@@ -23,13 +23,16 @@ from awssome.web import Pages, furnish
 from awssome.web.states import State
 
 STATES = {
+    "incomplete": State("Incomplete", "warn", "warning"),
+    "hubspot_connected": State("✓ HubSpot Connected", "good", "link"),
+    "hubspot_reconnect": State("Reconnect needed", "bad", "warning"),
+    "hubspot_none": State("Not connected", "neutral", "link"),
     "not_submitted": State("not submitted", "neutral", "clock"),
     "owner": State("Owner", "accent", "key"),
     "admin": State("Admin", "neutral", "settings"),
     "member": State("Member", "neutral", "people"),
     "viewer": State("Viewer", "neutral", "dot"),
     "left_out": State("Left out", "warn", "warning"),
-    "reconnect": State("Reconnect needed", "bad", "warning"),
 }
 
 

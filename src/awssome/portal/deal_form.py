@@ -18,7 +18,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Customer",
         ("customer_company", "customer_website", "customer_industry", "customer_country", "customer_postal_code"),
     ),
-    ("What AWS asks", ("business_problem", "use_case", "opportunity_type", "delivery_model", "expected_aws_spend")),
+    ("What AWS asks", ("opportunity_type", "delivery_model", "expected_aws_spend", "use_case", "business_problem")),
 )
 """Every field, in the order in which a person thinks of them."""
 

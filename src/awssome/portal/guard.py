@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
@@ -129,8 +130,8 @@ class Looks:
             raise Elsewhere("/workspaces")
         shared = parts(request)
         context = shared.contexts.tenant(person, answer, action(request), self.role)
-        if answer.move_to is not None and request.method in SAFE_METHODS:
-            raise Elsewhere(shared.control.hand_over(person.caller, context.tenant.id).url)
+        if answer.move_to is not None:
+            raise _at_home(request, context)
         if context.tenant.state in (TenantState.SUSPENDED, TenantState.DELETED):
             raise _closed(context.tenant.state)
         if context.tenant.state is TenantState.PENDING and not self.setting_up:
@@ -167,6 +168,21 @@ def _ask(request: Request, *, fresh: bool) -> tuple[Person, ContextOut]:
     person = Person(who, answer.account, answer.session_id, tuple(answer.memberships))
     request.state.person = person
     return person, answer
+
+
+def _at_home(request: Request, context: TenantContext) -> Exception:
+    """The tenant has a host of its own: a page is continued there, signed in by a one-time ticket."""
+    if request.method not in SAFE_METHODS:
+        return Refused(
+            Code.CONFLICT,
+            f"Your workspace has an address of its own now: {context.tenant.host}. Nothing was changed.",
+            "Open it there and do it again.",
+        )
+    if is_fragment(request):
+        return Elsewhere(request.url.path)
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    ticket = parts(request).control.hand_over(context.person.caller, context.tenant.id)
+    return Elsewhere(f"{ticket.url}&{urlencode({'next': path})}")
 
 
 def _closed(state: TenantState) -> Refused:

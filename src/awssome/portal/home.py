@@ -151,7 +151,8 @@ def _month_chart(values: Sequence[MonthValue], first: date, currency: str) -> Ch
     amounts = {(each.year, each.month): each.amount for each in values if each.currency == currency}
     shown = [_month(first, offset) for offset in range(_MONTHS)] if amounts else []
     figures: list[tuple[str, Figure]] = [
-        (f"{month:%b %Y}", amounts.get((month.year, month.month), Decimal(0))) for month in shown
+        (f"{month:%b ’%y}" if month.month == 1 else f"{month:%b}", amounts.get((month.year, month.month), Decimal(0)))
+        for month in shown
     ]
     return months(figures, columns=("Month", "Value"), shown=partial(_amount, currency), scale=_short)
 

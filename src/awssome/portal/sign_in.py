@@ -106,10 +106,10 @@ def use_link(
 
 
 @router.get("/handover")
-def handover(request: Request, ticket: str = "") -> Response:
+def handover(request: Request, ticket: str = "", next: str = "/") -> Response:
     """A session on this host, for a ticket that was given on another one."""
     session = parts(request).control.redeem(caller(request), ticket)
-    response = RedirectResponse("/", 303)
+    response = RedirectResponse(local_path(next), 303)
     keep_session(request, response, session.token)
     return response
 
