@@ -167,6 +167,8 @@ def plan(
 
 def storable(text: str) -> str:
     """Text without what no engine can store: NUL and lone surrogates."""
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.replace("\x00", "").encode("utf-16-le", "replace").decode("utf-16-le")
 
 
