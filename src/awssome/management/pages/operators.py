@@ -80,7 +80,6 @@ def _show(request: Request, desk: Desk, problem: Refused | None = None) -> Respo
                 "created_at": session.created_at,
                 "seen_at": session.seen_at,
                 "current": session.id == me.id,
-                "end": "",
             }
             for session in mine
         ],

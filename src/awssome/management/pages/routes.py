@@ -31,7 +31,7 @@ STATES = {
     "retained": State("Kept for rollback", "neutral", "archive"),
     # HubSpot
     "none": State("Not connected", "neutral", "cross"),
-    "reconnect": State("Reconnect needed", "warn", "warning"),
+    "reconnect": State("Reconnect", "warn", "warning"),
     # jobs
     "todo": State("Waiting", "neutral", "clock"),
     "doing": State("Running", "accent", "running"),
