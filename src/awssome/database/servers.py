@@ -131,7 +131,7 @@ def _superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connecti
 
 
 def _role(connection: psycopg.Connection[tuple[object, ...]], name: str, password: str, options: LiteralString) -> None:
-    there = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+    there = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
     connection.execute(
         sql.SQL("{} ROLE {} {} PASSWORD {}").format(
             sql.SQL("ALTER" if there else "CREATE"), sql.Identifier(name), sql.SQL(options), sql.Literal(password)
@@ -143,7 +143,7 @@ def _database(
     connection: psycopg.Connection[tuple[object, ...]], name: str, owner: str, *, open_to_all: bool = False
 ) -> None:
     known, database = sql.Identifier(owner), sql.Identifier(name)
-    if not connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone():
+    if connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, known))
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     if open_to_all:
