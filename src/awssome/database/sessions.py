@@ -8,16 +8,15 @@ statements; the pools hold connections.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from awssome.database import postgresql
@@ -43,8 +42,8 @@ class Sessions:
         self._budget = budget
         self._each = each
         self._wait = wait
-        self._lock = threading.Condition()
-        self._pools: dict[tuple[str, int], _ServerPools] = {}
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[str, int], _ServerPool] = {}
 
     @contextmanager
     def open(self, placement: Placement) -> Iterator[Connection]:
@@ -56,37 +55,13 @@ class Sessions:
             that is being moved; UNAVAILABLE when the server does not answer or the budget is used up.
         """
         with _translated(), ExitStack() as stack:
-            yield self._begin(stack, placement)
-
-    def _begin(self, stack: ExitStack, placement: Placement) -> Connection:
-        pools = self._server(placement)
-        connection = stack.enter_context(pools.connect(placement))
-        try:
-            epoch = self._read_fence(stack, connection, placement)
-        except _Gone:
-            # The connection died while it was idle, and so may have its siblings: take a fresh one, once.
-            pools.forget_idle(placement)
-            connection = stack.enter_context(pools.connect(placement))
-            epoch = self._read_fence(stack, connection, placement)
-        if epoch != placement.epoch:
-            raise postgresql.fenced()
-        return connection
-
-    @staticmethod
-    def _read_fence(stack: ExitStack, connection: Connection, placement: Placement) -> int | None:
-        driver: Any = connection.connection.driver_connection
-        transaction = connection.begin()
-        try:
-            epoch = _BEGIN[placement.engine](driver, placement.schema)
-        except Exception as error:
-            if postgresql.is_gone(driver):
-                connection.invalidate()
-                transaction.close()
-                raise _Gone from error
-            transaction.rollback()
-            raise
-        stack.enter_context(transaction)
-        return epoch
+            try:
+                connection = stack.enter_context(self._transaction(placement))
+            except _Gone:
+                # The connection died while it was idle, and so may have its siblings: take a fresh one, once.
+                self.forget(placement)
+                connection = stack.enter_context(self._transaction(placement))
+            yield connection
 
     def forget(self, placement: Placement) -> None:
         """Close the idle connections of a placement that is no longer true."""
@@ -94,18 +69,33 @@ class Sessions:
 
     def close(self) -> None:
         """Close every connection that is not in use."""
-        for pools in list(self._pools.values()):
-            pools.close()
+        for pool in list(self._pools.values()):
+            pool.close()
 
     def held(self) -> int:
         """How many connections are open, in use or idle."""
-        return sum(pools.opened for pools in self._pools.values())
+        return sum(pool.held() for pool in list(self._pools.values()))
 
-    def _server(self, placement: Placement) -> _ServerPools:
+    @contextmanager
+    def _transaction(self, placement: Placement) -> Iterator[Connection]:
+        with self._server(placement).connect(placement) as connection, connection.begin():
+            driver: Any = connection.connection.driver_connection
+            try:
+                epoch = _BEGIN[placement.engine](driver, placement.schema)
+            except Exception as error:
+                if postgresql.is_gone(driver):
+                    connection.invalidate()
+                    raise _Gone from error
+                raise
+            if epoch != placement.epoch:
+                raise postgresql.fenced()
+            yield connection
+
+    def _server(self, placement: Placement) -> _ServerPool:
         where = (placement.host, placement.port)
         with self._lock:
             if where not in self._pools:
-                self._pools[where] = _ServerPools(self._budget, self._each, self._wait)
+                self._pools[where] = _ServerPool(self._budget, self._each, self._wait)
             return self._pools[where]
 
 
@@ -113,101 +103,95 @@ class _Gone(Exception):
     """The connection is dead."""
 
 
-class _TenantPool:
-    """The connections of one placement. `users` counts who is between taking and giving back."""
-
-    def __init__(self, pool: QueuePool) -> None:
-        self.pool = pool
-        self.users = 0
-
-
-class _ServerPools:
-    """The pools of one server, least recently used first."""
+class _ServerPool:
+    """The connections to one server, each in a slot of its own. Idle ones wait for their tenant, least recently used
+    tenants first, until somebody else needs the room."""
 
     def __init__(self, budget: int, each: int, wait: float) -> None:
         self._budget = budget
         self._each = each
         self._wait = wait
         self._changed = threading.Condition()
-        self._pools: OrderedDict[_Key, _TenantPool] = OrderedDict()
-        self.opened = 0
+        self._slots: Counter[_Key] = Counter()
+        self._idle: OrderedDict[_Key, list[QueuePool]] = OrderedDict()
 
     @contextmanager
     def connect(self, placement: Placement) -> Iterator[Connection]:
-        engine = _engine(placement.engine)
-        entry = self._take(placement, engine)
+        engine, names = _engine(placement.engine), {SYMBOL: checked_schema_name(placement.schema)}
+        slot = self._take(placement, engine)
         try:
-            pooled = entry.pool.connect()
-            names = {SYMBOL: checked_schema_name(placement.schema)}
-            with Connection(engine, connection=pooled).execution_options(schema_translate_map=names) as connection:
+            with Connection(engine, connection=slot.connect()).execution_options(
+                schema_translate_map=names
+            ) as connection:
                 yield connection
         finally:
-            with self._changed:
-                entry.users -= 1
-                self._changed.notify()
+            self._give_back(placement, slot)
+
+    def held(self) -> int:
+        with self._changed:
+            return self._slots.total()
 
     def forget(self, placement: Placement) -> None:
         with self._changed:
-            entry = self._pools.get(_key(placement))
-            if entry is not None and entry.users == 0:
-                del self._pools[_key(placement)]
-                entry.pool.dispose()
-
-    def forget_idle(self, placement: Placement) -> None:
-        with self._changed:
-            self._pools[_key(placement)].pool.dispose()
+            while _key(placement) in self._idle:
+                self._close_idle(_key(placement))
 
     def close(self) -> None:
         with self._changed:
-            for key in [key for key, entry in self._pools.items() if entry.users == 0]:
-                self._pools.pop(key).pool.dispose()
+            while self._idle:
+                self._close_idle(next(iter(self._idle)))
 
-    def _take(self, placement: Placement, engine: Engine) -> _TenantPool:
+    def _take(self, placement: Placement, engine: Engine) -> QueuePool:
         key = _key(placement)
         with self._changed:
-            entry = self._pools.get(key)
-            if entry is None:
-                entry = self._pools[key] = _TenantPool(self._new_pool(placement, engine))
-            entry.users += 1
-            self._pools.move_to_end(key)
-            return entry
+            if not self._changed.wait_for(lambda: self._has_room(key), self._wait):
+                busy = "Your workspace is very busy." if self._is_full(key) else "All database connections are in use."
+                raise Refused(
+                    Code.UNAVAILABLE, f"{busy} Nothing was changed.", "Try again in a few seconds.", retry_after=2
+                )
+            if key in self._idle:
+                return self._pop_idle(key)
+            if self.held() >= self._budget:
+                self._close_idle(next(iter(self._idle)))
+            self._slots[key] += 1
+        return QueuePool(
+            lambda: _CONNECT[placement.engine](placement), pool_size=1, max_overflow=0, dialect=engine.dialect
+        )
 
-    def _new_pool(self, placement: Placement, engine: Engine) -> QueuePool:
-        def opened() -> Any:
-            self._make_room()
-            try:
-                return _CONNECT[placement.engine](placement)
-            except BaseException:
-                self._closed()
-                raise
-
-        pool = QueuePool(opened, pool_size=self._each, max_overflow=0, timeout=self._wait, dialect=engine.dialect)
-        event.listen(pool, "close", lambda *_: self._closed())
-        return pool
-
-    def _make_room(self) -> None:
-        """Reserve one connection of the budget, closing the idle ones of the least recently used tenant if need be."""
+    def _give_back(self, placement: Placement, slot: QueuePool) -> None:
+        key = _key(placement)
         with self._changed:
-            while self.opened >= self._budget:
-                idle = next((key for key, entry in self._pools.items() if entry.users == 0), None)
-                if idle is not None:
-                    self._pools.pop(idle).pool.dispose()
-                elif not self._changed.wait(self._wait):
-                    raise Refused(
-                        Code.UNAVAILABLE,
-                        "All database connections are in use. Nothing was changed.",
-                        "Try again in a few seconds.",
-                        retry_after=self._wait,
-                    )
-            self.opened += 1
+            if slot.checkedin():
+                self._idle.setdefault(key, []).append(slot)
+                self._idle.move_to_end(key)
+            else:  # it could not connect
+                self._count_one_less(key)
+            self._changed.notify_all()
 
-    def _closed(self) -> None:
-        with self._changed:
-            self.opened -= 1
-            self._changed.notify()
+    def _has_room(self, key: _Key) -> bool:
+        return key in self._idle or (not self._is_full(key) and (self.held() < self._budget or bool(self._idle)))
+
+    def _is_full(self, key: _Key) -> bool:
+        return self._slots[key] >= self._each
+
+    def _pop_idle(self, key: _Key) -> QueuePool:
+        slot = self._idle[key].pop()
+        if not self._idle[key]:
+            del self._idle[key]
+        return slot
+
+    def _close_idle(self, key: _Key) -> None:
+        self._pop_idle(key).dispose()
+        self._count_one_less(key)
+        self._changed.notify_all()
+
+    def _count_one_less(self, key: _Key) -> None:
+        self._slots[key] -= 1
+        if not self._slots[key]:
+            del self._slots[key]
 
 
-_CONNECT = {EngineName.POSTGRESQL: postgresql.connect_as_tenant}
+_CONNECT: dict[EngineName, Callable[[Placement], Any]] = {EngineName.POSTGRESQL: postgresql.connect_as_tenant}
 _BEGIN = {EngineName.POSTGRESQL: postgresql.begin}
 
 
@@ -228,10 +212,8 @@ def _translated() -> Iterator[None]:
     """Driver errors that mean something to the user become `Refused`; all others pass."""
     try:
         yield
-    except PoolTimeout:
-        raise Refused(
-            Code.UNAVAILABLE, "Your workspace is very busy. Nothing was changed.", "Try again.", retry_after=2
-        ) from None
+    except _Gone:
+        raise postgresql.unavailable() from None
     except DBAPIError as error:
         told = postgresql.refusal(error.orig) if error.orig else None
         if told is None:
