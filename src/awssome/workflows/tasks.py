@@ -61,7 +61,7 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def set_login(context: JobContext, tenant_id: str) -> None:
         provisioning.set_login(services, UUID(tenant_id))
 
-    @task("sync", SYNC, _SOON)
+    @task("sync", SYNC, _LATER)
     def run_sync(context: JobContext, tenant_id: str, sync_id: str) -> None:
         sync.run(services, UUID(tenant_id), UUID(sync_id), context.should_abort)
 
