@@ -22,6 +22,7 @@ from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import digest
 from awssome.domain.tenants import Placement, Role
+from awssome.web.security import SAFE_METHODS
 
 T = TypeVar("T")
 
@@ -36,6 +37,14 @@ WRITE_PATIENCE = 10.0
 """Seconds in which work is tried again while the tenant moves; a move pauses writes for less."""
 
 _KEPT = 10_000
+
+
+class Elsewhere(Exception):
+    """The page is at another address."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("elsewhere")
+        self.url = url
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,8 @@ class Contexts:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
+        if kept is not None and at - kept.answered_at >= STALE_SECONDS:
+            kept = None
         if kept is not None and not fresh and at - kept.asked_at < FRESH_SECONDS:
             return kept.answer
         try:
@@ -129,7 +140,7 @@ class Contexts:
         except Refused as refused:
             if refused.code is not Code.UNAVAILABLE:
                 self.forget(caller)
-            elif kept is not None and at - kept.answered_at < STALE_SECONDS:
+            elif kept is not None:
                 kept.asked_at = at
                 return kept.answer
             raise
@@ -176,6 +187,22 @@ class Contexts:
         placement = answer.placement.placement(answer.tenant.id) if answer.placement else None
         return TenantContext(person, answer.role, answer.tenant, action, needed, placement, self)
 
+    def at_home(self, context: TenantContext, answer: ContextOut, *, reads: bool) -> None:
+        """Make sure that this host is where the tenant's pages are: it has one of its own since it is paid for.
+
+        :param reads: the request changes nothing, and can be sent on to the other host, signed in there.
+        :raises Elsewhere: for one that reads; a form is refused with CONFLICT.
+        """
+        if answer.move_to is None:
+            return
+        if reads:
+            raise Elsewhere(self._control.hand_over(context.person.caller, context.tenant.id).url)
+        raise Refused(
+            Code.CONFLICT,
+            "Your workspace has an address of its own now. Nothing was changed.",
+            "Go to the first page, which leads you there, and do it again.",
+        )
+
     def run(self, context: TenantContext, work: Callable[[Connection], T], patience: float) -> T:
         """Run `work` as the tenant; again, with a placement asked for anew, when the one in hand is no longer true.
 
@@ -209,6 +236,7 @@ class Contexts:
         renewed = self.tenant(person, answer, context.action, context.needed)
         if renewed.tenant.id != context.tenant.id:
             raise switched()
+        self.at_home(renewed, answer, reads=context.action.partition(" ")[0] in SAFE_METHODS)
         return renewed
 
 
