@@ -113,14 +113,15 @@ def serve_portal(settings: Settings) -> None:
     serving.serve(build_portal(settings), bound, threads=settings.threads)
 
 
-def supervise_worker(settings: Settings) -> None:
-    """Run workers, one after the other, until a signal comes."""
+def supervise_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
+    """Run workers, one after the other, until a signal comes. :param queues: as for `serve_worker`."""
     from awssome.web import logs, serving
     from awssome.workflows.supervisor import Child, supervise
 
     serving.end_on_signals()
     logs.configure(json=settings.log_json, level=settings.log_level)
-    supervise(Child("worker", [sys.executable, "-m", "awssome.cli", "serve", "worker", "--unsupervised"]))
+    chosen = [part for queue in queues for part in ("--queue", queue)]
+    supervise(Child("worker", [sys.executable, "-m", "awssome.cli", "serve", "worker", "--unsupervised", *chosen]))
 
 
 def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
@@ -132,6 +133,7 @@ def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
     from awssome.web import logs, serving
     from awssome.workflows import tasks
     from awssome.workflows.queue import QUEUES
+    from awssome.workflows.supervisor import ignore_signals
 
     serving.end_on_signals()
     logs.configure(json=settings.log_json, level=settings.log_level)
@@ -142,6 +144,7 @@ def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
         services = worker_services(plane)
         app = tasks.build(services, plane.registry.url.replace("+psycopg", "", 1))
         asyncio.run(tasks.work(app, services, {queue: QUEUES[queue] for queue in queues} or None))
+        ignore_signals()  # the loop gave them back; letting go of the databases is not to be cut short
 
 
 def build_management(plane: Plane) -> FastAPI:

@@ -15,7 +15,7 @@ from awssome.control.client import Control
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
 from awssome.portal import account, deals, home, hubspot, people, plan, sign_in, sign_up, workspaces
-from awssome.portal.context import Contexts
+from awssome.portal.context import AskAgain, Contexts
 from awssome.portal.guard import SESSION_COOKIE, Elsewhere, Parts, caller, send_elsewhere
 from awssome.portal.hosts import Hosts
 from awssome.portal.marks import FormMarks
@@ -71,7 +71,8 @@ def create(options: Options) -> FastAPI:
     app.get("/healthz")(health)
     for module in (home, sign_up, sign_in, workspaces, deals, hubspot, plan, people, account):
         app.include_router(module.router)
-    app.add_exception_handler(Elsewhere, send_elsewhere)
+    for kind in (Elsewhere, AskAgain):
+        app.add_exception_handler(kind, send_elsewhere)
     app.add_middleware(Hosts, addresses=options.addresses)
     own_hosts = f"{options.addresses.scheme}://*.{options.addresses.domain}{options.addresses.suffix}"
     furnish(app, pages, session_cookie=SESSION_COOKIE, form_targets=(options.hubspot_origin.rstrip("/"), own_hosts))

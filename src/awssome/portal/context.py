@@ -39,12 +39,8 @@ WRITE_PATIENCE = 10.0
 _KEPT = 10_000
 
 
-class Elsewhere(Exception):
-    """The page is at another address."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__("elsewhere")
-        self.url = url
+class AskAgain(Exception):
+    """What the request began with is no longer true, and it changes nothing: it is to be sent once more."""
 
 
 @dataclass(frozen=True)
@@ -187,22 +183,6 @@ class Contexts:
         placement = answer.placement.placement(answer.tenant.id) if answer.placement else None
         return TenantContext(person, answer.role, answer.tenant, action, needed, placement, self)
 
-    def at_home(self, context: TenantContext, answer: ContextOut, *, reads: bool) -> None:
-        """Make sure that this host is where the tenant's pages are: it has one of its own since it is paid for.
-
-        :param reads: the request changes nothing, and can be sent on to the other host, signed in there.
-        :raises Elsewhere: for one that reads; a form is refused with CONFLICT.
-        """
-        if answer.move_to is None:
-            return
-        if reads:
-            raise Elsewhere(self._control.hand_over(context.person.caller, context.tenant.id).url)
-        raise Refused(
-            Code.CONFLICT,
-            "Your workspace has an address of its own now. Nothing was changed.",
-            "Go to the first page, which leads you there, and do it again.",
-        )
-
     def run(self, context: TenantContext, work: Callable[[Connection], T], patience: float) -> T:
         """Run `work` as the tenant; again, with a placement asked for anew, when the one in hand is no longer true.
 
@@ -236,8 +216,19 @@ class Contexts:
         renewed = self.tenant(person, answer, context.action, context.needed)
         if renewed.tenant.id != context.tenant.id:
             raise switched()
-        self.at_home(renewed, answer, reads=context.action.partition(" ")[0] in SAFE_METHODS)
+        if answer.move_to is not None:
+            # The tenant has got a host of its own since the last answer; the guard knows how to send a page on.
+            raise AskAgain if context.action.partition(" ")[0] in SAFE_METHODS else own_address(renewed.tenant)
         return renewed
+
+
+def own_address(tenant: TenantOut) -> Refused:
+    """A form was sent to the host of all free tenants, and the tenant is not one of them any more."""
+    return Refused(
+        Code.CONFLICT,
+        f"Your workspace has an address of its own now: {tenant.host}. Nothing was changed.",
+        "Open it there and do it again.",
+    )
 
 
 def switched() -> Refused:

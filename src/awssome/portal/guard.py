@@ -19,7 +19,7 @@ from awssome.control.messages import ContextOut
 from awssome.domain.addresses import Addresses
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState
-from awssome.portal.context import Contexts, Person, TenantContext, switched
+from awssome.portal.context import AskAgain, Contexts, Person, TenantContext, own_address, switched
 from awssome.web import Pages
 from awssome.web.pages import is_fragment
 from awssome.web.requests import reference
@@ -69,6 +69,8 @@ class Elsewhere(Exception):
 
 def send_elsewhere(request: Request, error: Exception) -> Response:
     """Sends a page on; a piece of a page has its page loaded again, which is sent on then."""
+    if isinstance(error, AskAgain):
+        error = Elsewhere(_address(request))
     if not isinstance(error, Elsewhere):
         raise error
     if is_fragment(request):
@@ -173,16 +175,15 @@ def _ask(request: Request, *, fresh: bool) -> tuple[Person, ContextOut]:
 def _at_home(request: Request, context: TenantContext) -> Exception:
     """The tenant has a host of its own: a page is continued there, signed in by a one-time ticket."""
     if request.method not in SAFE_METHODS:
-        return Refused(
-            Code.CONFLICT,
-            f"Your workspace has an address of its own now: {context.tenant.host}. Nothing was changed.",
-            "Open it there and do it again.",
-        )
+        return own_address(context.tenant)
     if is_fragment(request):
         return Elsewhere(request.url.path)
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     ticket = parts(request).control.hand_over(context.person.caller, context.tenant.id)
-    return Elsewhere(f"{ticket.url}&{urlencode({'next': path})}")
+    return Elsewhere(f"{ticket.url}&{urlencode({'next': _address(request)})}")
+
+
+def _address(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _closed(state: TenantState) -> Refused:

@@ -74,4 +74,6 @@ def serve(app: FastAPI, bound: socket.socket, *, threads: int) -> None:
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # a second one must not cut short what is done at the end
     raise SystemExit(0)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,10 +46,11 @@ class Child:
     pause: float = FIRST_PAUSE
     started_at: float = 0.0
     due: float = 0.0
+    asked_to_end: bool = False
 
     def start(self) -> None:
         """Start it, or start it again."""
-        self.started_at = time.monotonic()
+        self.started_at, self.asked_to_end = time.monotonic(), False
         with ExitStack() as stack:
             log = stack.enter_context(self.log.open("a")) if self.log else None
             self.process = subprocess.Popen(
@@ -68,12 +69,17 @@ class Child:
         """The status it ended with (minus the signal's number, if by a signal); None while it runs."""
         return self.process.poll() if self.process else None
 
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, once: a second one would cut short what it does at its end."""
+        if self.process is not None and not self.asked_to_end:
+            self.asked_to_end = True
+            self.process.terminate()
+
     def stop(self, seconds: float = END_SECONDS) -> None:
         """Ask it to end, and kill it when it has not ended in time. Safe to repeat."""
         if self.process is None:
             return
-        with suppress(ProcessLookupError):
-            self.process.terminate()
+        self.ask_to_end()
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,176 @@
+"""`awssome serve`, `migrate`, `doctor`, `sandbox` and `demo`: what runs the platform, or looks below it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from awssome import main
+from awssome.cli.output import Json, print_json, print_table, status
+from awssome.domain.errors import Code, Refused
+
+serve = typer.Typer(no_args_is_help=True, help="Serve a part of the platform until Ctrl-C or SIGTERM.")
+sandbox = typer.Typer(no_args_is_help=True, help="Stand-ins for HubSpot, AWS and a mail server.")
+
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+class Queue(StrEnum):
+    """Queues of background jobs."""
+
+    SIGN_UP = "sign-up"
+    SYNC = "sync"
+    MOVE = "move"
+    SWEEP = "sweep"
+
+
+@serve.command()
+def management() -> None:
+    """Serve the management portal and the central API."""
+    main.serve_management(main.load())
+
+
+@serve.command()
+def portal() -> None:
+    """Serve the tenants' portal; it needs the central API, and neither the secret key nor a database."""
+    main.serve_portal(main.load())
+
+
+@serve.command()
+def worker(
+    queue: Annotated[list[Queue] | None, typer.Option(help="Work on this queue only (repeatable).")] = None,
+    unsupervised: Annotated[bool, typer.Option("--unsupervised", help="Without the supervisor.")] = False,
+) -> None:
+    """Work on background jobs. A supervisor starts the worker again when it ends."""
+    settings = main.load()
+    if unsupervised:
+        main.serve_worker(settings, queue or ())
+    else:
+        main.supervise_worker(settings, queue or ())
+
+
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is behind, and change no tenant.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the registry and every tenant that is behind to the newest revision; goes on where it was interrupted."""
+    from awssome.database import migrate as migrating
+
+    settings = main.load()
+    registry_revision = main.migrate_registry(settings)
+    failed: dict[str, str] = {}
+    with main.control_plane(settings) as plane:
+        behind = migrating.tenants_behind(plane.registry)
+        done = 0
+        if not dry_run:
+            with _progress() as progress:
+                task = progress.add_task("Tenants", total=len(behind))
+                for schema, problem in migrating.upgrade_tenants(plane.registry, plane.keys, plane.open_server, behind):
+                    progress.advance(task)
+                    if problem is None:
+                        done += 1
+                    else:
+                        failed[schema] = problem
+    if as_json:
+        print_json({"registry": registry_revision, "behind": len(behind), "migrated": done, "failed": failed})
+    elif dry_run:
+        typer.echo(f"The registry is at {registry_revision}. {len(behind):,} tenant schemas are behind.")
+    else:
+        typer.echo(f"The registry is at {registry_revision}. {done:,} of {len(behind):,} tenant schemas were migrated.")
+    if failed:
+        schema, problem = next(iter(failed.items()))
+        raise Refused(
+            Code.CONFLICT,
+            f"{len(failed):,} tenant schemas are still behind. {schema}: {problem}",
+            "Remove the cause and run `awssome migrate` again: it goes on with those.",
+        )
+
+
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="Write the true revisions into the registry.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the registry with the servers: orphaned and missing schemas, revisions, seals. Drops nothing."""
+    from awssome.database.doctor import Finding, examine
+
+    settings = main.load()
+    findings: list[Finding] = []
+    try:
+        with main.control_plane(settings) as plane:
+            findings.append(Finding("registry", "registry", True, "It answers and is at the newest revision."))
+            findings += examine(plane.registry, plane.open_server, repair=repair)
+    except Refused as refused:
+        findings.append(Finding("registry", "registry", False, f"{refused.message} {refused.advice}".strip()))
+    if as_json:
+        print_json([finding.as_dict() for finding in findings])
+    else:
+        print_table(
+            ("", "Check", "Of", "Found"),
+            [("repaired" if f.repaired else "ok" if f.ok else "BAD", f.check, f.about, f.told) for f in findings],
+            empty="",
+        )
+    bad = sum(not finding.ok for finding in findings)
+    if bad:
+        raise Refused(Code.CONFLICT, f"{bad} of {len(findings)} checks found something.")
+
+
+@sandbox.command(context_settings=_PASSED_ON)
+def hubspot(context: typer.Context) -> None:
+    """Stand in for HubSpot; `--help` lists its options."""
+    _become("hubspot", context.args)
+
+
+@sandbox.command(context_settings=_PASSED_ON)
+def aws(context: typer.Context) -> None:
+    """Stand in for AWS; `--help` lists its options."""
+    _become("aws", context.args)
+
+
+@sandbox.command(context_settings=_PASSED_ON)
+def mail(context: typer.Context) -> None:
+    """Stand in for a mail server; `--help` lists its options."""
+    _become("mail", context.args)
+
+
+def demo(
+    deals: Annotated[int, typer.Option(min=11, max=20_000, help="Deals in the HubSpot sandbox.")] = 250,
+    leave: Annotated[bool, typer.Option("--exit", help="End after the story instead of serving on.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start everything on this machine with fresh data, play the whole story once, and serve on until Ctrl-C."""
+    from awssome import demo as playing
+
+    settings = main.load()
+    playing.play(
+        playing.Options(
+            home=settings.home,
+            clusters=[directory for directory, _, _ in main.EMBEDDED],
+            operator_token=settings.operator_secret,
+            deals=deals,
+            leave=leave,
+            as_json=as_json,
+        )
+    )
+
+
+def _become(name: str, options: list[str]) -> None:
+    """Go on as the sandbox's own program: it shares no code with us."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", f"awssome_sandbox.{name}", *options])  # noqa: S606 - no shell is wanted
+
+
+def _progress() -> Progress:
+    to = status()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=to,
+        disable=not to.is_terminal,
+    )

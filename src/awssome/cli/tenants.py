@@ -1,0 +1,167 @@
+"""`awssome tenant`: find, make, move, suspend tenants."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from awssome.cli.central import central, until_active, until_moved
+from awssome.cli.moves import show_move
+from awssome.cli.output import Json, print_facts, print_json, print_table
+from awssome.control.messages import CreateTenant, MoveOut, TenantDetail, TenantRow
+
+app = typer.Typer(no_args_is_help=True, help="Tenants: find, make, move, suspend.")
+
+Ref = Annotated[str, typer.Argument(metavar="TENANT", help="Id or slug.", show_default=False)]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the move to end.")]
+
+_PAGE = 200
+
+
+@app.command("list")
+def list_tenants(
+    search: Annotated[str, typer.Option(help="Part of company, slug or a member's address.")] = "",
+    sort: Annotated[str, typer.Option(help="created, company, tier or state; - in front: the other way.")] = "-created",
+    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0: all.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """List tenants."""
+    found: list[TenantRow] = []
+    with central() as api:
+        after: str | None = ""
+        while after is not None and (not limit or len(found) < limit):
+            page = api.tenants(search, sort, after, min(_PAGE, limit - len(found)) if limit else _PAGE)
+            found += page.tenants
+            after = page.next
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("Slug", "Company", "Tier", "State", "Server", "HubSpot", "Owner", "Since"),
+        [(t.slug, t.company, t.tier, t.state, t.server, t.hubspot, t.owner, t.created_at) for t in found],
+        empty="There are no tenants.",
+    )
+
+
+@app.command()
+def show(ref: Ref, as_json: Json = False) -> None:
+    """Show one tenant: where it is and was, its moves and members."""
+    with central() as api:
+        tenant = api.tenant(ref)
+    _show(tenant, as_json)
+
+
+@app.command()
+def create(
+    email: Annotated[str, typer.Option(help="Of the owner, who gets an invitation.", show_default=False)],
+    company: Annotated[str, typer.Option(help="The company's name.", show_default=False)],
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the workspace.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an active free tenant at once; you vouch for it."""
+    with central() as api:
+        tenant = api.create_tenant(CreateTenant(email=email, company=company))
+        if not no_wait:
+            tenant = until_active(api, str(tenant.id))
+    _show(tenant, as_json)
+
+
+@app.command()
+def credentials(ref: Ref, as_json: Json = False) -> None:
+    """Print the tenant's database login; this is written to the audit log."""
+    with central() as api:
+        found = api.credentials(ref)
+    if as_json:
+        print_json(found)
+    else:
+        print_facts(found.items())
+
+
+@app.command()
+def upgrade(
+    ref: Ref,
+    server: Annotated[str | None, typer.Option(help="A dedicated server; any free one if not given.")] = None,
+    no_wait: NoWait = False,
+    as_json: Json = False,
+) -> None:
+    """Grant the paid tier, and move the tenant to a dedicated server."""
+    _move(ref, "upgrade", server, no_wait, as_json)
+
+
+@app.command()
+def rollback(ref: Ref, no_wait: NoWait = False, as_json: Json = False) -> None:
+    """Move the tenant back to where its last move came from; what was written since comes along."""
+    _move(ref, "rollback", None, no_wait, as_json)
+
+
+@app.command()
+def move(
+    ref: Ref,
+    server: Annotated[str | None, typer.Option(help="Where to; the emptiest pool if not given.")] = None,
+    no_wait: NoWait = False,
+    as_json: Json = False,
+) -> None:
+    """Move the tenant to another server."""
+    _move(ref, "move", server, no_wait, as_json)
+
+
+@app.command()
+def suspend(ref: Ref, as_json: Json = False) -> None:
+    """Close the tenant's pages and database login, and end its sessions."""
+    with central() as api:
+        api.suspend(ref)
+        _show(api.tenant(ref), as_json)
+
+
+@app.command()
+def resume(ref: Ref, as_json: Json = False) -> None:
+    """Open a suspended tenant."""
+    with central() as api:
+        api.resume(ref)
+        _show(api.tenant(ref), as_json)
+
+
+def _move(ref: str, kind: str, server: str | None, no_wait: bool, as_json: bool) -> None:
+    with central() as api:
+        started: MoveOut = api.start_move(ref, kind, server)
+        show_move(started if no_wait else until_moved(api, started.id), as_json)
+
+
+def _show(tenant: TenantDetail, as_json: bool) -> None:
+    if as_json:
+        print_json(tenant)
+        return
+    here = next((place for place in tenant.placements if place.current), None)
+    portal = f"{tenant.hubspot_domain or 'portal'} ({tenant.hubspot_portal_id})" if tenant.hubspot_portal_id else ""
+    print_facts(
+        [
+            ("Company", tenant.company),
+            ("Slug", tenant.slug),
+            ("Id", tenant.id),
+            ("Tier", tenant.tier),
+            ("State", tenant.state),
+            ("Problem", tenant.problem),
+            ("Server", tenant.server),
+            ("Schema", here.schema_name if here else None),
+            ("Epoch", str(tenant.epoch)),
+            ("HubSpot", f"{tenant.hubspot} {portal}".strip()),
+            ("AWS role", tenant.role_arn),
+            ("Upgrade asked for", tenant.upgrade_requested_at),
+            ("Since", tenant.created_at),
+        ]
+    )
+    print_table(
+        ("Member", "Name", "Role", "Confirmed"),
+        [(member.email, member.name, member.role, member.confirmed) for member in tenant.members],
+        empty="",
+    )
+    if tenant.moves:
+        print_table(
+            ("Move", "Kind", "Phase", "From", "To", "Asked for", "Pause, ms", "Verified"),
+            [
+                (str(m.id), m.kind, m.phase, m.source, m.target, m.requested_at, m.write_pause_ms, m.verified)
+                for m in tenant.moves
+            ],
+            empty="",
+        )

@@ -1,0 +1,100 @@
+"""`awssome demo`: everything on one machine, fresh, with a story played through the pages that people use."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from pydantic import SecretStr
+from rich.console import Console
+
+from awssome.control.client import Control
+from awssome.control.messages import CreateOperator
+from awssome.demo import home
+from awssome.demo.ensemble import Ensemble, World
+from awssome.demo.stage import Stage
+from awssome.demo.story import ALICE, BOB, CHARLIE, OLGA, PASSWORD, Player
+from awssome.domain.tenants import Tier
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to play.
+
+    :ivar home: where the data go; see `home.fresh`.
+    :ivar clusters: names of the embedded clusters below home.
+    :ivar operator_token: gives the command line's token, once the home is fresh.
+    :ivar deals: deals in the HubSpot sandbox.
+    :ivar leave: end after the story.
+    :ivar as_json: print the report, and nothing else, to standard output.
+    """
+
+    home: Path
+    clusters: Sequence[str]
+    operator_token: Callable[[], str]
+    deals: int = 250
+    leave: bool = False
+    as_json: bool = False
+
+
+def play(options: Options) -> None:
+    """Start everything, play the story, serve on until a signal comes.
+
+    :raises Refused: when the home cannot be used, a part does not start, or a step of the story fails.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _interrupted)
+    stage = Stage(Console(stderr=options.as_json, highlight=False))
+    with home.fresh(options.home, options.clusters), ExitStack() as stack:
+        ensemble = Ensemble(options.home, options.deals)
+        api = stack.enter_context(Control(ensemble.world.management, options.operator_token()))
+        stage.scene("Awssome starts on this machine")
+        with stage.step("Two database servers, three sandboxes, management, portal and worker"):
+            stack.enter_context(ensemble.running())
+            api.create_operator(CreateOperator(email=OLGA.email, name=OLGA.name, password=SecretStr(PASSWORD)))
+        report = Player(stage, ensemble, api).play(options.deals)
+        if options.as_json:
+            print(json.dumps(report.as_dict(), indent=2), flush=True)
+        stage.say(f"The story took {report.seconds:.1f} s.")
+        if options.leave:
+            return
+        _tell(stage, ensemble.world, report.tenant)
+        with suppress(SystemExit):
+            while True:
+                ensemble.watch()
+                time.sleep(0.5)
+
+
+def _tell(stage: Stage, world: World, tenant: str) -> None:
+    stage.table(
+        "Look around",
+        [
+            (world.addresses.url(world.addresses.of(Tier.PAID, tenant)), f"the workspace of {ALICE.company}"),
+            (world.portal, "the portal of all free tenants"),
+            (world.management, "the management portal"),
+            (world.mail, "mails that were sent"),
+            (world.hubspot, "the HubSpot sandbox"),
+            (f"{world.aws}/_sandbox/quick-create", "the AWS sandbox's console"),
+        ],
+    )
+    stage.table(
+        f"Sign in with the password “{PASSWORD}”",
+        [
+            (ALICE.email, f"Alice, owner of {ALICE.company}, paid"),
+            (BOB.email, f"Bob, owner of {BOB.company}, free, on the same server"),
+            (CHARLIE.email, "Charlie, who belongs to no workspace and is refused everywhere"),
+            (OLGA.email, "Olga, operator: the management portal only"),
+        ],
+    )
+    stage.say("In another terminal: awssome tenant list. Ctrl-C ends everything here.")
+
+
+def _interrupted(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
