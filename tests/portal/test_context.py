@@ -16,8 +16,8 @@ from awssome.database.tenant import deals
 from awssome.domain.deals import Stage as DealStage
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
-from awssome.domain.tenants import Role
-from awssome.portal.context import FRESH_SECONDS, STALE_SECONDS, Contexts, Person, TenantContext
+from awssome.domain.tenants import Role, Tier
+from awssome.portal.context import FRESH_SECONDS, STALE_SECONDS, AskAgain, Contexts, Person, TenantContext
 from tests.portal.conftest import SHARED, Stage
 from tests.portal.fake import Tenant
 
@@ -150,6 +150,23 @@ def test_a_stale_placement_is_replaced_before_anything_is_read(
     runs: list[int] = []
     context.write(lambda connection: runs.append(deals.summary(connection, today=TODAY).deals))
     assert runs == [0]
+
+
+def test_who_is_at_work_when_the_tenant_gets_an_address_of_its_own_is_sent_on_or_told(
+    contexts: Contexts, alice: Caller, northwind: Tenant, pool_url: str
+) -> None:
+    context = context_of(contexts, alice)
+    assert northwind.placement is not None
+    server = PostgreSQL(pool_url)
+    server.claim(northwind.placement.schema, 1)
+    server.set_fence(northwind.placement.schema, 1, mode=FenceMode.MOVED, epoch=2)
+    northwind.tier = Tier.PAID
+    with pytest.raises(AskAgain):
+        context.read(lambda connection: deals.summary(connection, today=TODAY))
+    with pytest.raises(Refused) as refused:
+        replace(context, action="POST /deals/new").write(_new_deal)
+    assert refused.value.code is Code.CONFLICT
+    assert "northwind.localhost:8000" in refused.value.message
 
 
 def test_a_write_waits_while_a_move_pauses_writes_and_is_done_once(
