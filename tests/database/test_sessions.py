@@ -18,7 +18,7 @@ from sqlalchemy import event, func, insert, select, text
 
 from awssome.database import Connection
 from awssome.database.embedded import Cluster
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql import PostgreSQL, fenced, unavailable
 from awssome.database.schema import field_mappings, stage_mappings
 from awssome.database.servers import TENANTS_DATABASE
 from awssome.database.sessions import Sessions
@@ -297,7 +297,7 @@ def test_many_threads_and_many_tenants_never_see_each_others_rows(
 ) -> None:
     """Threads take tenants at random under a budget that makes every other session evict somebody; now and then
     sessions fail, placements are stale and the server ends connections."""
-    budget, threads, rounds = 5, 8, 60
+    budget, threads, rounds = 5, 8, 40
     sessions = Sessions(budget=budget, each=2, wait=20)
     seen: Counter[str] = Counter()
     over_budget: list[int] = []
@@ -331,19 +331,20 @@ def test_many_threads_and_many_tenants_never_see_each_others_rows(
                 seen["rolled back"] += 1
             except Refused as refused:
                 with lock:
-                    seen[refused.code] += 1
+                    seen[refused.message] += 1
 
     with ThreadPoolExecutor(threads) as workers:
         done = [workers.submit(works, seed) for seed in range(threads)]
         dice = random.Random("kill")
         while not all(work.done() for work in done):
             _kill(onlooker, dice.choice(workspaces))
-            time.sleep(0.02)
+            time.sleep(0.05)
         for work in done:
             work.result()
 
     assert {outcome for outcome in seen if outcome.startswith("of others")} == set()
-    assert set(seen) <= {"own", "rolled back", Code.FENCED}
+    # A connection that the server ends is fenced, or just gone. Nobody was refused for want of a connection.
+    assert set(seen) <= {"own", "rolled back", fenced().message, unavailable().message}
     assert seen["own"] > threads * rounds / 2
     assert over_budget == []
     assert sessions.held() <= budget
