@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from procrastinate.schema import SchemaManager
 from psycopg import sql
 from sqlalchemy.engine import make_url
@@ -138,6 +140,19 @@ def dedicated(services: WorkerServices, dedicated_url: str) -> str:
     """The name of a registered dedicated server that nobody has."""
     register_server(services, "dedicated-1", ServerKind.DEDICATED, dedicated_url)
     return "dedicated-1"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium; its tests are skipped, and say so, where there is none."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium on this machine: pages were not looked at in a browser")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=str(path), args=arguments)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

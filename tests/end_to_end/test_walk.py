@@ -17,7 +17,6 @@ from pydantic import SecretStr
 from awssome.control.client import Control
 from awssome.control.messages import CreateOperator
 from awssome.demo.ensemble import Ensemble
-from tests.web.conftest import chromium as chromium
 
 pytestmark = pytest.mark.browser
 

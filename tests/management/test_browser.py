@@ -23,7 +23,6 @@ from awssome.workflows import moves as asked
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.management.conftest import OLGA, PASSWORD
-from tests.web.conftest import chromium as chromium
 
 pytestmark = pytest.mark.browser
 
@@ -67,6 +66,10 @@ def test_an_upgrade_and_the_way_back_are_watched_live(
 ) -> None:
     tenancy = make_tenant("Northwind Cloud")
     page.keyboard.press("/")
+    page.keyboard.type("servers")
+    page.keyboard.press("Escape")
+    expect(page.locator(".palette")).to_be_hidden()
+    page.keyboard.press("Control+k")
     page.keyboard.type("northw")
     expect(page.locator(".palette a").first).to_have_text("Northwind Cloudtenant")
     page.keyboard.press("Enter")

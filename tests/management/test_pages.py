@@ -343,6 +343,7 @@ def test_a_server_is_added_with_its_secret_out_of_sight(desk: Desk, services: Wo
     url = "postgresql://admin:swordfish@10.0.3.18:5432/tenants"
     wrong = desk.send("/servers/new", at="/servers/new", name="", kind="pool", engine="oracle", url=url, capacity="x")
     assert wrong.status_code == 422
+    assert "3 things need an answer." in wrong.text, "name, engine and capacity at once"
     assert "swordfish" not in wrong.text
     fields = {"name": "pool-2", "kind": "pool", "engine": "postgresql", "url": url, "capacity": "1,500"}
     for name in ("pool/../x", "Pool", "pool--2", "", "p" * 61, "pool\x00"):
@@ -359,6 +360,12 @@ def test_a_server_is_added_with_its_secret_out_of_sight(desk: Desk, services: Wo
     again = desk.send("/servers/new", at="/servers/new", **fields)
     assert again.status_code == 409
     assert "There is a server named “pool-2” already." in again.text
+
+
+def test_without_an_open_pool_somebody_is_needed(desk: Desk, services: WorkerServices) -> None:
+    assert "Nothing needs you" in desk.get("/").text
+    desk.send("/servers/pool-1/close")
+    assert "Nobody can sign up until a pool is open." in desk.get("/").text
 
 
 def test_a_pool_that_is_nearly_full_needs_somebody(
@@ -424,6 +431,7 @@ def test_the_audit_log_is_searched_narrowed_to_a_tenant_and_paged(
 
 
 def test_a_changed_line_of_the_audit_log_is_found(desk: Desk, services: WorkerServices) -> None:
+    assert "Nothing is sealed yet" in desk.after(desk.send("/audit/verification")).text
     with services.registry.begin() as connection:
         audit.record(connection, audit.Actor("mallory"), "test.line")
     with services.registry.begin() as connection:
@@ -478,6 +486,8 @@ def test_the_palette_finds_pages_tenants_servers_and_moves(
     assert f'href="/tenants/{tenancy.slug}"' in found
     assert f'href="/moves/{_moves(services, tenancy)[0].id}"' in found
     assert 'href="/servers/dedicated-1"' in desk.get("/palette?q=dedi", fragment=True).text
+    for name in (tenancy.placement.schema, str(tenancy.id)):
+        assert f'href="/tenants/{tenancy.slug}"' in desk.get(f"/palette?q={name}", fragment=True).text
     assert "Nothing is called" in desk.get("/palette?q=zzz", fragment=True).text
 
 

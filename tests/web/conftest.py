@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,9 +11,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from playwright.sync_api import Browser, sync_playwright
 
-from tests.conftest import find_chromium
 from tests.web import gallery
 
 
@@ -47,16 +44,3 @@ def gallery_url(gallery_app: FastAPI) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium; its tests are skipped, and say so, where there is none."""
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no Chromium on this machine: pages were not looked at in a browser")
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=str(path), args=arguments)
-        yield browser
-        browser.close()

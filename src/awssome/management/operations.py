@@ -348,7 +348,7 @@ def retry_job(connection: Connection, actor: Actor, job_id: int) -> None:
 
 def find(connection: Connection, query: str) -> list[dict[str, str]]:
     """What the command palette finds: tenants, servers, moves."""
-    rows = tenants.page(connection, search=query, limit=6)[0].rows
+    rows = tenants.page(connection, search=query, sort="company", limit=6)[0].rows
     found = [{"kind": "tenant", "label": row.company, "url": f"/tenants/{row.slug}"} for row in rows]
     words = query.lower()
     found += [

@@ -179,7 +179,9 @@ def _conditions(search: str, tier: str, state: str, server: str) -> list[ColumnE
             .where(memberships.c.tenant_id == tenants.c.id, accounts.c.email.ilike(like))
             .exists()
         )
-        conditions.append(or_(tenants.c.company.ilike(like), tenants.c.slug.ilike(like), member))
+        conditions.append(
+            or_(tenants.c.company.ilike(like), tenants.c.slug.ilike(like), member, _named(search.strip()))
+        )
     if server:
         conditions.append(servers.c.name == server)
     if tier:
@@ -189,6 +191,15 @@ def _conditions(search: str, tier: str, state: str, server: str) -> list[ColumnE
     elif not search:
         conditions.append(and_(tenants.c.state != TenantState.DELETED))
     return conditions
+
+
+def _named(word: str) -> ColumnElement[bool]:
+    """Whether the word is the tenant's id, or the schema of one of its placements, present or past."""
+    try:
+        return tenants.c.id == UUID(word)
+    except ValueError:
+        found = select(placements.c.id).where(placements.c.tenant_id == tenants.c.id, placements.c.schema_name == word)
+        return found.correlate(tenants).exists()
 
 
 def _tenant(row: Any) -> Tenant:

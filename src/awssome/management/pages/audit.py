@@ -28,6 +28,8 @@ def verify(request: Request, desk: AtDesk) -> Response:
     """Recompute every seal from the lines."""
     with desk.registry.begin() as connection:
         result = operations.verify_audit(connection)
+    if result.ok and not result.sealed_until:
+        return desk.pages.redirect(request, "/audit", "info", "Nothing is sealed yet; a job seals once a minute.")
     if result.ok:
         text = f"Every seal holds, up to line {number(result.sealed_until)}."
         return desk.pages.redirect(request, "/audit", "success", text)

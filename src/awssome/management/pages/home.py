@@ -13,7 +13,14 @@ from awssome.domain.tenants import Tier
 from awssome.domain.times import now
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk
-from awssome.management.pages.rows import move_address, nearly_full, server_address, server_row, tenant_address
+from awssome.management.pages.rows import (
+    move_address,
+    nearly_full,
+    server_address,
+    server_row,
+    takes_tenants,
+    tenant_address,
+)
 from awssome.web import charts
 from awssome.web.formats import number, plural
 
@@ -30,6 +37,7 @@ def home(request: Request, desk: AtDesk, all: str = "") -> Response:
         figures = operations.overview(connection)
     signups = figures["signups"]
     needs = sorted(_needs(figures), key=lambda need: (need["tone"] != "bad", need["since"] or now()))
+    growth = [(f"{day.day} {day:%b}", count) for day, count in signups] if any(count for _, count in signups) else []
     free, paid = (sum(figures["tenants"].get(tier, {}).values()) for tier in Tier)
     return desk.pages.render(
         request,
@@ -44,8 +52,8 @@ def home(request: Request, desk: AtDesk, all: str = "") -> Response:
         failed=sum(counts["failed"] for counts in figures["jobs"].values()),
         needs=needs,
         shown=needs if all else needs[:FIRST_NEEDS],
-        spark=charts.spark_line([count for _, count in signups]),
-        growth=charts.months([(f"{day.day} {day:%b}", count) for day, count in signups], columns=("Day", "Sign-ups")),
+        spark=charts.spark_line([count for _, count in growth]),
+        growth=charts.months(growth, columns=("Day", "Sign-ups")),
         servers=[server_row(server) for server in figures["servers"]],
     )
 
@@ -62,6 +70,8 @@ def _needs(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for move in figures["moves_failed"]:
         route = f"{move.company}: {move.source} → {move.target}"
         yield _need("Failed move", route, move_address(move), move.problem, move.requested_at, bad=True)
+    if not any(takes_tenants(server) for server in figures["servers"]):
+        yield _need("No open pool", "Servers", "/servers", "Nobody can sign up until a pool is open.", bad=True)
     for server in figures["servers"]:
         href = server_address(server.name)
         if server.problem:

@@ -112,6 +112,11 @@ def nearly_full(server: ServerRow) -> bool:
     return server.kind is ServerKind.POOL and server.tenants >= NEARLY_FULL * server.capacity
 
 
+def takes_tenants(server: ServerRow) -> bool:
+    """Whether sign-ups find a place there."""
+    return server.kind is ServerKind.POOL and server.open and server.tenants < server.capacity
+
+
 def is_under_way(move: MoveOut) -> bool:
     """Whether a mover works on it."""
     return move.phase in UNDER_WAY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Form, Request
@@ -10,12 +11,14 @@ from pydantic import SecretStr
 
 from awssome.control.messages import AddServer
 from awssome.domain.errors import Code, Refused
+from awssome.domain.servers import checked_name, location
 from awssome.domain.tenants import EngineName, ServerKind
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import ENGINES, server_address, server_row
 from awssome.management.pages.tenants import tenants_listing
 
+T = TypeVar("T")
 Choice = TypeVar("Choice", ServerKind, EngineName)
 
 MOST_TENANTS = 100_000
@@ -52,13 +55,7 @@ def add_server(
     """Register a server; a worker checks it and opens it."""
     values = {"name": name, "kind": kind, "engine": engine, "capacity": capacity}
     try:
-        body = AddServer(
-            name=name.strip(),
-            kind=_one_of(ServerKind, kind, "kind"),
-            engine=_one_of(EngineName, engine, "engine"),
-            url=SecretStr(url.strip()),
-            capacity=_capacity(capacity),
-        )
+        body = _read(values, url)
         with desk.registry.begin() as connection:
             added = operations.add_server(desk.services, connection, desk.actor, body)
     except Refused as refused:
@@ -105,13 +102,32 @@ def _form(request: Request, desk: Desk, values: dict[str, str], problem: Refused
     )
 
 
+def _read(values: dict[str, str], url: str) -> AddServer:
+    """The form as a body. :raises Refused: INVALID, naming every field that needs an answer."""
+    wrong: dict[str, str] = {}
+
+    def read(check: Callable[[], T]) -> T | None:
+        try:
+            return check()
+        except Refused as refused:
+            wrong.update(refused.fields)
+            return None
+
+    name = read(lambda: checked_name(values["name"].strip()))
+    kind = read(lambda: _one_of(ServerKind, values["kind"], "kind"))
+    engine = read(lambda: _one_of(EngineName, values["engine"], "engine"))
+    read(lambda: location(url, engine or EngineName.POSTGRESQL))
+    capacity = read(lambda: _capacity(values["capacity"]))
+    if wrong or name is None or kind is None or engine is None:
+        raise Refused(Code.INVALID, "The server cannot be added as it is. Nothing was changed.", fields=wrong)
+    return AddServer(name=name, kind=kind, engine=engine, url=SecretStr(url.strip()), capacity=capacity)
+
+
 def _one_of(kind: type[Choice], given: str, field: str) -> Choice:
     try:
         return kind(given)
     except ValueError:
-        raise Refused(
-            Code.INVALID, "Something is missing. Nothing was changed.", fields={field: "Choose one."}
-        ) from None
+        raise Refused(Code.INVALID, "A choice is missing.", fields={field: "Choose one."}) from None
 
 
 def _capacity(given: str) -> int | None:
@@ -120,5 +136,5 @@ def _capacity(given: str) -> int | None:
         return None
     if not digits.isdecimal() or not 1 <= int(digits) <= MOST_TENANTS:
         wrong = f"Enter a whole number from 1 to {MOST_TENANTS:,}, or nothing."
-        raise Refused(Code.INVALID, "This capacity cannot be. Nothing was changed.", fields={"capacity": wrong})
+        raise Refused(Code.INVALID, "This capacity cannot be.", fields={"capacity": wrong})
     return int(digits)

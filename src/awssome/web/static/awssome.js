@@ -201,6 +201,7 @@ if (palette) {
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") choose(chosen + 1);
     else if (event.key === "ArrowUp") choose(chosen - 1);
+    else if (event.key === "Escape") palette.close();
     else if (event.key === "Enter") all("a", list)[chosen]?.click();
     else return;
     event.preventDefault();
