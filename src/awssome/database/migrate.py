@@ -89,8 +89,8 @@ def upgrade_tenants(
             server_id = placements.server_of(connection, placement_id)
         try:
             open_server(server_id).migrate(placement.schema)
-        except Refused as refused:
-            yield placement.schema, refused.message
+        except Exception as error:  # whatever one tenant's tables have, the others are not to wait for it
+            yield placement.schema, str(error).partition("\n")[0] or type(error).__name__
             continue
         with registry.begin() as connection:
             placements.note_revision(connection, placement_id, template.head())

@@ -1,0 +1,8 @@
+"""Other processes, which a test may kill: forked from a server that has imported the platform once."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["awssome.database.migrate", "awssome.database.mover", "awssome.database.servers"])
