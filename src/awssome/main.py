@@ -133,7 +133,6 @@ def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
     from awssome.web import logs, serving
     from awssome.workflows import tasks
     from awssome.workflows.queue import QUEUES
-    from awssome.workflows.supervisor import ignore_signals
 
     serving.end_on_signals()
     logs.configure(json=settings.log_json, level=settings.log_level)
@@ -144,7 +143,7 @@ def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
         services = worker_services(plane)
         app = tasks.build(services, plane.registry.url.replace("+psycopg", "", 1))
         asyncio.run(tasks.work(app, services, {queue: QUEUES[queue] for queue in queues} or None))
-        ignore_signals()  # the loop gave them back; letting go of the databases is not to be cut short
+        serving.end_on_signals()  # the loop took them over
 
 
 def build_management(plane: Plane) -> FastAPI:

@@ -19,7 +19,7 @@ import httpx2
 from awssome.domain.addresses import Addresses
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import new_token
-from awssome.workflows.supervisor import Child, ignore_signals
+from awssome.workflows.supervisor import Child, undisturbed
 
 T = TypeVar("T")
 
@@ -83,12 +83,12 @@ class Ensemble:
                     self.until(lambda url=url: _healthy(http, url), f"{url} to answer", seconds=_START_SECONDS)  # type: ignore[misc]
             yield
         finally:
-            ignore_signals()
-            # The portal first, so that nobody waits for what is gone; then all at once.
-            for name in ("portal", "worker", "management", *_SANDBOXES):
-                self._children[name].ask_to_end()
-            for child in self._children.values():
-                child.stop()
+            with undisturbed():
+                # The portal first, so that nobody waits for what is gone; then all at once.
+                for name in ("portal", "worker", "management", *_SANDBOXES):
+                    self._children[name].ask_to_end()
+                for child in self._children.values():
+                    child.stop()
 
     def watch(self) -> None:
         """Start again what has ended and may be started again.

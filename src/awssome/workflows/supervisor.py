@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ STEADY_SECONDS = 30.0
 
 END_SECONDS = 40.0
 """How long a child may take to end before it is killed; a worker waits 20 s for its jobs."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _log = structlog.get_logger(__name__)
 
@@ -115,14 +117,19 @@ def supervise(child: Child) -> None:
             if not child.keep():
                 time.sleep(max(0.0, child.due - time.monotonic()))
     finally:
-        ignore_signals()
-        child.stop()
+        with undisturbed():
+            child.stop()
 
 
-def ignore_signals() -> None:
-    """We are ending already: a second signal must not leave children behind."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals are ignored: who is ending already must not be kept from ending its children and letting go of things."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if sys.platform == "linux":
