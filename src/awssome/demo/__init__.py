@@ -22,6 +22,7 @@ from awssome.demo.ensemble import Ensemble, World
 from awssome.demo.stage import Stage
 from awssome.demo.story import ALICE, BOB, CHARLIE, OLGA, PASSWORD, Player
 from awssome.domain.tenants import Tier
+from awssome.web import logs
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def play(options: Options) -> None:
 
     :raises Refused: when the home cannot be used, a part does not start, or a step of the story fails.
     """
+    logs.configure(json=False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _interrupted)
     stage = Stage(Console(stderr=options.as_json, highlight=False))
