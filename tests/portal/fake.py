@@ -135,7 +135,7 @@ class FakeControl:
 
     def sign_out_everywhere(self, caller: Caller) -> None:
         self._note("sign_out_everywhere", None)
-        for token in list(self.live_of(self._who(caller))):
+        for token in list(self.sessions_of(self._who(caller))):
             del self.live[token]
 
     def change_password(self, caller: Caller, body: m.ChangePassword) -> None:

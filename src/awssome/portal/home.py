@@ -83,6 +83,7 @@ def _home(request: Request, me: TenantContext) -> Response:
         standing=standing,
         step=_next_step(me, standing),
         connected=_connected(standing),
+        first_time=not standing.summary.deals and _unconnected(standing.connection),
         stages=_stage_chart(standing.stages),
         months=_month_chart(standing.values, first, main),
         sync_note=_sync_note(standing.sync),
@@ -139,6 +140,10 @@ def _sync_note(sync: Sync | None) -> str:
 
 def _connected(standing: _Standing) -> bool:
     return standing.connection is not None and standing.connection.state is ConnectionState.CONNECTED
+
+
+def _unconnected(connection: HubSpotConnection | None) -> bool:
+    return connection is None or connection.state is ConnectionState.DISCONNECTED
 
 
 def _stage_chart(stages: Mapping[Stage, int]) -> Chart:

@@ -1,0 +1,256 @@
+"""The HubSpot pages: connecting, declining, disconnecting, syncs while they run and afterwards."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from awssome.database.schema import hubspot_tokens, sync_history, sync_issues
+from awssome.database.sessions import Sessions
+from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import Tier
+from awssome.domain.times import new_id, now
+from tests.portal.conftest import SHARED, Browser, Stage
+from tests.portal.fake import Tenant
+
+
+@pytest.fixture
+def alice(stage: Stage, northwind: Tenant) -> Browser:
+    return stage.browser("alice")
+
+
+def connect(sessions: Sessions, tenant: Tenant, state: str = "connected", imports: int = 0) -> None:
+    """As the central API leaves it."""
+    row = {
+        "id": 1,
+        "state": state,
+        "portal_id": 4128831,
+        "hub_domain": "northwind-cloud.com",
+        "scopes": "oauth crm.objects.deals.read",
+        "access_token": b"sealed-access",
+        "refresh_token": b"sealed-refresh",
+        "connected_at": now(),
+        "connected_by": "alice@example.com",
+        "imports": imports,
+    }
+    _run(sessions, tenant, lambda connection: connection.execute(hubspot_tokens.insert().values(**row)))
+
+
+def sync(sessions: Sessions, tenant: Tenant, state: str = "done", at: datetime | None = None, **values: Any) -> UUID:
+    """As a worker leaves it."""
+    at = at or now() - timedelta(seconds=30)
+    running = state in ("queued", "running")
+    row = {
+        "id": new_id(),
+        "state": state,
+        "attempt": 1,
+        "requested_by": "mia@example.com",
+        "deal_limit": 10,
+        "available": 250,
+        "imported": 10,
+        "seen": 10,
+        "created": 10,
+        "updated": 0,
+        "unchanged": 0,
+        "left_out": 240,
+        "failed": 0,
+        "calls": 2,
+        "requested_at": at,
+        "started_at": None if state == "queued" else at,
+        "finished_at": None if running else at + timedelta(seconds=4.2),
+        "open_slot": 1 if running else None,
+        **values,
+    }
+    _run(sessions, tenant, lambda connection: connection.execute(sync_history.insert().values(**row)))
+    assert isinstance(row["id"], UUID)
+    return row["id"]
+
+
+def issue(sessions: Sessions, tenant: Tenant, sync_id: UUID, **values: Any) -> None:
+    row = {"id": new_id(), "sync_id": sync_id, "kind": "failed", "deal_id": "1", "title": "", "field": "", "advice": ""}
+    row |= {"reason": "It has no name.", **values}
+    _run(sessions, tenant, lambda connection: connection.execute(sync_issues.insert().values(**row)))
+
+
+def _run(sessions: Sessions, tenant: Tenant, work: Any) -> None:
+    assert tenant.placement is not None
+    with sessions.open(tenant.placement) as connection:
+        work(connection)
+
+
+def test_without_a_connection_there_is_one_button(alice: Browser) -> None:
+    page = alice.get("/hubspot").text
+    assert "HubSpot is not connected" in page and "Connect HubSpot" in page
+    assert "Sync deals" not in page and "Disconnect" not in page
+
+
+def test_connecting_goes_to_hubspot_and_comes_back_to_where_it_began(stage: Stage, alice: Browser) -> None:
+    consent = alice.send("/hubspot/connect", at="/hubspot").headers["location"]
+    assert consent.startswith("https://app.hubspot.com/oauth/authorize?")
+    assert "https://app.hubspot.com" in alice.get("/hubspot").headers["content-security-policy"]
+    bare = stage.visitor("localhost:8000").get("/hubspot/callback?state=state-1&code=the-code")
+    assert bare.headers["location"] == f"http://{SHARED}/hubspot/finish?state=state-1&code=the-code"
+    answer = alice.get("/hubspot/finish?state=state-1&code=the-code")
+    assert answer.status_code == 303 and answer.headers["location"] == "/hubspot"
+    assert "northwind-cloud.com 4128831" in alice.after(answer).text
+    body = next(what for name, what in stage.control.calls if name == "connect_hubspot")
+    assert (body.state, body.code) == ("state-1", "the-code")
+
+
+def test_a_state_that_is_used_or_forged_leads_nowhere(stage: Stage, alice: Browser) -> None:
+    alice.send("/hubspot/connect", at="/hubspot")
+    bare = stage.visitor("localhost:8000")
+    assert bare.get("/hubspot/callback?state=state-1&code=c").status_code == 303
+    for query in ("state=state-1&code=c", "state=forged&code=c", "code=c", ""):
+        answer = bare.get(f"/hubspot/callback?{query}")
+        assert answer.status_code == 410 and "location" not in answer.headers
+        assert "Connect again" in answer.text
+
+
+def test_a_declined_consent_is_a_calm_page(stage: Stage, alice: Browser) -> None:
+    alice.send("/hubspot/connect", at="/hubspot")
+    answer = stage.visitor("localhost:8000").get(
+        "/hubspot/callback?state=state-1&error=access_denied&error_description=The+user+did+not"
+    )
+    page = alice.get(answer.headers["location"].removeprefix(f"http://{SHARED}"))
+    assert page.status_code == 200 and "The access was not granted" in page.text and "Connect again" in page.text
+    assert all(name != "connect_hubspot" for name, _ in stage.control.calls)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Refused(Code.GONE, "This answer of HubSpot is too old.", "Connect again."),
+        Refused(Code.UPSTREAM, "HubSpot did not take the code.", "Connect again."),
+        Refused(Code.CONFLICT, "Another free workspace uses this HubSpot account.", "Upgrade, or use that one."),
+    ],
+)
+def test_a_connection_that_fails_is_told_on_the_page(stage: Stage, alice: Browser, refused: Refused) -> None:
+    stage.control.refusals["connect_hubspot"] = refused
+    answer = alice.get("/hubspot/finish?state=s&code=the-code")
+    assert answer.status_code == refused.status
+    assert refused.message in answer.text and "Connect HubSpot" in answer.text and "the-code" not in answer.text
+
+
+def test_a_connection_is_shown_without_its_tokens(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    connect(sessions, northwind)
+    page = alice.get("/hubspot").text
+    for shown in ("✓ HubSpot Connected", "northwind-cloud.com", "portal 4128831", "Sync deals", "Disconnect"):
+        assert shown in page
+    assert "sealed" not in page
+
+
+def test_a_connection_that_no_longer_works_asks_to_connect_again(
+    alice: Browser, northwind: Tenant, sessions: Sessions
+) -> None:
+    connect(sessions, northwind, "reconnect")
+    page = alice.get("/hubspot").text
+    assert "no longer lets Awssome in" in page and "Reconnect needed" in page and "Connect HubSpot" in page
+    assert "✓ HubSpot Connected" not in page and "/hubspot/sync" not in page
+    assert "Connect HubSpot again." in alice.get("/").text
+
+
+def test_disconnecting_says_what_hubspot_was_told(stage: Stage, alice: Browser) -> None:
+    page = alice.after(alice.send("/hubspot/disconnect", at="/hubspot"))
+    assert "HubSpot is disconnected. Your deals are kept." in page.text
+
+
+def test_a_sync_is_started_once_and_followed(
+    stage: Stage, alice: Browser, northwind: Tenant, sessions: Sessions
+) -> None:
+    connect(sessions, northwind)
+    assert alice.send("/hubspot/sync", at="/hubspot").headers["location"] == "/hubspot"
+    assert [name for name, _ in stage.control.calls].count("start_sync") == 1
+    running = sync(
+        sessions, northwind, "running", deal_limit=None, seen=184, created=171, updated=9, left_out=4, calls=3
+    )
+    page = alice.get("/hubspot").text
+    assert 'data-poll="/hubspot/progress"' in page
+    assert page.count(" disabled") >= 1 and "Syncing deals" in page
+    piece = alice.get("/hubspot/progress", fragment=True).text
+    for shown in ("<strong>184</strong> of 250 deals", "171 new", "9 updated", "4 left out", "3 HubSpot calls", "/s"):
+        assert shown in piece
+    ended = sync_history.update().where(sync_history.c.id == running)
+    ended = ended.values(state="done", open_slot=None, finished_at=now(), imported=246)
+    _run(sessions, northwind, lambda connection: connection.execute(ended))
+    piece = alice.get("/hubspot/progress", fragment=True).text
+    assert "data-reload" in piece and "data-poll" not in piece and "Imported 246 of 250 deals" in piece
+
+
+def test_a_queued_sync_says_that_it_waits(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    sync(sessions, northwind, "queued", available=None, seen=0, created=0, left_out=0, calls=0)
+    assert "Waiting for its turn" in alice.get("/hubspot/progress", fragment=True).text
+
+
+def test_a_free_sync_names_the_limit_and_the_plan(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    connect(sessions, northwind, imports=10)
+    sync(sessions, northwind)
+    page = alice.get("/hubspot").text
+    assert "Imported 10 of 250 deals" in page and "(Free tier: 10 deals max)" in page
+    assert "240 stayed in HubSpot" in page and 'href="/plan"' in page
+
+
+def test_a_paid_sync_names_no_limit(stage: Stage, paulas: Tenant, sessions: Sessions) -> None:
+    paula = stage.browser("paula", "paula.localhost:8000")
+    sync(sessions, paulas, deal_limit=None, imported=250, left_out=0)
+    page = paula.get("/hubspot").text
+    assert "Imported 250 of 250 deals" in page and "Free tier" not in page
+
+
+def test_an_old_free_sync_is_told_as_it_was_after_an_upgrade(
+    stage: Stage, northwind: Tenant, sessions: Sessions
+) -> None:
+    old = sync(sessions, northwind)
+    northwind.tier = Tier.PAID
+    page = stage.browser("alice", "northwind.localhost:8000").get(f"/hubspot/syncs/{old}").text
+    assert "(Free tier: 10 deals max)" in page and "See plans" not in page
+
+
+def test_a_failed_sync_says_why_and_what_to_do(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    connect(sessions, northwind)
+    problem, advice = "HubSpot did not answer.", "Sync again in a few minutes."
+    sync(sessions, northwind, "failed", available=None, problem=problem, advice=advice)
+    page = alice.get("/hubspot").text
+    assert problem in page and advice in page and "The sync did not finish." in page
+    assert "The last sync did not finish." in alice.get("/").text
+
+
+def test_the_report_tells_every_deal_that_was_left_out(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    done = sync(sessions, northwind, failed=120)
+    for number in range(120):
+        issue(sessions, northwind, done, title=f"Deal {number:03}")
+    page = alice.get("/hubspot").text
+    assert "Deal 009" in page and "Deal 010" not in page and "All 120 in the report" in page
+    report = alice.get(f"/hubspot/syncs/{done}").text
+    assert "Deal 099" in report and "Deal 100" not in report and "It has no name." in report
+    rest = alice.get(f"/hubspot/syncs/{done}?after=100").text
+    assert "Deal 100" in rest and "Deal 119" in rest and "Deal 099" not in rest
+
+
+def test_the_history_goes_back_page_by_page(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    for hours in range(13):
+        sync(sessions, northwind, at=now() - timedelta(hours=hours + 1), requested_by=f"who-{hours}@example.com")
+    first = alice.get("/hubspot")
+    assert "who-0@" in first.text and "who-9@" in first.text and "who-10@" not in first.text
+    older = first.text.split('href="/hubspot?after=')[1].split('"')[0]
+    second = alice.get(f"/hubspot?after={older}").text
+    assert "who-10@" in second and "who-12@" in second and "who-9@" not in second
+    assert alice.get("/hubspot?after=nonsense").status_code == 200
+
+
+def test_a_sync_that_is_refused_is_told_on_the_page(
+    stage: Stage, alice: Browser, northwind: Tenant, sessions: Sessions
+) -> None:
+    connect(sessions, northwind)
+    stage.control.refusals["start_sync"] = Refused(Code.CONFLICT, "HubSpot is not connected.", "Connect HubSpot first.")
+    answer = alice.send("/hubspot/sync", at="/hubspot")
+    assert answer.status_code == 409 and "Connect HubSpot first." in answer.text
+
+
+def test_a_sync_of_another_tenant_is_not_there(stage: Stage, alice: Browser, bikes: Tenant, sessions: Sessions) -> None:
+    foreign = sync(sessions, bikes)
+    assert alice.get(f"/hubspot/syncs/{foreign}").status_code == 404
+    assert stage.control.denials == [("alice@example.com", "GET /hubspot/syncs/{sync_id}")]
