@@ -6,6 +6,7 @@ Nothing that is answered tells whether an e-mail address is known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection
@@ -157,6 +158,28 @@ def sign_in(services: Services, actor: Actor, agent: str, body: m.SignIn) -> m.S
         "E-mail address and password do not fit together, or the address is not confirmed yet.",
         "Check both, look for our mail, or set a new password.",
     )
+
+
+def change_password(
+    services: Services, actor: Actor, account_id: UUID, session_id: UUID, current: str, new: str
+) -> None:
+    """Set another password; every session of the account ends, except the one that asks.
+
+    :raises Refused: INVALID, naming the field `current` or `password`; LIMITED after many tries.
+    """
+    _throttle(services, f"password:{account_id}", SIGN_INS)
+    with services.registry.begin() as connection:
+        if not accounts.password_fits(accounts.find(connection, account_id), current):
+            raise Refused(
+                Code.INVALID,
+                "The present password is wrong. Nothing was changed.",
+                fields={"current": "This is not your present password."},
+            )
+        password_hash = accounts.hash_password(checked_password(new))
+        accounts.update_account(connection, account_id, password_hash=password_hash)
+        sessions.revoke_all(connection, account_id, but=session_id)
+        accounts.clear_attempts(connection, f"password:{account_id}")
+        audit.record(connection, actor, "password.changed")
 
 
 def present(services: Services, connection: Connection, session: Session, host: str) -> Present:

@@ -10,7 +10,6 @@ from awssome.control import messages as m
 from awssome.database.registry import accounts, audit, sessions
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import checked_password
 from awssome.management import people
 from awssome.management.api.guard import ServiceCall, at_tenant, session_of
 from awssome.management.denials import deny
@@ -105,20 +104,8 @@ def sign_out_everywhere(call: ServiceCall) -> None:
 def change_password(call: ServiceCall, body: m.ChangePassword) -> None:
     """Set another password; all other sessions end."""
     mine, call = session_of(call)
-    with call.registry.begin() as connection:
-        accounts.count_attempt(connection, f"password:{mine.email}", limit=people.SIGN_INS, seconds=900)
-    with call.registry.begin() as connection:
-        if not accounts.password_fits(accounts.find(connection, mine.account_id), body.current.get_secret_value()):
-            raise Refused(
-                Code.INVALID,
-                "The present password is wrong. Nothing was changed.",
-                fields={"current": "This is not your present password."},
-            )
-        hashed = accounts.hash_password(checked_password(body.new.get_secret_value()))
-        accounts.update_account(connection, mine.account_id, password_hash=hashed)
-        sessions.revoke_all(connection, mine.account_id, but=mine.id)
-        accounts.clear_attempts(connection, f"password:{mine.email}")
-        audit.record(connection, call.actor, "password.changed")
+    current, new = body.current.get_secret_value(), body.new.get_secret_value()
+    people.change_password(call.services, call.actor, mine.account_id, mine.id, current, new)
 
 
 @router.get("/context")

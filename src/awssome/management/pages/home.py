@@ -14,6 +14,7 @@ from awssome.domain.times import now
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk
 from awssome.management.pages.rows import (
+    free_places,
     move_address,
     nearly_full,
     server_address,
@@ -77,7 +78,7 @@ def _needs(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if server.problem:
             yield _need("Server", server.name, href, server.problem, bad=True)
         elif nearly_full(server):
-            detail = f"{plural(server.capacity - server.tenants, 'place')} left of {number(server.capacity)}"
+            detail = f"{plural(free_places(server), 'place')} left of {number(server.capacity)}"
             yield _need("Nearly full", server.name, href, detail)
 
 

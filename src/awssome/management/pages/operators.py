@@ -9,12 +9,9 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
 from awssome.database.registry import accounts, audit, sessions
-from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import checked_password
+from awssome.domain.errors import Refused
+from awssome.management import people
 from awssome.management.pages.guard import AtDesk, Desk
-
-ATTEMPTS, WINDOW_SECONDS = 5, 900
-"""So often may somebody who found an open desk guess the password."""
 
 router = APIRouter()
 
@@ -32,20 +29,7 @@ def change_password(
     """Set another password; all other sessions end."""
     me = desk.operator
     try:
-        with desk.registry.begin() as connection:
-            accounts.count_attempt(connection, f"password:{me.email}", limit=ATTEMPTS, seconds=WINDOW_SECONDS)
-        with desk.registry.begin() as connection:
-            if not accounts.password_fits(accounts.find(connection, me.account_id), current):
-                raise Refused(
-                    Code.INVALID,
-                    "The present password is wrong. Nothing was changed.",
-                    fields={"current": "This is not your present password."},
-                )
-            hashed = accounts.hash_password(checked_password(password))
-            accounts.update_account(connection, me.account_id, password_hash=hashed)
-            sessions.revoke_all(connection, me.account_id, but=me.id)
-            accounts.clear_attempts(connection, f"password:{me.email}")
-            audit.record(connection, desk.actor, "password.changed")
+        people.change_password(desk.services, desk.actor, me.account_id, me.id, current, password)
     except Refused as refused:
         return _show(request, desk, refused)
     return desk.pages.redirect(
@@ -65,13 +49,13 @@ def end_session(request: Request, desk: AtDesk, session_id: UUID) -> Response:
 def _show(request: Request, desk: Desk, problem: Refused | None = None) -> Response:
     me = desk.operator
     with desk.registry.begin() as connection:
-        people = accounts.operators(connection)
+        everybody = accounts.operators(connection)
         mine = sessions.of_account(connection, me.account_id, "management")
     return desk.pages.render(
         request,
         "operators.html",
         problem.status if problem else 200,
-        people=people,
+        people=everybody,
         sessions=[
             {
                 "id": session.id,

@@ -25,12 +25,6 @@ ENGINES = {EngineName.POSTGRESQL: "PostgreSQL", EngineName.SQLSERVER: "SQL Serve
 NEARLY_FULL = 0.9
 """The share of a pool's capacity from which operators are told."""
 
-_MEANING = {
-    False: "The tenant is where it was, in use, with all its data.",
-    True: "The tenant is on the target, in use, with all its data.",
-}
-"""What a problem means for the data, by whether the placement has been switched."""
-
 _STEP_STATES = {"done": "done", "now": "now", "todo": "waiting", "failed": "failed"}
 
 
@@ -64,7 +58,6 @@ def move_row(move: MoveOut) -> dict[str, Any]:
 def move_view(move: MoveOut) -> dict[str, Any]:
     """What a move's page and its live progress show beside the row."""
     under_way = is_under_way(move)
-    switched = move.switched_at is not None
     checked = [table for table in move.tables if table["equal"] is not None]
     equal = sum(1 for table in checked if table["equal"])
     ended = move.switched_at or move.finished_at
@@ -72,7 +65,6 @@ def move_view(move: MoveOut) -> dict[str, Any]:
         **move_row(move),
         "under_way": under_way,
         "failed": move.phase is Phase.FAILED,
-        "meaning": _MEANING[switched],
         "steps": steps(move),
         "source_href": server_address(move.source),
         "target_href": server_address(move.target),
@@ -96,6 +88,7 @@ def server_row(server: ServerRow) -> dict[str, Any]:
         "state": server_state(server),
         "nearly_full": nearly_full(server),
         "engine_name": ENGINES[server.engine],
+        "free": free_places(server),
         "option": (server.name, f"{server.name} ({_room(server)})"),
     }
 
@@ -109,12 +102,24 @@ def server_state(server: ServerRow) -> str:
 
 def nearly_full(server: ServerRow) -> bool:
     """Whether a pool is about to take no more tenants."""
-    return server.kind is ServerKind.POOL and server.tenants >= NEARLY_FULL * server.capacity
+    return server.kind is ServerKind.POOL and free_places(server) <= (1 - NEARLY_FULL) * server.capacity
 
 
 def takes_tenants(server: ServerRow) -> bool:
     """Whether sign-ups find a place there."""
-    return server.kind is ServerKind.POOL and server.open and server.tenants < server.capacity
+    return server.kind is ServerKind.POOL and server.open and free_places(server) > 0
+
+
+def free_places(server: ServerRow) -> int:
+    """How many tenants could still come; a copy that is kept for rollback takes a place."""
+    return max(0, server.capacity - server.tenants - server.retained)
+
+
+def can_take(server: ServerRow, company: str) -> bool:
+    """Whether a move can bring the tenant there; a dedicated server may be held for one that left it."""
+    if server.kind is ServerKind.POOL:
+        return takes_tenants(server)
+    return server.open and server.tenants == 0 and server.tenant in (None, company)
 
 
 def is_under_way(move: MoveOut) -> bool:
@@ -166,4 +171,4 @@ def _kept(move: MoveOut) -> str:
 def _room(server: ServerRow) -> str:
     if server.kind is ServerKind.DEDICATED:
         return "dedicated"
-    return f"pool, {plural(server.capacity - server.tenants, 'free place')}"
+    return f"pool, {plural(free_places(server), 'free place')}"

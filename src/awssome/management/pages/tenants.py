@@ -8,13 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
-from awssome.control.messages import MoveOut, ServerRow, TenantDetail
+from awssome.control.messages import MoveOut, TenantDetail
 from awssome.database import Connection
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import ServerKind, TenantState, Tier
+from awssome.domain.tenants import TenantState, Tier
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import (
+    can_take,
     is_under_way,
     move_row,
     move_view,
@@ -150,7 +151,7 @@ def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], 
 def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None) -> Response:
     with desk.registry.begin() as connection:
         detail = operations.tenant_detail(connection, ref)
-        servers = operations.servers_with_load(connection)
+        others = [server for server in operations.servers_with_load(connection) if server.name != detail.server]
     under_way = next((move for move in detail.moves if is_under_way(move)), None)
     return desk.pages.render(
         request,
@@ -164,15 +165,13 @@ def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None
         view=move_view(under_way) if under_way else None,
         fragment=False,
         rollback=next((move for move in detail.moves if "rollback" in move.actions), None),
-        targets=[server_row(server) for server in servers if server.name != detail.server and _has_room(server)],
+        targets=[
+            server_row(server)
+            for server in servers
+            if server.name != detail.server and can_take(server, detail.company)
+        ],
         **_syncs(desk, detail),
     )
-
-
-def _has_room(server: ServerRow) -> bool:
-    if not server.open or server.problem:
-        return False
-    return server.tenants < server.capacity if server.kind is ServerKind.POOL else server.tenants == 0
 
 
 def _syncs(desk: Desk, detail: TenantDetail) -> dict[str, Any]:
