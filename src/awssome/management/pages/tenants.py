@@ -165,11 +165,7 @@ def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None
         view=move_view(under_way) if under_way else None,
         fragment=False,
         rollback=next((move for move in detail.moves if "rollback" in move.actions), None),
-        targets=[
-            server_row(server)
-            for server in servers
-            if server.name != detail.server and can_take(server, detail.company)
-        ],
+        targets=[server_row(server) for server in others if can_take(server, detail.company)],
         **_syncs(desk, detail),
     )
 
