@@ -68,7 +68,7 @@ LEAST_ROLE = {
 
 
 def test_every_route_asks_for_the_role_that_it_should(stage: Stage) -> None:
-    found = {}
+    found: dict[str, str] = {}
     for route in iter_route_contexts(stage.app.routes):
         if isinstance(route.original_route, APIRoute):
             calls = list(_calls(route.dependant))

@@ -1,0 +1,195 @@
+"""The portal's pages in a real Chromium: wide and narrow, light and dark, by keyboard, and while a sync runs."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from awssome.control import messages as m
+from awssome.database.schema import sync_history
+from awssome.database.sessions import Sessions
+from awssome.domain.moves import Phase
+from awssome.domain.tenants import Role, TenantState
+from awssome.domain.times import new_id, now
+from awssome.portal.guard import SESSION_COOKIE
+from tests.portal.conftest import Stage
+from tests.portal.fake import PASSWORD, Tenant
+from tests.portal.test_deal_pages import add, come_from_hubspot, in_workspace
+from tests.portal.test_hubspot_pages import connect, issue, sync
+from tests.portal.test_settings_pages import move
+
+pytestmark = pytest.mark.browser
+
+DESKTOP = ViewportSize(width=1280, height=900)
+PHONE = ViewportSize(width=375, height=812)
+
+
+@pytest.fixture
+def port(stage: Stage) -> Iterator[int]:
+    """Where the portal is served, on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(stage.app, access_log=False, log_level="critical"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def visiting(chromium: Browser, stage: Stage, port: int, name: str = "", *, phone: bool = False) -> Iterator[Page]:
+    """A page of the free tenants' host; its scripts may raise no error and break no content security policy."""
+    url = f"http://freemium.localhost:{port}"
+    scheme = "dark" if phone else "light"
+    context = chromium.new_context(base_url=url, viewport=PHONE if phone else DESKTOP, color_scheme=scheme)
+    if name:
+        token = stage.control.session(f"{name}@example.com")
+        context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": url}])
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if "Policy" in message.text else None)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["wide and light", "narrow and dark"])
+def test_every_page_is_accessible_and_fits(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int, sessions: Sessions, phone: bool
+) -> None:
+    soon = now().date().replace(year=now().year + 1)
+    deal_id = add(
+        sessions,
+        northwind,
+        title="Bäckerei Müller & Söhne GmbH: contact centre with voice",
+        customer_company="Fabrikam",
+        customer_website="https://a-rather-long-name-of-a-customer.example/with/a/path",
+        business_problem="They run their shop on three servers.\nThey want it in the cloud before the season.",
+        deal_amount=Decimal("1250000.75"),
+        deal_currency="EUR",
+        target_close_date=soon,
+    )
+    come_from_hubspot(sessions, northwind, deal_id, ["customer_company"])
+    add(sessions, northwind, title="Another")
+    connect(sessions, northwind, imports=1)
+    done = sync(sessions, northwind)
+    issue(sessions, northwind, done, title="Wingtip renewal")
+    stage.control.links["t"] = m.LinkInfo.model_validate(
+        {"purpose": "invite", "email": "new@example.com", "company": "Northwind Cloud", "needs_password": True}
+    )
+    northwind.move = move(northwind, Phase.COPYING)
+    pages = ["/", "/deals", f"/deals/{deal_id}", f"/deals/{deal_id}/edit", "/hubspot", f"/hubspot/syncs/{done}"]
+    pages += ["/plan", "/people", "/account", "/workspaces", "/sign-up", "/deals?q=nothing-like-this"]
+    with visiting(chromium, stage, port, "alice", phone=phone) as page:
+        _check(page, pages, accessible=pages[:3] if phone else pages)
+    with visiting(chromium, stage, port, phone=phone) as page:
+        pages = ["/", "/sign-up", "/sign-in", "/forgot", "/link?token=t", "/link?token=gone", "/no-such-page"]
+        _check(page, pages, accessible=pages[:1] if phone else pages)
+
+
+def test_the_steps_of_the_sign_up_are_accessible_and_follow_the_workspace(
+    chromium: Browser, stage: Stage, port: int
+) -> None:
+    pending = Tenant(new_id(), "northwind", "Northwind Cloud", state=TenantState.PENDING, aws_choice="open")
+    stage.control.add_tenant(pending, alice=Role.OWNER)
+    with visiting(chromium, stage, port, "alice") as page:
+        _check(page, ["/sign-up"])
+        page.get_by_role("button", name="Later").click()
+        expect(page.get_by_text("We are making your workspace")).to_be_visible()
+        assert Axe().run(page).response["violations"] == []
+        pending.state, pending.placement = TenantState.ACTIVE, stage.place()
+        expect(page.get_by_role("heading", name="Your workspace is ready")).to_be_visible()
+        page.get_by_role("link", name="Open your workspace").click()
+        expect(page.get_by_role("heading", name="Connect HubSpot to bring in your deals")).to_be_visible()
+
+
+def test_signing_in_and_writing_a_deal_by_keyboard_alone(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int
+) -> None:
+    with visiting(chromium, stage, port) as page:
+        page.goto("/deals/new")
+        page.keyboard.type("alice@example.com")
+        page.keyboard.press("Tab")
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="New deal")).to_be_visible()
+        page.get_by_label("Title").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="New deal")).to_be_visible()
+        page.keyboard.type("Fabrikam data platform")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Fabrikam data platform")).to_be_visible()
+        expect(page.get_by_text("The deal is saved.")).to_be_visible()
+        expect(page.get_by_text("not submitted")).to_be_visible()
+
+
+def test_a_running_sync_is_followed_to_its_end_without_a_click(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int, sessions: Sessions
+) -> None:
+    connect(sessions, northwind)
+    running = sync(sessions, northwind, "running", deal_limit=None, seen=100, left_out=0)
+    mine = sync_history.c.id == running
+    with visiting(chromium, stage, port, "mia") as page:
+        page.goto("/hubspot")
+        expect(page.get_by_text("100 of 250 deals")).to_be_visible()
+        expect(page.get_by_role("button", name="Sync deals")).to_be_disabled()
+        in_workspace(sessions, northwind, lambda c: c.execute(sync_history.update().where(mine).values(seen=184)))
+        expect(page.get_by_text("184 of 250 deals")).to_be_visible()
+        ended = {"state": "done", "open_slot": None, "finished_at": now(), "seen": 250, "imported": 250}
+        in_workspace(sessions, northwind, lambda c: c.execute(sync_history.update().where(mine).values(**ended)))
+        expect(page.get_by_text("Imported 250 of 250 deals")).to_be_visible()
+        expect(page.get_by_role("button", name="Sync deals")).to_be_enabled()
+
+
+def test_deals_are_found_picked_and_archived(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int, sessions: Sessions
+) -> None:
+    for title in ("Contoso renewal", "Contoso migration", "Fabrikam"):
+        add(sessions, northwind, title=title)
+    with visiting(chromium, stage, port, "mia") as page:
+        page.goto("/deals")
+        page.get_by_role("searchbox").fill("conto")
+        expect(page.get_by_text("Fabrikam")).to_have_count(0)
+        page.get_by_label("Select all on this page").check()
+        page.get_by_role("button", name="Archive").click()
+        expect(page.get_by_text("2 deals archived.")).to_be_visible()
+        assert "q=conto" in page.url
+        page.get_by_role("link", name="Clear").click()
+        expect(page.get_by_role("link", name="Fabrikam")).to_be_visible()
+
+
+def test_disconnecting_asks_first(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int, sessions: Sessions
+) -> None:
+    connect(sessions, northwind)
+    with visiting(chromium, stage, port, "adam", phone=True) as page:
+        page.goto("/hubspot")
+        page.get_by_role("button", name="Disconnect…").click()
+        dialog = page.get_by_role("dialog")
+        assert Axe().run(page).response["violations"] == []
+        dialog.get_by_role("button", name="Cancel").click()
+        assert all(name != "disconnect_hubspot" for name, _ in stage.control.calls)
+        page.get_by_role("button", name="Disconnect…").click()
+        dialog.get_by_role("button", name="Disconnect", exact=True).click()
+        expect(page.get_by_text("HubSpot is disconnected.")).to_be_visible()
+
+
+def _check(page: Page, paths: list[str], accessible: list[str] | None = None) -> None:
+    """Each page fits its screen; `accessible` (by default all) are tried by axe as well, which takes its time."""
+    for path in paths:
+        page.goto(path)
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0, f"{path} is {width} pixels wider than the screen"
+        if accessible is None or path in accessible:
+            found = Axe().run(page).response["violations"]
+            told = [(each["id"], [node["html"][:160] for node in each["nodes"]]) for each in found]
+            assert told == [], f"{path}: {told}"
