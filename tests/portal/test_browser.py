@@ -48,8 +48,9 @@ def port(stage: Stage) -> Iterator[int]:
 def visiting(chromium: Browser, stage: Stage, port: int, name: str = "", *, phone: bool = False) -> Iterator[Page]:
     """A page of the free tenants' host; its scripts may raise no error and break no content security policy."""
     url = f"http://freemium.localhost:{port}"
-    scheme = "dark" if phone else "light"
-    context = chromium.new_context(base_url=url, viewport=PHONE if phone else DESKTOP, color_scheme=scheme)
+    context = chromium.new_context(
+        base_url=url, viewport=PHONE if phone else DESKTOP, color_scheme="dark" if phone else "light"
+    )
     if name:
         token = stage.control.session(f"{name}@example.com")
         context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": url}])
