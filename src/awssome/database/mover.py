@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from uuid import UUID
 
 from awssome.database import template
@@ -22,7 +24,7 @@ from awssome.database.registry import Registry, audit, moves, placements, server
 from awssome.database.registry.moves import Move
 from awssome.database.servers import Opener
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import FenceMode, Phase
+from awssome.domain.moves import CANCELLABLE, FenceMode, Phase
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import RETENTION_DAYS, Placement, PlacementState
 from awssome.domain.times import now
@@ -55,26 +57,34 @@ class Mover:
             return self._carry_on(move)
         except MoverLost:
             # Somebody else has the move now; it is theirs to finish.
-            return move.phase
+            with self.registry.begin() as connection:
+                return moves.find(connection, move_id).phase
 
     def _carry_on(self, move: Move) -> Phase:
-        if move.phase in (Phase.DROPPED, Phase.CANCELLED, Phase.FAILED, Phase.RETAINING):
+        if move.phase in (Phase.DROPPED, Phase.CANCELLED, Phase.RETAINING):
+            return move.phase
+        if move.phase is Phase.FAILED and not move.cancel_requested:
             return move.phase
         if move.phase is Phase.DROPPING:
             return self._drop(move)
         trip = self._trip(move)
-        if not trip.switched:
-            try:
-                if move.cancel_requested:
-                    return self._call_off(move, trip)
-                self._prepare(move, trip)
-                self._copy(move, trip)
-                if not self._verify(move, trip):
-                    return Phase.FAILED
-                self._switch(move, trip)
-            except BaseException as error:
-                self._thaw(move, trip, error)
-                raise
+        if trip.at is _At.TARGET:
+            return self._open(move, trip)
+        if trip.at is _At.ELSEWHERE:
+            return self._call_off(move, trip)
+        try:
+            if move.cancel_requested:
+                raise _Cancelled
+            self._prepare(move, trip)
+            self._copy(move, trip)
+            if not self._verify(move, trip):
+                return Phase.FAILED
+            self._switch(move, trip)
+        except _Cancelled:
+            return self._call_off(move, trip)
+        except BaseException as error:
+            self._thaw(move, trip, error)
+            raise
         return self._open(move, trip)
 
     def _trip(self, move: Move) -> _Trip:
@@ -85,9 +95,11 @@ class Mover:
             target = placements.find(connection, self.keys, move.target_id)
             source_server = placements.server_of(connection, move.source_id)
             target_server = placements.server_of(connection, move.target_id)
-        switched = tenant.placement_id == move.target_id
-        epoch = tenant.epoch - 1 if switched else tenant.epoch
-        return _Trip(source, target, self.open_server(source_server), self.open_server(target_server), epoch, switched)
+        at = _At.ELSEWHERE
+        if tenant.placement_id in (move.source_id, move.target_id):
+            at = _At.SOURCE if tenant.placement_id == move.source_id else _At.TARGET
+        epoch = tenant.epoch - 1 if at is _At.TARGET else tenant.epoch
+        return _Trip(source, target, self.open_server(source_server), self.open_server(target_server), epoch, at)
 
     def _prepare(self, move: Move, trip: _Trip) -> None:
         with self._timed(move, "claim", Phase.PROVISIONING):
@@ -101,15 +113,17 @@ class Mover:
 
     def _copy(self, move: Move, trip: _Trip) -> None:
         with self._timed(move, "freeze", Phase.COPYING):
-            with self.registry.begin() as connection:
-                if "paused_at" not in moves.find(connection, move.id).evidence["steps"]:
-                    moves.note(connection, move, "steps", "paused_at", now().isoformat())
             self._freeze(move, trip)
         with self._timed(move, "copy", Phase.COPYING):
             trip.source_server.copy(trip.source.schema, trip.target_server, trip.target.schema, move.mover)
 
     def _freeze(self, move: Move, trip: _Trip) -> None:
+        fence = trip.source_server.fence(trip.source.schema)
+        if fence is not None and (fence.mode, fence.epoch) == (FenceMode.MOVED, trip.epoch):
+            return  # by a mover that was killed since; writes pause since it said so
         for attempt in range(1, FREEZE_TRIES + 1):
+            with self.registry.begin() as connection:
+                moves.note(connection, move, "steps", "paused_at", now().isoformat())
             try:
                 trip.source_server.set_fence(
                     trip.source.schema, move.mover, mode=FenceMode.MOVED, epoch=trip.epoch, timeout_ms=500
@@ -132,7 +146,7 @@ class Mover:
         unequal = sorted(table for table in before if before[table] != after[table])
         if not unequal:
             return True
-        trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch)
+        _admit(trip.source_server, trip.source.schema, move, trip.epoch)
         with self.registry.begin() as connection:
             problem = f"The copy differs from the source in {', '.join(unequal)}. The tenant stays where it was."
             moves.advance(connection, move, Phase.FAILED, problem=problem, finished_at=now())
@@ -144,7 +158,7 @@ class Mover:
             trip.target_server.set_fence(trip.target.schema, move.mover, mode=FenceMode.STANDBY, epoch=trip.epoch + 1)
             with self.registry.begin() as connection:
                 if moves.find(connection, move.id).cancel_requested:
-                    raise Refused(Code.CONFLICT, "The move was cancelled.")
+                    raise _Cancelled
                 if not tenants.switch_placement(connection, move.tenant_id, move.source_id, move.target_id, trip.epoch):
                     raise MoverLost
                 until = now() + timedelta(days=RETENTION_DAYS)
@@ -154,42 +168,50 @@ class Mover:
 
     def _open(self, move: Move, trip: _Trip) -> Phase:
         with self._timed(move, "open", Phase.SWITCHED):
+            # Before anything is written at the target, whoever still reads the source is sent to the registry. A
+            # source that is away shows nothing old to anybody, and does not keep the target closed.
+            with suppress(Refused):
+                self._leave(move, trip)
             trip.target_server.claim(trip.target.schema, move.mover)
-            trip.target_server.set_fence(trip.target.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch + 1)
+            _admit(trip.target_server, trip.target.schema, move, trip.epoch + 1)
             opened = now()
-        with self.registry.begin() as connection:
-            paused = datetime.fromisoformat(moves.find(connection, move.id).evidence["steps"]["paused_at"])
-            moves.advance(
-                connection, move, Phase.SWITCHED, write_pause_ms=int((opened - paused).total_seconds() * 1000)
-            )
+        if move.write_pause_ms is None:
+            with self.registry.begin() as connection:
+                paused = datetime.fromisoformat(moves.find(connection, move.id).evidence["steps"]["paused_at"])
+                pause = int((opened - paused).total_seconds() * 1000)
+                moves.advance(connection, move, Phase.SWITCHED, write_pause_ms=pause)
         with self._timed(move, "retain", Phase.SWITCHED):
-            # The new epoch sends readers with a stale placement back to the registry; then their sessions end.
-            trip.source_server.claim(trip.source.schema, move.mover)
-            trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.MOVED, epoch=trip.epoch + 1)
+            self._leave(move, trip)
             trip.source_server.close_login(trip.source.schema)
         with self.registry.begin() as connection:
             moves.advance(connection, move, Phase.RETAINING, finished_at=now(), problem=None)
             audit.record(connection, audit.SYSTEM, "move.completed", move.tenant_id, move=move.id, kind=move.kind)
         return Phase.RETAINING
 
+    @staticmethod
+    def _leave(move: Move, trip: _Trip) -> None:
+        trip.source_server.claim(trip.source.schema, move.mover)
+        trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.MOVED, epoch=trip.epoch + 1)
+
     def _thaw(self, move: Move, trip: _Trip, error: BaseException) -> None:
         """Before the commit point every failure opens the source again: a tenant does not wait for our repair."""
         if isinstance(error, MoverLost):
             return
         with self.registry.begin() as connection:
-            if tenants.find(connection, move.tenant_id).placement_id != move.source_id:
+            # The lock waits for a commit of ours whose answer was lost.
+            if tenants.find(connection, move.tenant_id, lock=True).placement_id != move.source_id:
                 return
             problem = error.message if isinstance(error, Refused) else "The move was interrupted."
             moves.advance(connection, move, Phase.REQUESTED, problem=problem)
         fence = trip.source_server.fence(trip.source.schema)
-        if fence is not None and fence.mode is not FenceMode.RW and fence.mover == move.mover:
-            trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch)
-        with self.registry.begin() as connection:
-            moves.forget_step(connection, move, "paused_at")
+        if fence is not None and fence.mover == move.mover:
+            _admit(trip.source_server, trip.source.schema, move, trip.epoch)
 
     def _call_off(self, move: Move, trip: _Trip) -> Phase:
-        trip.source_server.claim(trip.source.schema, move.mover)
-        trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch)
+        # The source of a move that has failed was opened then, and may be another move's by now.
+        if trip.at is _At.SOURCE and move.phase is not Phase.FAILED:
+            trip.source_server.claim(trip.source.schema, move.mover)
+            _admit(trip.source_server, trip.source.schema, move, trip.epoch)
         trip.target_server.drop(trip.target.schema, move.mover)
         with self.registry.begin() as connection:
             placements.mark(connection, move.target_id, PlacementState.DROPPED)
@@ -220,6 +242,18 @@ class Mover:
         return _Step(self, move, name, phase)
 
 
+class _Cancelled(Exception):
+    """Somebody has called the move off."""
+
+
+class _At(Enum):
+    """Where the tenant is, seen from a move. Elsewhere: another move has overtaken this one."""
+
+    SOURCE = auto()
+    TARGET = auto()
+    ELSEWHERE = auto()
+
+
 @dataclass(frozen=True)
 class _Trip:
     source: Placement
@@ -227,7 +261,7 @@ class _Trip:
     source_server: Server
     target_server: Server
     epoch: int
-    switched: bool
+    at: _At
 
 
 class _Step:
@@ -239,6 +273,8 @@ class _Step:
     def __enter__(self) -> None:
         self._began, self._at = time.monotonic(), now().isoformat()
         with self._mover.registry.begin() as connection:
+            if self._phase in CANCELLABLE and moves.find(connection, self._move.id).cancel_requested:
+                raise _Cancelled
             moves.advance(connection, self._move, self._phase)
             moves.note(connection, self._move, "steps", self._name, {"at": self._at})
         self._mover.step(self._name)
@@ -248,6 +284,13 @@ class _Step:
             took = {"at": self._at, "seconds": round(time.monotonic() - self._began, 3)}
             with self._mover.registry.begin() as connection:
                 moves.note(connection, self._move, "steps", self._name, took)
+
+
+def _admit(server: Server, schema: str, move: Move, epoch: int) -> None:
+    """Open a schema for writes. One that is open already has writers; they need not be waited for."""
+    fence = server.fence(schema)
+    if fence is None or (fence.mode, fence.epoch) != (FenceMode.RW, epoch):
+        server.set_fence(schema, move.mover, mode=FenceMode.RW, epoch=epoch)
 
 
 def _compared(source: TableSum, target: TableSum) -> dict[str, object]:

@@ -48,8 +48,8 @@ UNDER_WAY = (
 )
 """In these phases a mover works on the tenant; at most one such move exists for a tenant."""
 
-CANCELLABLE = (Phase.REQUESTED, Phase.PROVISIONING, Phase.COPYING, Phase.VERIFYING)
-"""Before the registry has switched, a move can be called off and the source opened again."""
+CANCELLABLE = (Phase.REQUESTED, Phase.PROVISIONING, Phase.COPYING, Phase.VERIFYING, Phase.FAILED)
+"""Before the registry has switched, a move can be called off: the source is opened again, the target dropped."""
 
 STEPS: tuple[tuple[str, str], ...] = (
     ("claim", "Claim the tenant"),

@@ -8,7 +8,7 @@ from awssome.database import Connection
 from awssome.database.registry import audit, moves, placements, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import CANCELLABLE, MoveKind, Phase
+from awssome.domain.moves import MoveKind, Phase
 from awssome.domain.tenants import ServerKind, TenantState, Tier
 from awssome.domain.times import now
 from awssome.workflows.queue import Queue
@@ -78,8 +78,6 @@ def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server
 def cancel(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> None:
     """Call a move off, until the placement has switched. :raises Refused: CONFLICT afterwards."""
     move = moves.find(connection, move_id)
-    if move.phase not in CANCELLABLE:
-        raise Refused(Code.CONFLICT, "This move can no longer be cancelled.", "Roll it back once it has ended.")
     moves.request_cancel(connection, move_id)
     audit.record(connection, actor, "move.cancel_requested", move.tenant_id, move=move_id)
     queue.move(connection, move_id)
@@ -90,6 +88,8 @@ def retry(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> 
     move = moves.find(connection, move_id)
     if move.phase in (Phase.RETAINING, Phase.DROPPED, Phase.CANCELLED):
         raise Refused(Code.CONFLICT, "This move has ended.", "Start another one.")
+    if move.phase is Phase.FAILED and tenants.find(connection, move.tenant_id).placement_id != move.source_id:
+        raise Refused(Code.CONFLICT, "The tenant has moved since.", "Cancel this move: that drops its copy.")
     moves.reopen(connection, move_id)
     audit.record(connection, actor, "move.retried", move.tenant_id, move=move_id)
     queue.move(connection, move_id)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, cast, func, not_, select, text, update
+from sqlalchemy import ARRAY, ScalarSelect, Text, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
@@ -16,7 +18,7 @@ from awssome.database.engine import MoverLost
 from awssome.database.keyset import Page, newest_first
 from awssome.database.registry.tables import moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
+from awssome.domain.moves import CANCELLABLE, UNDER_WAY, MoveKind, Phase
 from awssome.domain.times import new_id, now
 
 
@@ -32,6 +34,7 @@ class Move:
     phase: Phase
     mover: int
     retain_until: datetime | None
+    write_pause_ms: int | None
     evidence: dict[str, Any]
     cancel_requested: bool
     problem: str | None
@@ -42,26 +45,20 @@ def create(
 ) -> UUID:
     """A move that is requested. :raises Refused: CONFLICT when the tenant is being moved already."""
     move_id = new_id()
-    try:
-        with connection.begin_nested():
-            connection.execute(
-                insert(moves).values(
-                    id=move_id,
-                    tenant_id=tenant_id,
-                    kind=kind,
-                    source_id=source,
-                    target_id=target,
-                    phase=Phase.REQUESTED,
-                    mover=0,
-                    requested_by=requested_by,
-                    requested_at=now(),
-                    evidence={"steps": {}, "tables": {}},
-                )
-            )
-    except IntegrityError:
-        raise Refused(
-            Code.CONFLICT, "This tenant is being moved already.", "Wait until that move has ended, or cancel it."
-        ) from None
+    values = {
+        "id": move_id,
+        "tenant_id": tenant_id,
+        "kind": kind,
+        "source_id": source,
+        "target_id": target,
+        "phase": Phase.REQUESTED,
+        "mover": _last_mover(tenant_id),
+        "requested_by": requested_by,
+        "requested_at": now(),
+        "evidence": {"steps": {}, "tables": {}},
+    }
+    with _one_under_way(connection):
+        connection.execute(insert(moves).values(values))
     return move_id
 
 
@@ -102,28 +99,23 @@ def note(connection: Connection, move: Move, part: str, name: str, value: Any) -
         raise MoverLost
 
 
-def forget_step(connection: Connection, move: Move, name: str) -> None:
-    """Take a step out of the evidence. :raises MoverLost: as `advance`."""
-    evidence = moves.c.evidence.op("#-")(cast(["steps", name], ARRAY(Text)))
-    changed = connection.execute(
-        update(moves).where(moves.c.id == move.id, moves.c.mover == move.mover).values(evidence=evidence)
-    )
-    if changed.rowcount != 1:
-        raise MoverLost
-
-
 def request_cancel(connection: Connection, move_id: UUID) -> None:
-    """Ask the mover to stop; it looks before each step until the switch."""
-    connection.execute(update(moves).where(moves.c.id == move_id).values(cancel_requested=True))
+    """Ask the mover to stop; it looks before each step until the switch.
+
+    :raises Refused: CONFLICT when the switch has begun, or the move has ended.
+    """
+    asked = update(moves).where(moves.c.id == move_id, moves.c.phase.in_(CANCELLABLE)).values(cancel_requested=True)
+    if not connection.execute(asked).rowcount:
+        raise Refused(Code.CONFLICT, "This move can no longer be cancelled.", "Roll it back once it has ended.")
 
 
 def reopen(connection: Connection, move_id: UUID) -> None:
-    """Put a failed move back to requested."""
-    connection.execute(
-        update(moves)
-        .where(moves.c.id == move_id, moves.c.phase == Phase.FAILED)
-        .values(phase=Phase.REQUESTED, problem=None, finished_at=None, cancel_requested=False)
-    )
+    """Put a failed move back to requested. :raises Refused: CONFLICT when another move of the tenant is under way."""
+    failed = find(connection, move_id)
+    asked = update(moves).where(moves.c.id == move_id, moves.c.phase == Phase.FAILED)
+    values = {"phase": Phase.REQUESTED, "problem": None, "finished_at": None, "cancel_requested": False}
+    with _one_under_way(connection):
+        connection.execute(asked.values(mover=_last_mover(failed.tenant_id), **values))
 
 
 def page(
@@ -178,11 +170,12 @@ def begin_drop(connection: Connection, move_id: UUID) -> None:
 
 def without_job(connection: Connection) -> list[UUID]:
     """Moves that are to be carried on but have no job that waits or runs."""
-    has_job = text(
-        "EXISTS (SELECT FROM procrastinate_jobs j WHERE j.lock = 'move:' || moves.id AND j.status IN ('todo', 'doing'))"
+    no_job = text(
+        "NOT EXISTS (SELECT FROM procrastinate_jobs j "
+        "WHERE j.lock = 'move:' || moves.id AND j.status IN ('todo', 'doing'))"
     )
     carried = (*UNDER_WAY, Phase.DROPPING)
-    return list(connection.scalars(select(moves.c.id).where(moves.c.phase.in_(carried), not_(has_job))))
+    return list(connection.scalars(select(moves.c.id).where(moves.c.phase.in_(carried), no_job)))
 
 
 def past_retention(connection: Connection, at: datetime) -> list[UUID]:
@@ -190,6 +183,22 @@ def past_retention(connection: Connection, at: datetime) -> list[UUID]:
     return list(
         connection.scalars(select(moves.c.id).where(moves.c.phase == Phase.RETAINING, moves.c.retain_until <= at))
     )
+
+
+def _last_mover(tenant_id: UUID) -> ScalarSelect[Any]:
+    """The fences of a tenant remember the number of the last mover; the next move goes on from there."""
+    return select(func.coalesce(func.max(moves.c.mover), 0)).where(moves.c.tenant_id == tenant_id).scalar_subquery()
+
+
+@contextmanager
+def _one_under_way(connection: Connection) -> Iterator[None]:
+    try:
+        with connection.begin_nested():
+            yield
+    except IntegrityError:
+        raise Refused(
+            Code.CONFLICT, "This tenant is being moved already.", "Wait until that move has ended, or cancel it."
+        ) from None
 
 
 def _move(row: Any) -> Move:
@@ -202,6 +211,7 @@ def _move(row: Any) -> Move:
         phase=Phase(row.phase),
         mover=row.mover,
         retain_until=row.retain_until,
+        write_pause_ms=row.write_pause_ms,
         evidence=row.evidence,
         cancel_requested=row.cancel_requested,
         problem=row.problem,

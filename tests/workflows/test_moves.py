@@ -1,0 +1,651 @@
+"""A tenant moves to another server and back while it is in use, with everything it has, or stays where it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import select, text
+from sqlalchemy.engine import make_url
+
+from awssome.database import mover as movers
+from awssome.database.postgresql import connect_as_tenant, connection_parameters
+from awssome.database.registry import audit, moves, placements, servers, tenants
+from awssome.database.schema import DATA_TABLES, stage_mappings
+from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import STEPS, FenceMode, Phase
+from awssome.domain.tenants import PlacementState, ServerKind, Tier
+from awssome.domain.times import now
+from awssome.workflows import moves as moving
+from awssome.workflows.services import WorkerServices
+from awssome.workflows.workspace import Workspace
+from tests.conftest import Tenancy, register_server
+from tests.workflows.moving import (
+    OLGA,
+    Truth,
+    Wire,
+    add,
+    evidence_of,
+    fill,
+    mover,
+    placement_of,
+    rollback,
+    rows_of,
+    the_move,
+    upgrade,
+    writable,
+)
+
+pytestmark = pytest.mark.usefixtures("dedicated")
+
+
+@pytest.fixture
+def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
+    """A tenant on the pool, with rows in every table."""
+    tenancy = make_tenant("Northwind", "alice@northwind.example")
+    fill(services, tenancy)
+    return tenancy
+
+
+def test_an_upgrade_carries_every_row_and_keeps_the_proof(services: WorkerServices, alice: Tenancy) -> None:
+    truth = Truth.of(services, alice)
+    assert all(truth.rows.values())
+    move_id = upgrade(services, alice)
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, alice.id).tier is Tier.PAID  # the limit is lifted at once, the move follows
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+
+    move = the_move(services, move_id)
+    truth.holds_at(move.target_id)
+    by_hand = evidence_of(rows_of(placement_of(services, alice)))
+    assert {
+        table: (found["rows"], found["source"], found["target_rows"], found["target"], found["equal"])
+        for table, found in move.evidence["tables"].items()
+    } == {table: (rows, checksum, rows, checksum, True) for table, (rows, checksum) in by_hand.items()}
+    assert set(by_hand) == {table.name for table in DATA_TABLES}
+    steps = dict(move.evidence["steps"])
+    assert set(steps) - {"paused_at"} == {name for name, _ in STEPS if name != "drop"}
+    assert all(step["seconds"] >= 0 for name, step in steps.items() if name != "paused_at")
+    frozen = sum(steps[name]["seconds"] for name in ("freeze", "copy", "verify", "switch", "open"))
+    assert 0 < move.write_pause_ms <= frozen * 1000 + 500
+    with services.registry.begin() as connection:
+        tenant = tenants.find(connection, alice.id)
+        assert (tenant.tier, tenant.epoch) == (Tier.PAID, 2)
+        states = {row.id: PlacementState(row.state) for row in placements.of_tenant(connection, alice.id)}
+        assert states == {move.source_id: PlacementState.RETAINED, move.target_id: PlacementState.ACTIVE}
+        assert move.retain_until - now() > timedelta(days=29)
+        actions = [line.action for line in audit.page(connection, tenant_id=alice.id).rows]
+    assert {"tenant.upgraded", "move.requested", "move.completed"} <= set(actions)
+
+
+def test_the_checksum_notices_every_kind_of_change(services: WorkerServices, alice: Tenancy, pool_url: str) -> None:
+    schema = alice.placement.schema
+    server = services.open_server(_server_of(services, alice))
+    before = server.sums(schema)
+    changes = (
+        ("deal_registrations", "UPDATE {} SET title = title || ' ' WHERE version = 1"),
+        ("deal_registrations", "UPDATE {} SET customer_company = '' WHERE customer_company IS NULL"),
+        ("deal_registrations", "UPDATE {} SET deal_amount = deal_amount + 0.0001 WHERE deal_amount < 1"),
+        ("deal_registrations", "UPDATE {} SET ready = NOT ready"),
+        ("deal_registrations", "UPDATE {} SET updated_at = updated_at + interval '1 microsecond' WHERE version = 0"),
+        ("deal_registrations", "UPDATE {} SET target_close_date = target_close_date + 1 WHERE version = 0"),
+        ("hubspot_tokens", "UPDATE {} SET access_token = set_byte(access_token, 255, 1)"),
+        ("hubspot_tokens", "UPDATE {} SET refresh_token = NULL"),
+        ("deal_events", "UPDATE {} SET actor = changes, changes = actor WHERE length(changes) < 250"),
+        ("sync_issues", "DELETE FROM {} WHERE title = ''"),
+    )
+    with psycopg.connect(**connection_parameters(pool_url)) as admin:
+        for table, change in changes:
+            admin.execute(change.format(f"{schema}.{table}"))
+            admin.commit()
+            after = server.sums(schema)
+            assert after[table] != before[table], change
+            assert {name for name in after if after[name] != before[name]} == {table}
+            before = after
+
+
+def test_during_the_copy_reads_go_on_and_writes_are_told_to_come_back(services: WorkerServices, alice: Tenancy) -> None:
+    truth = Truth.of(services, alice)
+    tried = []
+
+    def reads_and_writes(step: str) -> None:
+        if step in ("copy", "verify", "switch", "open"):
+            assert rows_of(alice.placement) == truth.rows
+            with services.sessions.open(alice.placement) as session:
+                assert session.execute(select(stage_mappings.c.stage)).scalars().all() == ["Qualified"]
+            with pytest.raises(Refused) as refused, services.sessions.open(alice.placement) as session:
+                add(session, "too-late")
+            assert refused.value.code is Code.FENCED
+            tried.append(step)
+
+    move_id = upgrade(services, alice)
+    assert mover(services, step=reads_and_writes).carry_on(move_id) is Phase.RETAINING
+    assert tried == ["copy", "verify", "switch", "open"]
+    truth.holds_at(the_move(services, move_id).target_id)
+
+
+def test_once_the_target_is_open_nobody_reads_from_the_source(services: WorkerServices, alice: Tenancy) -> None:
+    """Whoever still has the old placement would miss what is written at the new one."""
+    told = []
+
+    def look(step: str) -> None:
+        if step == "retain":
+            with services.sessions.open(placement_of(services, alice)) as session:
+                add(session, "new")
+            with pytest.raises(Refused) as refused, services.sessions.open(alice.placement):
+                pass
+            told.append(refused.value.code)
+
+    with services.sessions.open(alice.placement):
+        pass  # a connection that is in the pool already
+    assert mover(services, step=look).carry_on(upgrade(services, alice)) is Phase.RETAINING
+    assert told == [Code.FENCED]
+
+
+def test_in_use_a_move_is_a_short_pause(services: WorkerServices, alice: Tenancy) -> None:
+    """Writers and readers that follow the tenant: no acknowledged write is lost, no read fails or is stale."""
+    stop = threading.Event()
+    acknowledged: list[str] = []
+    problems: list[str] = []
+    reads = [0]
+
+    def writes() -> None:
+        workspace = Workspace(services, alice.id)
+        for number in range(100_000):
+            if stop.is_set():
+                return
+            workspace.do(lambda connection, key=f"w{number}": add(connection, key))  # type: ignore[misc]
+            acknowledged.append(f"w{number}")
+
+    def reads_on() -> None:
+        workspace = Workspace(services, alice.id)
+        while not stop.is_set():
+            known = set(acknowledged)
+            seen = workspace.do(lambda connection: set(connection.scalars(select(stage_mappings.c.pipeline))))
+            reads[0] += 1
+            if not known <= seen:
+                problems.append(f"stale: {sorted(known - seen)}")
+
+    def watched(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            problems.append(repr(error))
+
+    users = [threading.Thread(target=watched, args=(work,)) for work in (writes, reads_on)]
+    for user in users:
+        user.start()
+    _eventually(lambda: len(acknowledged) > 5 and reads[0] > 5)
+    there = upgrade(services, alice)
+    assert mover(services).carry_on(there) is Phase.RETAINING
+    _goes_on(acknowledged, reads)
+    back = rollback(services, alice)
+    assert mover(services).carry_on(back) is Phase.RETAINING
+    _goes_on(acknowledged, reads)
+    stop.set()
+    for user in users:
+        user.join(30)
+    assert problems == []
+    kept = [row[0] for row in rows_of(placement_of(services, alice))["stage_mappings"]]
+    assert sorted(kept) == sorted([*acknowledged, "p"])
+    assert writable(services, alice) == [the_move(services, back).target_id]
+
+
+def test_a_rollback_takes_later_writes_along_and_a_second_upgrade_finds_the_same_server(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    first = upgrade(services, alice)
+    mover(services).carry_on(first)
+    with services.sessions.open(placement_of(services, alice)) as session:
+        add(session, "on the dedicated server")
+    truth = Truth.of(services, alice)
+
+    back = rollback(services, alice)
+    assert mover(services).carry_on(back) is Phase.RETAINING
+    move = the_move(services, back)
+    assert (move.source, move.target) == ("dedicated-1", "pool-1")
+    truth.holds_at(move.target_id)
+    assert move.target_id != the_move(services, first).source_id  # a fresh schema, never the one it came from
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, alice.id).tier is Tier.PAID
+
+    again = upgrade(services, alice)
+    assert mover(services).carry_on(again) is Phase.RETAINING
+    move = the_move(services, again)
+    assert (move.source, move.target) == ("pool-1", "dedicated-1")
+    truth.holds_at(move.target_id)
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, alice.id).epoch == 4
+
+
+@pytest.mark.parametrize(
+    ("table", "tampered"),
+    [
+        ("deal_registrations", "UPDATE {} SET title = 'other' WHERE version = 0"),
+        ("deal_events", "DELETE FROM {} WHERE id = (SELECT min(id::text) FROM {})::uuid"),
+        ("stage_mappings", "INSERT INTO {} VALUES ('more', '', '', now())"),
+    ],
+    ids=["a changed value", "a missing row", "one row too many"],
+)
+def test_a_copy_that_differs_is_never_opened(
+    table: str, tampered: str, services: WorkerServices, alice: Tenancy, dedicated_url: str
+) -> None:
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+
+    def tamper(step: str) -> None:
+        if step == "verify":
+            with services.registry.begin() as connection:
+                target = placements.find(connection, services.keys, the_move(services, move_id).target_id)
+            with psycopg.connect(**connection_parameters(dedicated_url)) as admin:
+                admin.execute(tampered.replace("{}", f"{target.schema}.{table}"))
+
+    assert mover(services, step=tamper).carry_on(move_id) is Phase.FAILED
+    move = the_move(services, move_id)
+    truth.holds_at(move.source_id)
+    assert placement_of(services, alice) == alice.placement
+    assert table in move.problem
+    unequal = [name for name, found in move.evidence["tables"].items() if not found["equal"]]
+    assert unequal == [table]
+    assert mover(services).carry_on(move_id) is Phase.FAILED  # only somebody who asks for it tries again
+
+    time.sleep(0.5)  # writes go on meanwhile; this is no part of the pause
+    with services.registry.begin() as connection:
+        moving.retry(connection, services.queue, OLGA, move_id)
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    move = the_move(services, move_id)
+    truth.holds_at(move.target_id)
+    frozen = sum(move.evidence["steps"][name]["seconds"] for name in ("freeze", "copy", "verify", "switch", "open"))
+    assert move.write_pause_ms <= frozen * 1000 + 400
+
+
+@pytest.fixture
+def failed(services: WorkerServices, alice: Tenancy, dedicated_url: str) -> UUID:
+    """A move whose copy differed."""
+    move_id = upgrade(services, alice)
+
+    def tamper(step: str) -> None:
+        if step == "verify":
+            with services.registry.begin() as connection:
+                target = placements.find(connection, services.keys, the_move(services, move_id).target_id)
+            with psycopg.connect(**connection_parameters(dedicated_url)) as admin:
+                admin.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(target.schema, "sync_issues")))
+
+    assert mover(services, step=tamper).carry_on(move_id) is Phase.FAILED
+    return move_id
+
+
+def test_a_failed_move_can_be_cancelled_and_its_copy_is_dropped(
+    services: WorkerServices, alice: Tenancy, failed: UUID
+) -> None:
+    truth = Truth.of(services, alice)
+    _cancel(services, failed)
+    assert mover(services).carry_on(failed) is Phase.CANCELLED
+    truth.holds_at(the_move(services, failed).source_id)
+    with services.registry.begin() as connection:
+        assert servers.by_name(connection, "dedicated-1").tenant is None
+
+
+def test_a_failed_move_does_not_come_back_once_another_one_has_overtaken_it(
+    services: WorkerServices, alice: Tenancy, failed: UUID
+) -> None:
+    second = upgrade(services, alice)
+    with pytest.raises(Refused) as under_way, services.registry.begin() as connection:
+        moving.retry(connection, services.queue, OLGA, failed)
+    assert under_way.value.code is Code.CONFLICT
+    assert mover(services).carry_on(second) is Phase.RETAINING
+    truth = Truth.of(services, alice)
+    with pytest.raises(Refused) as overtaken, services.registry.begin() as connection:
+        moving.retry(connection, services.queue, OLGA, failed)
+    assert overtaken.value.code is Code.CONFLICT
+    with services.registry.begin() as connection:
+        moves.reopen(connection, failed)  # whoever did this all the same gets a mover that sees it
+    assert mover(services).carry_on(failed) is Phase.CANCELLED
+    truth.holds_at(the_move(services, second).target_id)
+
+
+def test_a_failed_move_that_is_cancelled_leaves_the_next_moves_source_closed(
+    services: WorkerServices, alice: Tenancy, failed: UUID
+) -> None:
+    for _ in range(3):
+        mover(services).carry_on(failed)  # its numbers grow past those of the move that follows
+    second = upgrade(services, alice)
+    closed = []
+
+    def cancel_the_first(step: str) -> None:
+        if step == "verify":
+            _cancel(services, failed)
+            assert mover(services).carry_on(failed) is Phase.CANCELLED
+            closed.append(writable(services, alice))
+
+    assert mover(services, step=cancel_the_first).carry_on(second) is Phase.RETAINING
+    assert closed == [[]]
+    assert writable(services, alice) == [the_move(services, second).target_id]
+
+
+@pytest.mark.parametrize("when", ["before it began", "claim", "freeze", "copy", "verify"])
+def test_a_move_that_is_cancelled_leaves_everything_as_it_was(
+    when: str, services: WorkerServices, alice: Tenancy
+) -> None:
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+
+    def cancel(step: str) -> None:
+        if step == when:
+            _cancel(services, move_id)
+
+    cancel("before it began")
+    assert mover(services, step=cancel).carry_on(move_id) is Phase.CANCELLED
+    move = the_move(services, move_id)
+    truth.holds_at(move.source_id)
+    with services.registry.begin() as connection:
+        target = placements.find(connection, services.keys, move.target_id)
+        assert servers.by_name(connection, "dedicated-1").tenant is None  # free for another
+        server = services.open_server(placements.server_of(connection, move.target_id))
+    assert server.fence(target.schema) is None
+    assert mover(services).carry_on(move_id) is Phase.CANCELLED
+    assert mover(services).carry_on(upgrade(services, alice)) is Phase.RETAINING  # another day
+
+
+@pytest.mark.parametrize("when", ["switch", "open", "retain"])
+def test_once_the_switch_begins_a_move_cannot_be_cancelled(when: str, services: WorkerServices, alice: Tenancy) -> None:
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+    told = []
+
+    def cancel(step: str) -> None:
+        if step == when:
+            with pytest.raises(Refused) as refused:
+                _cancel(services, move_id)
+            told.append(refused.value.code)
+
+    assert mover(services, step=cancel).carry_on(move_id) is Phase.RETAINING
+    assert told == [Code.CONFLICT]
+    truth.holds_at(the_move(services, move_id).target_id)
+
+
+def test_a_writer_that_takes_its_time_is_waited_for_and_its_row_arrives(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    written = threading.Event()
+
+    def writes_slowly() -> None:
+        with services.sessions.open(alice.placement) as session:
+            add(session, "slow")
+            written.set()
+            time.sleep(0.8)
+
+    writer = threading.Thread(target=writes_slowly)
+    writer.start()
+    assert written.wait(10)
+    move_id = upgrade(services, alice)
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    writer.join()
+    placement = placement_of(services, alice)
+    assert placement.placement_id == the_move(services, move_id).target_id
+    assert "slow" in [row[0] for row in rows_of(placement)["stage_mappings"]]
+
+
+def test_a_writer_that_never_ends_makes_the_move_give_up_for_now(
+    services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(movers, "FREEZE_TRIES", 2)
+    move_id = upgrade(services, alice)
+    with services.sessions.open(alice.placement) as session:
+        add(session, "endless")
+        with pytest.raises(Refused) as refused:
+            mover(services).carry_on(move_id)
+        assert refused.value.code is Code.UNAVAILABLE
+        move = the_move(services, move_id)
+        assert Phase(move.phase) is Phase.REQUESTED
+        assert "Long writes" in move.problem
+        assert writable(services, alice) == [move.source_id]
+    truth = Truth.of(services, alice)
+    assert "endless" in [row[0] for row in truth.rows["stage_mappings"]]
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    truth.holds_at(move.target_id)
+
+
+@pytest.fixture
+def wire(services: WorkerServices, dedicated_url: str) -> Iterator[Wire]:
+    """A dedicated server at the end of a wire; the other one is closed."""
+    url = make_url(dedicated_url)
+    cut = Wire(url.host or "", url.port or 0)
+    register_server(
+        services,
+        "dedicated-2",
+        ServerKind.DEDICATED,
+        url.set(port=cut.port).render_as_string(hide_password=False),
+    )
+    with services.registry.begin() as connection:
+        servers.change(connection, servers.by_name(connection, "dedicated-1").id, open=False)
+    yield cut
+    cut.close()
+
+
+@pytest.mark.parametrize("when", ["provision", "copy", "verify", "switch"])
+def test_when_the_target_goes_away_the_source_is_open_again_and_a_later_try_succeeds(
+    when: str, services: WorkerServices, alice: Tenancy, wire: Wire
+) -> None:
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+    with pytest.raises(Refused) as refused:
+        mover(services, step=lambda step: wire.cut() if step == when else None).carry_on(move_id)
+    assert refused.value.code is Code.UNAVAILABLE
+    move = the_move(services, move_id)
+    assert Phase(move.phase) is Phase.REQUESTED
+    assert "does not answer" in move.problem
+    truth.holds_at(move.source_id)
+    wire.mend()
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    truth.holds_at(move.target_id)
+    assert the_move(services, move_id).problem is None
+
+
+def test_when_the_target_goes_away_after_the_switch_it_is_opened_as_soon_as_it_is_back(
+    services: WorkerServices, alice: Tenancy, wire: Wire
+) -> None:
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+    with pytest.raises(Refused):
+        mover(services, step=lambda step: wire.cut() if step == "open" else None).carry_on(move_id)
+    assert writable(services, alice) == []  # the registry has switched: nobody but the target may take a write
+    wire.mend()
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    truth.holds_at(the_move(services, move_id).target_id)
+
+
+def test_when_the_source_goes_away_after_the_switch_the_target_is_opened_all_the_same(
+    services: WorkerServices, alice: Tenancy, wire: Wire
+) -> None:
+    mover(services).carry_on(upgrade(services, alice))
+    truth = Truth.of(services, alice)
+    back = rollback(services, alice)  # now the source is at the end of the wire
+    with pytest.raises(Refused):
+        mover(services, step=lambda step: wire.cut() if step == "open" else None).carry_on(back)
+    truth.holds_at(the_move(services, back).target_id)
+    wire.mend()
+    assert mover(services).carry_on(back) is Phase.RETAINING
+    truth.holds_at(the_move(services, back).target_id)
+
+
+def test_a_stale_placement_is_refused_for_reads_and_writes_after_the_move(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    with services.sessions.open(alice.placement):
+        pass
+    mover(services).carry_on(upgrade(services, alice))
+    for _ in range(2):
+        with pytest.raises(Refused) as refused, services.sessions.open(alice.placement):
+            pass
+        assert refused.value.code is Code.FENCED
+    with pytest.raises(Refused) as closed:
+        connect_as_tenant(alice.placement)
+    assert closed.value.code is Code.FENCED
+
+
+def test_what_is_retained_is_dropped_in_time_and_never_what_is_in_use(services: WorkerServices, alice: Tenancy) -> None:
+    first = upgrade(services, alice)
+    mover(services).carry_on(first)
+    back = rollback(services, alice)
+    mover(services).carry_on(back)
+    truth = Truth.of(services, alice)
+    _sweep(services)
+    assert {Phase(the_move(services, move_id).phase) for move_id in (first, back)} == {Phase.RETAINING}
+
+    _end_retention(services, first)
+    assert _sweep(services) == [first]
+    assert mover(services).carry_on(first) is Phase.DROPPED
+    assert mover(services).carry_on(first) is Phase.DROPPED
+    truth.holds_at(the_move(services, back).target_id)
+    with services.registry.begin() as connection:
+        gone = placements.find(connection, services.keys, the_move(services, first).source_id)
+        states = {row.id: row.state for row in placements.of_tenant(connection, alice.id)}
+        server = services.open_server(placements.server_of(connection, gone.placement_id))
+        assert servers.by_name(connection, "dedicated-1").tenant == "Northwind"  # its other copy is kept there
+    assert server.fence(gone.schema) is None
+    assert sorted(states.values()) == ["active", "dropped", "retained"]
+
+    _end_retention(services, back)
+    assert _sweep(services) == [back]
+    assert mover(services).carry_on(back) is Phase.DROPPED
+    truth.holds_at(the_move(services, back).target_id)
+    with services.registry.begin() as connection:
+        assert servers.by_name(connection, "dedicated-1").tenant is None
+    with pytest.raises(Refused) as refused:
+        rollback(services, alice)
+    assert refused.value.code is Code.CONFLICT
+
+
+def test_a_drop_of_the_placement_in_use_is_refused(services: WorkerServices, alice: Tenancy) -> None:
+    move_id = upgrade(services, alice)
+    mover(services).carry_on(move_id)
+    truth = Truth.of(services, alice)
+    move = the_move(services, move_id)
+    with services.registry.begin() as connection:  # as if the tenant had come back to the very same schema
+        connection.execute(text("UPDATE moves SET source_id = target_id WHERE id = :id"), {"id": move_id})
+    _end_retention(services, move_id)
+    _sweep(services)
+    with pytest.raises(Refused) as refused:
+        mover(services).carry_on(move_id)
+    assert refused.value.code is Code.CONFLICT
+    truth.holds_at(move.target_id)
+
+
+def test_a_pool_can_be_left_for_another(services: WorkerServices, alice: Tenancy, dedicated_url: str) -> None:
+    register_server(services, "pool-2", ServerKind.POOL, dedicated_url)
+    truth = Truth.of(services, alice)
+    with services.registry.begin() as connection:
+        move_id = moving.move_to(connection, services.queue, OLGA, alice.slug, "pool-2")
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    move = the_move(services, move_id)
+    assert (move.source, move.target, move.kind) == ("pool-1", "pool-2", "rebalance")
+    truth.holds_at(move.target_id)
+
+
+def test_moves_that_cannot_be_are_refused_and_leave_nothing(
+    services: WorkerServices, alice: Tenancy, make_tenant: Callable[..., Tenancy]
+) -> None:
+    with pytest.raises(Refused) as nothing_to_roll_back:
+        rollback(services, alice)
+    first = upgrade(services, alice)
+    with pytest.raises(Refused) as under_way, services.registry.begin() as connection:
+        moving.move_to(connection, services.queue, OLGA, str(alice.id), "dedicated-1")
+    bob = make_tenant("Fabrikam", "bob@fabrikam.example")
+    with pytest.raises(Refused) as none_free:
+        upgrade(services, bob)
+    assert mover(services).carry_on(first) is Phase.RETAINING
+    with pytest.raises(Refused) as has_one:
+        upgrade(services, alice)
+    codes = [refused.value.code for refused in (nothing_to_roll_back, under_way, none_free, has_one)]
+    assert codes == [Code.CONFLICT, Code.CONFLICT, Code.UNAVAILABLE, Code.CONFLICT]
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, bob.id).tier is Tier.FREE
+        assert len(placements.of_tenant(connection, bob.id)) == 1
+        assert len(placements.of_tenant(connection, alice.id)) == 2
+
+
+def test_a_target_is_closed_to_its_login_until_the_switch(services: WorkerServices, alice: Tenancy) -> None:
+    move_id = upgrade(services, alice)
+    looked = []
+
+    def look(step: str) -> None:
+        if step in ("verify", "switch"):
+            with services.registry.begin() as connection:
+                target = placements.find(connection, services.keys, the_move(services, move_id).target_id)
+            for placement in (target, replace(target, epoch=target.epoch + 1)):
+                with pytest.raises(Refused) as refused, services.sessions.open(placement) as session:
+                    add(session, "too early")
+                looked.append(refused.value.code)
+
+    mover(services, step=look).carry_on(move_id)
+    assert looked == [Code.FENCED] * 4
+    assert "too early" not in [row[0] for row in rows_of(placement_of(services, alice))["stage_mappings"]]
+
+
+def test_the_fence_follows_the_steps(services: WorkerServices, alice: Tenancy) -> None:
+    seen = {}
+
+    def look(step: str) -> None:
+        fence = services.open_server(_server_of(services, alice, first=True)).fence(alice.placement.schema)
+        assert fence is not None
+        seen[step] = (fence.mode, fence.epoch)
+
+    mover(services, step=look).carry_on(upgrade(services, alice))
+    before, paused, left = (FenceMode.RW, 1), (FenceMode.MOVED, 1), (FenceMode.MOVED, 2)
+    assert seen == {
+        "claim": before,
+        "provision": before,
+        "freeze": before,
+        "copy": paused,
+        "verify": paused,
+        "switch": paused,
+        "open": paused,
+        "retain": left,
+    }
+
+
+def _server_of(services: WorkerServices, tenancy: Tenancy, *, first: bool = False) -> UUID:
+    with services.registry.begin() as connection:
+        placement = tenancy.placement if first else placements.current(connection, services.keys, tenancy.id)
+        return placements.server_of(connection, placement.placement_id)
+
+
+def _cancel(services: WorkerServices, move_id: UUID) -> None:
+    with services.registry.begin() as connection:
+        moving.cancel(connection, services.queue, OLGA, move_id)
+
+
+def _end_retention(services: WorkerServices, move_id: UUID) -> None:
+    with services.registry.begin() as connection:
+        connection.execute(
+            text("UPDATE moves SET retain_until = now() - interval '1 second' WHERE id = :id"), {"id": move_id}
+        )
+
+
+def _sweep(services: WorkerServices) -> list[UUID]:
+    """One round of the sweep; the moves it put into the queue."""
+    with services.registry.begin() as connection:
+        connection.execute(text("DELETE FROM procrastinate_jobs"))
+        moving.sweep(connection, services.queue)
+        locks = connection.execute(text("SELECT lock FROM procrastinate_jobs")).scalars().all()
+        return [row.id for row in moves.page(connection).rows if f"move:{row.id}" in locks]
+
+
+def _goes_on(acknowledged: list[str], reads: list[int]) -> None:
+    written, read = len(acknowledged), reads[0]
+    _eventually(lambda: len(acknowledged) > written + 5 and reads[0] > read + 5)
+
+
+def _eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
