@@ -11,12 +11,12 @@ from fastapi import FastAPI
 from sqlalchemy import select, update
 
 from awssome.database.mover import Mover
-from awssome.database.registry import accounts, audit, moves, sessions, tenants
+from awssome.database.registry import accounts, audit, moves, placements, sessions, tenants
 from awssome.database.registry import servers as registered
 from awssome.database.registry.tables import audit_log
 from awssome.database.schema import sync_history
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import Role, TenantState, Tier
+from awssome.domain.tenants import PlacementState, Role, TenantState, Tier
 from awssome.domain.times import new_id, now
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
@@ -371,12 +371,20 @@ def test_without_an_open_pool_somebody_is_needed(desk: Desk, services: WorkerSer
 def test_a_pool_that_is_nearly_full_needs_somebody(
     desk: Desk, services: WorkerServices, make_tenant: MakeTenant
 ) -> None:
-    make_tenant()
+    tenancy = make_tenant()
     assert "Nearly full" not in desk.get("/").text
     with services.registry.begin() as connection:
-        registered.change(connection, registered.by_name(connection, "pool-1").id, capacity=1)
+        pool = registered.by_name(connection, "pool-1").id
+        registered.change(connection, pool, capacity=10)
+        for _ in range(8):
+            kept = placements.create(connection, tenancy.id, pool)
+            placements.mark(connection, kept, PlacementState.RETAINED, retain_until=now())
     for path in ("/", "/servers"):
         assert "Nearly full" in desk.get(path).text, path
+    with services.registry.begin() as connection:
+        registered.change(connection, pool, capacity=9)
+    assert "This pool is full." in desk.get("/servers/pool-1").text
+    assert "Nobody can sign up until a pool is open." in desk.get("/").text
 
 
 # --- home, jobs, audit log, operators, palette

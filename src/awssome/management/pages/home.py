@@ -79,7 +79,7 @@ def _needs(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield _need("Server", server.name, href, server.problem, bad=True)
         elif nearly_full(server):
             detail = f"{plural(free_places(server), 'place')} left of {number(server.capacity)}"
-            yield _need("Nearly full", server.name, href, detail)
+            yield _need("Nearly full" if free_places(server) else "Full", server.name, href, detail)
 
 
 def _need(

@@ -22,9 +22,6 @@ KINDS = {
 
 ENGINES = {EngineName.POSTGRESQL: "PostgreSQL", EngineName.SQLSERVER: "SQL Server"}
 
-NEARLY_FULL = 0.9
-"""The share of a pool's capacity from which operators are told."""
-
 _STEP_STATES = {"done": "done", "now": "now", "todo": "waiting", "failed": "failed"}
 
 
@@ -101,8 +98,8 @@ def server_state(server: ServerRow) -> str:
 
 
 def nearly_full(server: ServerRow) -> bool:
-    """Whether a pool is about to take no more tenants."""
-    return server.kind is ServerKind.POOL and free_places(server) <= (1 - NEARLY_FULL) * server.capacity
+    """Whether at most a tenth of a pool's places is free."""
+    return server.kind is ServerKind.POOL and free_places(server) * 10 <= server.capacity
 
 
 def takes_tenants(server: ServerRow) -> bool:
