@@ -19,6 +19,8 @@ from awssome.domain.tenants import Placement, Role, ServerKind, TenantState, Tie
 from awssome.domain.times import new_id
 
 AT = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
+_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+_SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Version/19.0 Safari/604.1"
 PASSWORD = "three words and one more"
 
 
@@ -204,7 +206,7 @@ class FakeControl:
                 seen_at=AT,
                 current=current,
             )
-            for agent, current in (("Firefox on Linux", True), ("Safari on iPhone", False))
+            for agent, current in ((_FIREFOX, True), (_SAFARI, False))
         ]
 
     # --- the tenant

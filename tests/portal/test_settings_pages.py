@@ -12,6 +12,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import STEPS, MoveKind, Phase
 from awssome.domain.tenants import Role, Tier
 from awssome.domain.times import new_id
+from awssome.portal.account import browser_of
 from tests.portal.conftest import Browser, Stage
 from tests.portal.fake import AT, PASSWORD, Tenant
 
@@ -189,3 +190,18 @@ def test_nobody_changes_to_a_tenant_that_is_not_theirs(stage: Stage, alice: Brow
     answer = alice.send("/workspaces", at="/workspaces", tenant_id=bikes.id)
     assert answer.status_code == 404 and "Bob" not in answer.text
     assert stage.control.denials == [("alice@example.com", "POST /workspaces")]
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Version/19.0 Safari/604.1", "Safari on iPhone"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 15_0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36", "Chrome on Mac"),
+        ("curl/8.5.0", "curl/8.5.0"),
+        ("", "Unknown"),
+    ],
+)
+def test_browsers_are_named_as_people_know_them(agent: str, shown: str) -> None:
+    assert browser_of(agent) == shown

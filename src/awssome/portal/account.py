@@ -18,6 +18,18 @@ from awssome.web.security import clear_session_cookie
 router = APIRouter()
 
 
+# Each says that it is also the ones behind it in this list.
+_BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrom", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "Mac"),
+    ("Linux", "Linux"),
+)
+
+
 @router.get("/account")
 def show(request: Request, person: Somebody) -> Response:
     """Who is signed in, and where."""
@@ -60,6 +72,23 @@ def sign_out_everywhere(request: Request, person: Somebody) -> Response:
 
 
 def _page(request: Request, person: Person, refused: Refused | None = None) -> Response:
-    pages, control = parts(request).pages, parts(request).control
+    sessions = [
+        {
+            "id": session.id,
+            "browser": browser_of(session.agent),
+            "address": session.address,
+            "created_at": session.created_at,
+            "seen_at": session.seen_at,
+            "current": session.current,
+        }
+        for session in parts(request).control.sessions(person.caller)
+    ]
     status = refused.status if refused else 200
-    return pages.render(request, "account.html", status, sessions=control.sessions(person.caller), refused=refused)
+    return parts(request).pages.render(request, "account.html", status, sessions=sessions, refused=refused)
+
+
+def browser_of(agent: str) -> str:
+    """A User-Agent header as people know their browser: `Firefox on Linux`."""
+    browser = next((name for sign, name in _BROWSERS if sign in agent), "")
+    system = next((name for sign, name in _SYSTEMS if sign in agent), "")
+    return f"{browser} on {system}" if browser and system else agent[:60] or "Unknown"

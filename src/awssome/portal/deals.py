@@ -125,6 +125,7 @@ def show(request: Request, me: Viewer, deal_id: UUID) -> Response:
         deal=deal,
         lines=[_line(field, deal, missing) for field in FIELDS],
         missing=missing,
+        told=_missing(deal, missing),
         events=[_told(event) for event in events],
         hubspot_url=_hubspot_url(request, deal),
     )
@@ -210,6 +211,13 @@ def _conflict_page(request: Request, deal: Deal, sent: Submitted, refused: Refus
     kept = sent.altered(now)
     notes = {name: f"Now: {_cut(now[name] or NOTHING)}" for name, text in kept.items() if text.strip() != now[name]}
     return _form_page(request, deal, {**now, **kept}, sent=Submitted({}, now), notes=notes, refused=refused)
+
+
+def _missing(deal: Deal, missing: Mapping[str, str]) -> str:
+    """What AWS still asks for, in words: the empty fields by name, then what is wrong with others."""
+    empty = [FIELD[name].label for name in missing if deal.values[name] in (None, "")]
+    others = [text for name, text in missing.items() if deal.values[name] not in (None, "")]
+    return " ".join([*([f"Missing: {', '.join(empty)}."] if empty else []), *others])
 
 
 def _line(field: Field, deal: Deal, missing: Mapping[str, str]) -> dict[str, Any]:

@@ -87,8 +87,8 @@ def _home(request: Request, me: TenantContext) -> Response:
         stages=_stage_chart(standing.stages),
         months=_month_chart(standing.values, first, main),
         sync_note=_sync_note(standing.sync),
-        open_value=money(standing.worth.get(main, 0), main),
-        further_value=", ".join(money(standing.worth[unit], unit) for unit in others),
+        open_value=_whole(standing.worth.get(main, Decimal(0)), main),
+        further_value=", ".join(_whole(standing.worth[unit], unit) for unit in others),
         currency=main,
     )
 
@@ -164,6 +164,11 @@ def _month_chart(values: Sequence[MonthValue], first: date, currency: str) -> Ch
 
 def _amount(currency: str, figure: Figure) -> str:
     return money(figure, currency)
+
+
+def _whole(amount: Decimal, currency: str) -> str:
+    """A sum in whole units, as one glances at it; each deal shows its exact amount."""
+    return money(amount.quantize(Decimal(1)) if abs(amount) >= 1000 else amount, currency)
 
 
 def _short(figure: Figure) -> str:

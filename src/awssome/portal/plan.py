@@ -19,6 +19,7 @@ router = APIRouter()
 
 Viewer = Annotated[TenantContext, Depends(Looks(fresh=True))]
 
+_KINDS = {MoveKind.UPGRADE: "Upgrade", MoveKind.ROLLBACK: "Rollback"}
 _STEP = {"done": "done", "now": "now", "todo": "waiting", "failed": "failed"}
 
 
@@ -59,7 +60,7 @@ def _upgrade(tenant: TenantOut) -> dict[str, Any]:
         "move": move,
         "moved": move is not None and move.phase in (Phase.RETAINING, Phase.DROPPING, Phase.DROPPED),
         "rollback_until": move.retain_until if move and move.phase is Phase.RETAINING else None,
-        "what": "Upgrade" if move is not None and move.kind is MoveKind.UPGRADE else "Move",
+        "what": _KINDS.get(move.kind, "Move") if move else "Upgrade",
         "steps": _steps(move) if move else [],
     }
 
