@@ -70,7 +70,7 @@ def build(services: WorkerServices, conninfo: str) -> App:
         mover.carry_on(UUID(move_id))
 
     @app.periodic(cron="* * * * *")
-    @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True, retry=_SOON)
+    @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def sweep(context: JobContext, timestamp: int) -> None:
         with services.registry.begin() as connection:
             moves.sweep(connection, services.queue)
