@@ -1,0 +1,99 @@
+"""`make screenshots`: every page after the demo's story, light and dark, wide and narrow, into `screenshots/`."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from playwright.sync_api import Page, ViewportSize, sync_playwright
+from pydantic import SecretStr
+from rich.console import Console
+
+from awssome.control.client import Control
+from awssome.control.messages import CreateOperator
+from awssome.demo.ensemble import Ensemble, World
+from awssome.demo.stage import Stage
+from awssome.demo.story import ALICE, BOB, OLGA, PASSWORD, Player
+from awssome.domain.tenants import Tier
+
+TARGET = Path("screenshots")
+DEALS = 250
+VIEWS: dict[str, tuple[ViewportSize, str]] = {
+    "1280-light": (ViewportSize(width=1280, height=900), "light"),
+    "1280-dark": (ViewportSize(width=1280, height=900), "dark"),
+    "375-light": (ViewportSize(width=375, height=812), "light"),
+    "375-dark": (ViewportSize(width=375, height=812), "dark"),
+}
+VISITOR = ("/", "/sign-up", "/sign-in", "/forgot", "/link?token=forged", "/no-such-page")
+TENANT = ("/", "/deals", "/deals/new", "/hubspot", "/plan", "/people", "/account")
+OPERATOR = ("/", "/tenants", "/servers", "/servers/pool-1", "/servers/new", "/moves", "/jobs", "/audit", "/operators")
+INNER = (("/deals", r"^/deals/[0-9a-f-]{36}$"), ("/hubspot", r"^/hubspot/syncs/"), ("/moves", r"^/moves/"))
+
+
+def main() -> None:
+    """Play the story, then visit everything: Alice with much data, Bob with none, Olga at the desk, a visitor."""
+    TARGET.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="awssome-screenshots-")))
+        home.chmod(0o755)
+        ensemble = Ensemble(home, DEALS)
+        stack.enter_context(ensemble.running())
+        api = stack.enter_context(Control(ensemble.world.management, (home / "operator-token").read_text().strip()))
+        api.create_operator(CreateOperator(email=OLGA.email, name=OLGA.name, password=SecretStr(PASSWORD)))
+        report = Player(Stage(Console(stderr=True)), ensemble, api).play(DEALS)
+        browser = stack.enter_context(sync_playwright()).chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        world = ensemble.world
+        own = world.addresses.url(world.addresses.of(Tier.PAID, report.tenant), "")
+        for who, base, paths in (
+            ("visitor", world.portal, VISITOR),
+            ("alice", own, TENANT),
+            ("bob", world.portal, TENANT),
+            ("olga", world.management, (*OPERATOR, f"/tenants/{report.tenant}")),
+        ):
+            page = browser.new_context().new_page()
+            if who != "visitor":
+                _sign_in(page, base, {"alice": ALICE, "bob": BOB, "olga": OLGA}[who].email)
+            for path in (*paths, *_inner(page, base, paths)):
+                _shoot(page, who, base, path)
+        browser.close()
+        _title(world)
+
+
+def _sign_in(page: Page, base: str, email: str) -> None:
+    page.goto(f"{base}/sign-in")
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "sign-in" not in url)
+
+
+def _inner(page: Page, base: str, paths: tuple[str, ...]) -> list[str]:
+    """The first page behind each list."""
+    found = []
+    for start, pattern in INNER:
+        if start in paths:
+            page.goto(base + start)
+            links = page.eval_on_selector_all("main a[href]", "links => links.map(link => link.getAttribute('href'))")
+            found += [link for link in links if re.match(pattern, link)][:1]
+    return found
+
+
+def _shoot(page: Page, who: str, base: str, path: str) -> None:
+    name = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "one", path.split("?")[0]).strip("/").replace("/", "-") or "home"
+    for view, (viewport, scheme) in VIEWS.items():
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.goto(base + path)
+        page.screenshot(path=TARGET / f"{who}-{name}-{view}.png", full_page=True)
+
+
+def _title(world: World) -> None:
+    print(f"Screenshots are in {TARGET}/ ({len(list(TARGET.glob('*.png')))} files; portal was {world.portal}).")
+
+
+if __name__ == "__main__":
+    main()
