@@ -75,7 +75,7 @@ def credentials(ref: Ref, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
     else:
-        print_facts(found.items())
+        print_facts((label, str(value)) for label, value in found.items())
 
 
 @app.command()
