@@ -50,7 +50,7 @@ def play(options: Options) -> None:
 
     :raises Refused: when the home cannot be used, a part does not start, or a step of the story fails.
     """
-    logs.configure(json=False)
+    logs.configure(json=False, level="WARNING")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _interrupted)
     stage = Stage(Console(stderr=options.as_json, highlight=False))

@@ -52,7 +52,8 @@ class Ensemble:
     """The child processes. A context manager: at its end all have ended."""
 
     def __init__(self, home: Path, deals: int) -> None:
-        ports = {name: _free(port) for name, port in PORTS.items()}
+        self._claims = {name: _claim(port) for name, port in PORTS.items()}
+        ports = {name: claim.getsockname()[1] for name, claim in self._claims.items()}
         self.logs = home / "logs"
         addresses = Addresses("localhost", ports["portal"], secure=False)
         urls = {name: f"http://localhost:{port}" for name, port in ports.items()}
@@ -89,6 +90,8 @@ class Ensemble:
                     self._children[name].ask_to_end()
                 for child in self._children.values():
                     child.stop()
+            for claim in self._claims.values():
+                claim.close()
 
     def watch(self) -> None:
         """Start again what has ended and may be started again.
@@ -179,15 +182,23 @@ def _environment() -> dict[str, str]:
     return {**kept, "NO_PROXY": "localhost,127.0.0.1", "no_proxy": "localhost,127.0.0.1"}
 
 
-def _free(port: int) -> int:
-    """The port, or another one when it is taken on loopback."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _claim(port: int) -> socket.socket:
+    """A claim on the port, or on another one when it is taken on loopback.
+
+    The part that is to listen there needs a moment to start. Until then, and for as long as it is open, the UDP socket
+    of the same number tells other demos that the port is taken.
+    """
+    while True:
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            probe.bind(("127.0.0.1", port))
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(claim.getsockname())
+            return claim
         except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            claim.close()
+            port = 0
 
 
 def _healthy(http: httpx2.Client, url: str) -> bool:

@@ -65,6 +65,8 @@ def configure(*, json: bool, level: str = "INFO") -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"
+    # The HTTP client tells of every call with its address; what goes wrong is told by who calls.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

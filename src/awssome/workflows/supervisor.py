@@ -53,7 +53,7 @@ class Child:
     def start(self) -> None:
         """Start it, or start it again."""
         self.started_at, self.asked_to_end = time.monotonic(), False
-        with ExitStack() as stack:
+        with _deferred(), ExitStack() as stack:
             log = stack.enter_context(self.log.open("a")) if self.log else None
             self.process = subprocess.Popen(
                 list(self.command),
@@ -130,6 +130,20 @@ def undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _deferred() -> Iterator[None]:
+    """Signals come after the block: what a handler raises inside a fork's hooks would be lost."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for signum in came:
+            signal.raise_signal(signum)
 
 
 if sys.platform == "linux":

@@ -1,0 +1,349 @@
+"""The operators' commands against a management service and a worker that run as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+
+from awssome import cli, main
+from awssome.config import Settings
+from awssome.database import embedded
+from awssome.demo.browser import Browser
+from awssome.workflows.supervisor import Child
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command came to."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, which has to be one JSON document."""
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Settings]:
+    """Management and a worker under its supervisor, with a home of their own; the settings that reach them."""
+    with tempfile.TemporaryDirectory(prefix="awssome-") as home, pytest.MonkeyPatch.context() as patch:
+        Path(home).chmod(0o755)
+        for name in [name for name in os.environ if name.startswith("AWSSOME_")]:
+            patch.delenv(name)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        patch.setenv("AWSSOME_HOME", home)
+        patch.setenv("AWSSOME_MANAGEMENT_PORT", port)
+        patch.setenv("AWSSOME_SMTP_URL", "smtp://127.0.0.1:9")
+        served = {**os.environ}
+        patch.delenv("AWSSOME_MANAGEMENT_PORT")  # the commands find it by what was served last
+        logs = Path(home) / "logs"
+        logs.mkdir()
+        children = [
+            Child(name, [sys.executable, "-m", "awssome.cli", "serve", name], served, log=logs / name)
+            for name in ("management", "worker")
+        ]
+        try:
+            for child in children:
+                child.start()
+            until(lambda: answers(f"http://127.0.0.1:{port}"), lambda: (logs / "management").read_text())
+            yield main.load()
+        finally:
+            for child in children:
+                child.ask_to_end()
+            for child in children:
+                child.stop()
+            for directory, _, _ in main.EMBEDDED:
+                embedded.remove(Path(home), directory)
+        assert [child.ended() for child in children] == [0, 0]
+
+
+@pytest.fixture
+def run(platform: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `awssome` with the arguments."""
+
+    def ran(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["awssome", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Result(int(ended.value.code or 0), said.out, said.err)
+
+    return ran
+
+
+@pytest.fixture(scope="module")
+def tenant(platform: Settings) -> dict[str, Any]:
+    """A tenant that was made from the command line, by a process, as operators make it."""
+    command = ["tenant", "create", "--email", "alice@northwind.example", "--company", "Northwind Cloud", "--json"]
+    done = subprocess.run([sys.executable, "-m", "awssome.cli", *command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
+
+
+def until(true: Callable[[], bool], told: Callable[[], str] = lambda: "", seconds: float = 60.0) -> None:
+    """Wait for something that happens in another process."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, told()
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/healthz").is_success
+    except httpx2.HTTPError:
+        return False
+
+
+def test_a_created_tenant_is_active_and_is_listed(run: Run, tenant: dict[str, Any]) -> None:
+    assert (tenant["state"], tenant["tier"], tenant["server"]) == ("active", "free", "pool-1")
+    (row,) = run("tenant", "list", "--search", "northwind", "--json").json
+    assert {"id", "slug", "company", "tier", "state", "server"} <= set(row)
+    assert row["id"] == tenant["id"]
+    assert run("tenant", "show", row["slug"], "--json").json == run("tenant", "show", row["id"], "--json").json
+    assert [member["email"] for member in tenant["members"]] == ["alice@northwind.example"]
+    for command in (["tenant", "list"], ["tenant", "show", "northwind-cloud"]):
+        shown = run(*command)
+        assert shown.status == 0
+        assert "Northwind Cloud" in shown.out
+
+
+def test_a_list_goes_on_beyond_one_page_unless_limited(
+    run: Run, tenant: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("tenant", "create", "--email", "bob@tailspin.example", "--company", "Tailspin Toys", "--no-wait", "--json")
+    monkeypatch.setattr("awssome.cli.tenants._PAGE", 1)
+    assert len(run("tenant", "list", "--json").json) == 2
+    assert len(run("tenant", "list", "--limit", "1", "--json").json) == 1
+
+
+def test_credentials_open_the_tenants_own_tables_and_are_audited(run: Run, tenant: dict[str, Any]) -> None:
+    found = run("tenant", "credentials", tenant["slug"], "--json").json
+    assert list(found) == ["engine", "host", "port", "database", "schema", "user", "password"]
+    with psycopg.connect(
+        host=found["host"],
+        port=found["port"],
+        dbname=found["database"],
+        user=found["user"],
+        password=found["password"],
+    ) as connection:
+        query = f"SELECT count(*) FROM {found['schema']}.deal_registrations"
+        assert connection.execute(query.encode()).fetchone() == (0,)
+    lines = run("audit", "--limit", "20", "--json").json
+    assert {"action": "tenant.credentials_shown", "actor": "token:command line", "tenant_id": tenant["id"]}.items() <= (
+        next(line for line in lines if line["action"] == "tenant.credentials_shown").items()
+    )
+    assert found["password"] not in json.dumps(lines)
+    assert "tenant.credentials_shown" in run("audit").out
+
+
+def test_upgrade_and_rollback_wait_for_the_move_and_show_its_evidence(run: Run, tenant: dict[str, Any]) -> None:
+    up = run("tenant", "upgrade", tenant["slug"], "--json").json
+    assert (up["kind"], up["source"], up["target"], up["phase"]) == ("upgrade", "pool-1", "dedicated-1", "retaining")
+    assert up["verified"]
+    assert all(table["source"] == table["target"] for table in up["tables"])
+    assert run("tenant", "show", tenant["slug"], "--json").json["tier"] == "paid"
+    again = run("tenant", "upgrade", tenant["slug"])
+    assert (again.status, again.out) == (1, "")
+    assert "has a dedicated server already" in again.err
+
+    back = run("tenant", "rollback", tenant["slug"], "--no-wait", "--json").json
+    assert back["kind"] == "rollback"
+    until(lambda: run("move", "show", back["id"], "--json").json["phase"] == "retaining")
+    assert run("tenant", "show", tenant["slug"], "--json").json["server"] == "pool-1"
+    assert [move["kind"] for move in run("move", "list", "--json").json] == ["rollback", "upgrade"]
+    assert "dedicated-1" in run("move", "list").out
+    shown = run("move", "show", up["id"])
+    assert "deal_registrations" in shown.out
+
+    late = run("move", "cancel", up["id"])
+    assert (late.status, late.out) == (1, "")
+    assert "can no longer be cancelled" in late.err
+    assert run("move", "retry", up["id"]).status == 1
+
+
+def test_a_suspended_tenant_is_locked_out_until_it_is_resumed(run: Run, tenant: dict[str, Any]) -> None:
+    login = run("tenant", "credentials", tenant["slug"], "--json").json
+
+    def opens() -> bool:
+        try:
+            psycopg.connect(
+                host=login["host"],
+                port=login["port"],
+                dbname=login["database"],
+                user=login["user"],
+                password=login["password"],
+            ).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    assert opens()
+    assert run("tenant", "suspend", tenant["slug"], "--json").json["state"] == "suspended"
+    until(lambda: not opens())
+    assert run("tenant", "suspend", tenant["slug"]).status == 1
+    assert run("tenant", "resume", tenant["slug"], "--json").json["state"] == "active"
+    until(opens)
+
+
+def test_servers_are_added_when_a_worker_has_checked_them(run: Run, platform: Settings) -> None:
+    with main.control_plane(platform) as plane:
+        from awssome.database.registry import servers
+
+        with plane.registry.begin() as connection:
+            pool = servers.by_name(connection, "pool-1")
+            _, url = servers.admin_url(connection, plane.keys, pool.id)
+    added = run("server", "add", "--name", "pool-2", "--url", url, "--capacity", "5", "--json").json
+    assert (added["open"], added["kind"], added["capacity"]) == (True, "pool", 5)
+    assert not run("server", "close", "pool-2", "--json").json["open"]
+    assert {server["name"] for server in run("server", "list", "--json").json} == {"pool-1", "pool-2", "dedicated-1"}
+    assert run("server", "show", "pool-2", "--json").json["id"] == added["id"]
+    assert "pool-2" in run("server", "list").out
+
+    dead = run("server", "add", "--name", "pool-3", "--url", "postgresql://admin:hush-hush@127.0.0.1:9/tenants")
+    assert (dead.status, dead.out) == (1, "")
+    assert "does not answer" in dead.err
+    assert "hush-hush" not in dead.err
+
+
+def test_an_operator_signs_in_with_the_password_that_is_printed_once(run: Run, platform: Settings) -> None:
+    made = run("operator", "create", "--email", "olga@awssome.example", "--name", "Olga", "--json").json
+    assert set(made) == {"id", "email", "name", "password"}
+    with Browser(platform.remembered()["management"]) as olga:
+        olga.open("/sign-in")
+        olga.submit("/sign-in", {"email": made["email"], "password": made["password"]}, button="Sign in").find(
+            made["email"]
+        )
+    again = run("operator", "create", "--email", "olga@awssome.example", "--name", "Olga")
+    assert (again.status, again.out) == (1, "")
+
+
+def test_migrate_and_doctor_look_below_the_platform(run: Run, tenant: dict[str, Any]) -> None:
+    migrated = run("migrate", "--json").json
+    assert migrated["behind"] == 0
+    assert migrated["failed"] == {}
+    assert run("migrate", "--dry-run").status == 0
+    # One server under two names has every schema twice, once as an orphan; other tests may have added it.
+    checks = {(finding["check"], finding["about"]): finding for finding in json.loads(run("doctor", "--json").out)}
+    assert checks["registry", "registry"]["ok"]
+    assert checks["audit log", "registry"]["ok"]
+    for check in ("server", "missing schemas", "revisions"):
+        assert checks[check, "pool-1"]["ok"]
+        assert checks[check, "dedicated-1"]["ok"]
+
+
+def test_a_killed_worker_is_replaced_and_work_goes_on(run: Run, platform: Settings, tenant: dict[str, Any]) -> None:
+    def worker() -> int | None:
+        found = subprocess.run(["pgrep", "-f", "serve worker --unsupervised"], capture_output=True, text=True).stdout
+        ours = [
+            int(pid)
+            for pid in found.split()
+            if f"AWSSOME_HOME={platform.home}\0" in Path(f"/proc/{pid}/environ").read_text()
+        ]
+        return ours[0] if ours else None
+
+    first = worker()
+    assert first
+    os.kill(first, signal.SIGKILL)
+    made = run("tenant", "create", "--email", "carol@wingtip.example", "--company", "Wingtip", "--json").json
+    assert made["state"] == "active"
+    assert worker() not in (None, first)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tenant", "upgrade"],
+        ["tenant", "frobnicate"],
+        ["move", "show", "not-an-id"],
+        ["server", "add", "--name", "x"],
+        ["server", "add", "--name", "x", "--url", "y", "--kind", "heap"],
+        ["serve", "worker", "--queue", "none-such"],
+        ["demo", "--deals", "none"],
+    ],
+)
+def test_wrong_usage_is_status_2(run: Run, arguments: list[str]) -> None:
+    wrong = run(*arguments)
+    assert (wrong.status, wrong.out) == (2, "")
+    assert "Usage" in wrong.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tenant", "show", "nobody"],
+        ["tenant", "credentials", "nobody"],
+        ["tenant", "move", "northwind-cloud", "--server", "nowhere"],
+        ["tenant", "create", "--email", "no address", "--company", "X"],
+        ["server", "show", "nowhere"],
+        ["move", "show", "00000000-0000-0000-0000-000000000000"],
+    ],
+)
+def test_a_refusal_is_status_1_with_its_reason_on_standard_error(
+    run: Run, tenant: dict[str, Any], arguments: list[str]
+) -> None:
+    refused = run(*arguments, "--json")
+    assert (refused.status, refused.out) == (1, "")
+    assert refused.err.startswith("Error: ")
+    assert "Traceback" not in refused.err
+
+
+def test_without_a_token_or_a_service_the_command_says_what_to_do(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWSSOME_HOME", str(tmp_path))
+    assert "no operator token" in run("tenant", "list").err
+    monkeypatch.setenv("AWSSOME_OPERATOR_TOKEN", "o" * 43)
+    monkeypatch.setenv("AWSSOME_CONTROL_URL", "http://127.0.0.1:9")
+    silent = run("tenant", "list")
+    assert (silent.status, silent.out) == (1, "")
+    assert "does not answer" in silent.err
+    monkeypatch.setenv("AWSSOME_PORTAL_PORT", "none")
+    assert "AWSSOME_PORTAL_PORT" in run("tenant", "list").err
+
+
+def test_a_port_that_is_taken_is_told_at_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("AWSSOME_HOME", str(tmp_path))
+        monkeypatch.setenv("AWSSOME_PORTAL_PORT", str(taken.getsockname()[1]))
+        refused = run("serve", "portal")
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert refused.status == 1
+    assert "Cannot listen on 127.0.0.1" in refused.err
+
+
+@pytest.mark.parametrize("name", ["hubspot", "aws", "mail"])
+def test_a_sandbox_takes_its_own_options(name: str) -> None:
+    command = [sys.executable, "-m", "awssome.cli", "sandbox", name, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert f"awssome sandbox {name}" in done.stdout
+    assert "--port" in done.stdout
