@@ -12,7 +12,7 @@ import pytest
 from awssome.control.client import Caller
 from awssome.database.postgresql import PostgreSQL
 from awssome.database.sessions import Sessions
-from awssome.database.tenant import deals
+from awssome.database.tenant import deals, figures
 from awssome.domain.deals import Stage as DealStage
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
@@ -148,7 +148,7 @@ def test_a_stale_placement_is_replaced_before_anything_is_read(
     server.set_fence(placement.schema, 1, mode=FenceMode.RW, epoch=2)
     northwind.placement = replace(placement, epoch=2)
     runs: list[int] = []
-    context.write(lambda connection: runs.append(deals.summary(connection, today=TODAY).deals))
+    context.write(lambda connection: runs.append(figures.summary(connection, today=TODAY).deals))
     assert runs == [0]
 
 
@@ -162,7 +162,7 @@ def test_who_is_at_work_when_the_tenant_gets_an_address_of_its_own_is_sent_on_or
     server.set_fence(northwind.placement.schema, 1, mode=FenceMode.MOVED, epoch=2)
     northwind.tier = Tier.PAID
     with pytest.raises(AskAgain):
-        context.read(lambda connection: deals.summary(connection, today=TODAY))
+        context.read(lambda connection: figures.summary(connection, today=TODAY))
     with pytest.raises(Refused) as refused:
         replace(context, action="POST /deals/new").write(_new_deal)
     assert refused.value.code is Code.CONFLICT
@@ -185,7 +185,7 @@ def test_a_write_waits_while_a_move_pauses_writes_and_is_done_once(
     writing.start()
     while stage.control.asked < asked + 2:  # it was refused, and has asked where the tenant is, more than once
         assert writing.is_alive()
-    assert context.read(lambda connection: deals.summary(connection, today=TODAY)).deals == 0
+    assert context.read(lambda connection: figures.summary(connection, today=TODAY)).deals == 0
     server.set_fence(placement.schema, 1, mode=FenceMode.RW, epoch=1)
     writing.join(10)
     found = context.read(lambda connection: deals.list_deals(connection, deals.Filters(), today=TODAY).rows)
@@ -232,7 +232,7 @@ def test_work_is_never_run_again_in_another_tenant(
     assert refused.value.code is Code.CONFLICT
     now_there = context_of(contexts, alice)
     assert now_there.tenant.id == other.id
-    assert now_there.read(lambda connection: deals.summary(connection, today=TODAY)).deals == 0
+    assert now_there.read(lambda connection: figures.summary(connection, today=TODAY)).deals == 0
 
 
 def test_a_role_that_was_lost_meanwhile_ends_the_work(

@@ -14,7 +14,7 @@ import pytest
 
 from awssome.database import Connection
 from awssome.database.sessions import Sessions
-from awssome.database.tenant import deals
+from awssome.database.tenant import deals, figures
 from awssome.database.tenant.deals import SORTS, Deal, Filters
 from awssome.domain.deals import Source, Stage
 from awssome.domain.errors import Code, Refused
@@ -166,8 +166,8 @@ def test_a_ready_deal_is_ready_until_its_close_date_is_past(transaction: Transac
         assert deals.find(connection, deal_id, today=closing).ready
         late = closing + timedelta(days=1)
         assert not deals.find(connection, deal_id, today=late).ready
-        assert deals.summary(connection, today=closing) == deals.Summary(1, 1)
-        assert deals.summary(connection, today=late) == deals.Summary(1, 0)
+        assert figures.summary(connection, today=closing) == figures.Summary(1, 1)
+        assert figures.summary(connection, today=late) == figures.Summary(1, 0)
         deals.edit(connection, deal_id, 1, {"stage": Stage.LAUNCHED}, ALICE)
         assert deals.find(connection, deal_id, today=late).ready
 
@@ -280,10 +280,10 @@ def test_figures_leave_out_what_is_lost_or_archived(transaction: Transaction) ->
         add(connection, deal_amount=Decimal("1000"), stage=Stage.CLOSED_LOST, **money)
         away = add(connection, deal_amount=Decimal("9999"), **money)
         deals.archive(connection, [away], ALICE)
-        months = deals.by_month(connection, date(2026, 12, 1), date(2027, 1, 31))
-        assert deals.open_value(connection) == {"USD": Decimal("0.3"), "EUR": Decimal("7")}
-        stages = deals.by_stage(connection)
-        assert list(deals.open_value(connection)) == ["USD", "EUR"]
+        months = figures.by_month(connection, date(2026, 12, 1), date(2027, 1, 31))
+        assert figures.open_value(connection) == {"USD": Decimal("0.3"), "EUR": Decimal("7")}
+        stages = figures.by_stage(connection)
+        assert list(figures.open_value(connection)) == ["USD", "EUR"]
     assert [(each.year, each.month, each.currency, each.amount, each.deals) for each in months] == [
         (2026, 12, "USD", Decimal("50.3"), 3),
         (2027, 1, "EUR", Decimal("7"), 1),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from awssome.database.postgresql import PostgreSQL
+from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import Role, TenantState, Tier
 from awssome.portal.guard import Looks, signed_in
 from tests.portal.conftest import SHARED, Stage
@@ -253,6 +256,20 @@ def test_a_form_on_the_old_host_says_where_the_workspace_is(stage: Stage, northw
     assert answer.status_code == 409 and "northwind.localhost:8000" in answer.text
     piece = alice.get("/hubspot/progress", fragment=True)
     assert piece.status_code == 200 and "data-reload" in piece.text
+
+
+def test_a_tenant_that_gets_its_own_host_while_a_page_is_made_is_followed_there(
+    stage: Stage, northwind: Tenant, pool_url: str
+) -> None:
+    alice, placement = stage.browser("alice"), northwind.placement
+    assert alice.get("/deals").status_code == 200 and placement is not None
+    server = PostgreSQL(pool_url)
+    server.claim(placement.schema, 1)
+    server.set_fence(placement.schema, 1, mode=FenceMode.RW, epoch=2)
+    northwind.tier, northwind.placement = Tier.PAID, replace(placement, epoch=2)
+    again = alice.get("/deals?stage=Qualified")
+    assert again.headers["location"] == "/deals?stage=Qualified"
+    assert alice.after(again).headers["location"].startswith("http://northwind.localhost:8000/handover?ticket=")
 
 
 def test_pages_go_on_while_the_central_api_is_silent_and_changes_of_deals_too(stage: Stage, northwind: Tenant) -> None:

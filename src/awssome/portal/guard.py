@@ -126,7 +126,11 @@ class Looks:
         self.fresh = fresh
 
     def __call__(self, request: Request) -> TenantContext:
-        """:raises Refused: UNAUTHENTICATED, FORBIDDEN. :raises Elsewhere: choose a tenant, go on with the sign-up."""
+        """The person's context in the host's tenant.
+
+        :raises Refused: UNAUTHENTICATED or FORBIDDEN, reported; GONE for a tenant that was deleted.
+        :raises Elsewhere: to choose a tenant, to go on with the sign-up, or to the tenant's own host.
+        """
         person, answer = _ask(request, fresh=self.fresh)
         if answer.tenant is None and person.memberships:
             raise Elsewhere("/workspaces")
@@ -146,7 +150,7 @@ class Acts(Looks):
     """A dependency: somebody who may change something of a tenant, in at least the role, by a form of this tenant."""
 
     def __call__(self, request: Request, workspace: Annotated[str, Form()] = "") -> TenantContext:
-        """:raises Refused: as `Looks`, and CONFLICT when the form was made for another tenant."""
+        """As `Looks`. :raises Refused: CONFLICT, too, when the form was made for another tenant."""
         context = super().__call__(request)
         if workspace and workspace != str(context.tenant.id):
             raise switched()

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from awssome.database import Connection
-from awssome.database.tenant import deals, hubspot, syncs
-from awssome.database.tenant.deals import MonthValue
+from awssome.database.tenant import deals, figures, hubspot, syncs
+from awssome.database.tenant.figures import MonthValue, Summary
 from awssome.database.tenant.hubspot import HubSpotConnection
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.deals import Stage
@@ -50,7 +50,7 @@ def show(request: Request) -> Response:
 class _Standing:
     """How things stand in a tenant, of one instant."""
 
-    summary: deals.Summary
+    summary: Summary
     stages: Mapping[Stage, int]
     values: Sequence[MonthValue]
     worth: Mapping[str, Decimal]
@@ -66,10 +66,10 @@ def _home(request: Request, me: TenantContext) -> Response:
 
     def read(connection: Connection) -> _Standing:
         return _Standing(
-            deals.summary(connection, today=day),
-            deals.by_stage(connection),
-            deals.by_month(connection, first, last),
-            deals.open_value(connection),
+            figures.summary(connection, today=day),
+            figures.by_stage(connection),
+            figures.by_month(connection, first, last),
+            figures.open_value(connection),
             rows(deals.recent(connection, today=day)),
             hubspot.connection(connection),
             syncs.latest(connection),
@@ -147,19 +147,19 @@ def _unconnected(connection: HubSpotConnection | None) -> bool:
 
 
 def _stage_chart(stages: Mapping[Stage, int]) -> Chart:
-    figures = [(str(stage), count) for stage, count in stages.items()] if any(stages.values()) else []
+    counts = [(str(stage), count) for stage, count in stages.items()] if any(stages.values()) else []
     links = [f"/deals?stage={stage}" for stage in stages]
-    return bars(figures, columns=("Stage", "Deals"), links=links)
+    return bars(counts, columns=("Stage", "Deals"), links=links)
 
 
 def _month_chart(values: Sequence[MonthValue], first: date, currency: str) -> Chart:
     amounts = {(each.year, each.month): each.amount for each in values if each.currency == currency}
     shown = [_month(first, offset) for offset in range(_MONTHS)] if amounts else []
-    figures: list[tuple[str, Figure]] = [
+    columns: list[tuple[str, Figure]] = [
         (f"{month:%b ’%y}" if month.month == 1 else f"{month:%b}", amounts.get((month.year, month.month), Decimal(0)))
         for month in shown
     ]
-    return months(figures, columns=("Month", "Value"), shown=partial(_amount, currency), scale=_short)
+    return months(columns, columns=("Month", "Value"), shown=partial(_amount, currency), scale=_short)
 
 
 def _amount(currency: str, figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""The tenant's deal registrations: listing, finding, changing, and the figures made of them.
+"""The tenant's deal registrations: listing, finding, changing.
 
 Every change raises the row's version and writes a row of `deal_events`, in the transaction that changes the deal.
 """
@@ -12,12 +12,12 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, extract, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Key, Keyset, Page
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings
-from awssome.domain.deals import FIELD, OPEN_STAGES, Source, Stage, readiness
+from awssome.domain.deals import FIELD, Source, Stage, readiness
 from awssome.domain.errors import Code, Refused
 from awssome.domain.mapping import DEFAULT_FIELDS
 from awssome.domain.times import new_id, now
@@ -106,25 +106,6 @@ class Event:
     kind: str
     actor: str
     changes: Mapping[str, list[str | None]]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Counts of the deals that are not archived."""
-
-    deals: int
-    ready: int
-
-
-@dataclass(frozen=True)
-class MonthValue:
-    """What the deals that close in a month are worth, in one currency."""
-
-    year: int
-    month: int
-    currency: str
-    amount: Decimal
-    deals: int
 
 
 def list_deals(
@@ -250,60 +231,6 @@ def restore(connection: Connection, deal_ids: Sequence[UUID], actor: str) -> int
     return _put_away(connection, deal_ids, actor, "restored", None)
 
 
-def by_stage(connection: Connection) -> dict[Stage, int]:
-    """How many deals are in each stage, all stages named, archived deals left out."""
-    query = (
-        select(deal_registrations.c.stage, func.count())
-        .where(deal_registrations.c.archived_at.is_(None))
-        .group_by(deal_registrations.c.stage)
-    )
-    found = {row[0]: row[1] for row in connection.execute(query)}
-    return {stage: found.get(stage, 0) for stage in Stage}
-
-
-def by_month(connection: Connection, first: date, last: date) -> list[MonthValue]:
-    """What deals that close from `first` to `last` are worth, by month and currency; lost and archived ones apart."""
-    close, currency = deal_registrations.c.target_close_date, deal_registrations.c.deal_currency
-    year, month = extract("year", close), extract("month", close)
-    query = (
-        select(year, month, currency, func.sum(deal_registrations.c.deal_amount), func.count())
-        .where(
-            deal_registrations.c.archived_at.is_(None),
-            deal_registrations.c.stage != Stage.CLOSED_LOST,
-            deal_registrations.c.deal_amount.is_not(None),
-            close.between(first, last),
-        )
-        .group_by(year, month, currency)
-        .order_by(year, month, currency)
-    )
-    return [MonthValue(int(y), int(m), unit or "", amount, n) for y, m, unit, amount, n in connection.execute(query)]
-
-
-def open_value(connection: Connection) -> dict[str, Decimal]:
-    """What the open deals are worth, by currency; the one with most deals first."""
-    amount, currency = deal_registrations.c.deal_amount, deal_registrations.c.deal_currency
-    query = (
-        select(currency, func.sum(amount))
-        .where(
-            deal_registrations.c.archived_at.is_(None),
-            deal_registrations.c.stage.in_(OPEN_STAGES),
-            amount.is_not(None),
-        )
-        .group_by(currency)
-        .order_by(func.count().desc(), currency)
-    )
-    return {unit or "": total for unit, total in connection.execute(query)}
-
-
-def summary(connection: Connection, *, today: date) -> Summary:
-    """The counts that the first page shows."""
-    query = select(func.count(), func.coalesce(func.sum(case((_ready(today), 1), else_=0)), 0)).where(
-        deal_registrations.c.archived_at.is_(None)
-    )
-    deals, ready = connection.execute(query).one()
-    return Summary(deals, int(ready))
-
-
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[str | None]]:
     """The fields that differ, as a timeline keeps them: field -> [text before, text after]."""
     return {
@@ -326,6 +253,13 @@ def record(
     )
 
 
+def ready_on(today: date) -> ColumnElement[bool]:
+    """Readiness as of today: it was computed when the deal was written, and only the close date can run out since."""
+    c = deal_registrations.c
+    still = or_(c.stage.in_((Stage.LAUNCHED, Stage.CLOSED_LOST)), c.target_close_date >= today)
+    return case((and_(c.ready.is_(True), still), True), else_=False)
+
+
 def as_text(value: Any) -> str | None:
     """A field's value as plain text: amounts without needless zeros, days as 2027-03-31."""
     if value is None:
@@ -342,17 +276,10 @@ _STAGE_ORDER = {stage: position for position, stage in enumerate(Stage)}
 
 def _select(today: date) -> Select[Any]:
     c, m = deal_registrations.c, hubspot_mappings.c
-    columns = [column for column in c if column.name not in ("ready", "edited_fields")]
+    columns = [column for column in c if column.name != "ready"]
     return select(
-        *columns, c.edited_fields, _ready(today).label("ready"), m.portal_id, m.deal_id, m.state.label("mapping_state")
+        *columns, ready_on(today).label("ready"), m.portal_id, m.deal_id, m.state.label("mapping_state")
     ).select_from(deal_registrations.outerjoin(hubspot_mappings, m.registration_id == c.id))
-
-
-def _ready(today: date) -> ColumnElement[bool]:
-    """Readiness as of today: it was computed when the deal was written, and only the close date can run out since."""
-    c = deal_registrations.c
-    still = or_(c.stage.in_((Stage.LAUNCHED, Stage.CLOSED_LOST)), c.target_close_date >= today)
-    return case((and_(c.ready.is_(True), still), True), else_=False)
 
 
 def _conditions(filters: Filters, today: date) -> list[ColumnElement[bool]]:
@@ -367,7 +294,7 @@ def _conditions(filters: Filters, today: date) -> list[ColumnElement[bool]]:
     if filters.source is not None:
         found.append(c.source == filters.source)
     if filters.ready is not None:
-        found.append(_ready(today) == filters.ready)
+        found.append(ready_on(today) == filters.ready)
     return found
 
 
@@ -376,7 +303,7 @@ def _sort_key(by: str, today: date) -> Key:
     if by == "stage":
         return Key(case(_STAGE_ORDER, value=c.stage, else_=len(_STAGE_ORDER)), int)
     if by == "ready":
-        return Key(case((_ready(today), 0), else_=1), int)
+        return Key(case((ready_on(today), 0), else_=1), int)
     if by == "deal_amount":
         return Key(c.deal_amount, Decimal, nullable=True)
     if by == "target_close_date":
