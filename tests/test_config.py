@@ -25,6 +25,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+def test_the_runbook_names_every_setting() -> None:
+    runbook = (Path(__file__).parents[1] / "docs" / "runbook.md").read_text()
+    names = {"PGBIN" if name == "pgbin" else f"AWSSOME_{name.upper()}" for name in Settings.model_fields}
+    assert {name for name in names if f"`{name}`" not in runbook} == set()
+
+
 def test_without_settings_everything_is_on_loopback() -> None:
     settings = load()
     assert settings.addresses == Addresses("localhost", 8000, secure=False)
