@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+ROOT := $(filter 0,$(shell id -u))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## list the targets
@@ -9,12 +10,44 @@ help: ## list the targets
 
 setup: .venv/.installed ## make .venv with everything locked in requirements/
 
+demo: setup ## play the whole story on this machine, then serve it until Ctrl-C
+	$(BIN)/awssome demo $(OPTIONS)
+
+test: setup browser ## every test: real PostgreSQL, real HTTP, real browser
+	$(BIN)/pytest -n 2 --dist loadgroup $(OPTIONS)
+
+check: setup browser ## formatting, lints, types, import contracts, and every test
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(MAKE) test
+
+bench: setup ## measure beside the peer or the floor, and print ratios
+	$(BIN)/python -m benchmarks.tenant_session
+	$(BIN)/python -m benchmarks.provisioning
+
+screenshots: setup browser ## every page after the story, light and dark, wide and narrow
+	$(BIN)/python -m tests.end_to_end.screenshots
+
+browser:
+ifneq ($(ROOT),)
+	@test -x /usr/bin/chromium || { echo "Installing Chromium for the browser tests" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "Chromium could not be installed: browser tests will be skipped"
+endif
+	@test -x /usr/bin/chromium || echo "There is no /usr/bin/chromium: browser tests will be skipped"
+
 .venv/.installed: requirements/development.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+ifneq ($(ROOT),)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
+endif
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/development.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help setup
+.PHONY: help setup demo test check bench screenshots browser
