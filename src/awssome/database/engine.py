@@ -7,6 +7,7 @@ of a tenant is opened by `database.sessions`, as the tenant's own login.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from awssome.domain.moves import FenceMode
@@ -128,5 +129,5 @@ class Server(ABC):
         """What each tenant uses on this server; one query for all."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Give back every connection."""
+    def connected(self) -> AbstractContextManager[None]:
+        """Within the block, calls that follow each other share one connection: a move pauses writes between them."""

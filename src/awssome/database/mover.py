@@ -68,6 +68,10 @@ class Mover:
         if move.phase is Phase.DROPPING:
             return self._drop(move)
         trip = self._trip(move)
+        with trip.source_server.connected(), trip.target_server.connected():
+            return self._travel(move, trip)
+
+    def _travel(self, move: Move, trip: _Trip) -> Phase:
         if trip.at is _At.TARGET:
             return self._open(move, trip)
         if trip.at is _At.ELSEWHERE:

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -57,6 +57,8 @@ class PostgreSQL(Server):
         self._parameters = connection_parameters(url)
         # A mover that is frozen in a transaction must not hold its locks for ever either.
         self._options = f"-c idle_in_transaction_session_timeout=60000 -c lock_timeout={int(lock_timeout_ms)}"
+        self._keep = False
+        self._kept: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def check(self) -> dict[str, str]:
         """Version, encoding and rights of the administrator."""
@@ -225,28 +227,49 @@ class PostgreSQL(Server):
             ).fetchall()
         return [SchemaUse(*row) for row in rows]
 
-    def close(self) -> None:
-        """Nothing is kept open between calls."""
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
+        self._keep = True
+        try:
+            yield
+        finally:
+            self._keep = False
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
 
     @contextmanager
     def _connect(self, *, snapshot: bool = False) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A transaction as the administrator: commits at the end, rolls back on an exception."""
+        connection, self._kept = self._kept or self._open(), None
         try:
-            connection = psycopg.connect(**self._parameters, options=self._options, application_name="awssome-admin")
-        except psycopg.OperationalError:
-            raise self._no_answer() from None
-        with connection:
-            if snapshot:
-                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                connection.read_only = True
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None
+            connection.read_only = snapshot or None
             try:
                 yield connection
-            except errors.LockNotAvailable:
-                raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
-            except psycopg.OperationalError:
-                if not connection.broken:
-                    raise
-                raise self._no_answer() from None
+            except BaseException:
+                with suppress(psycopg.Error):
+                    connection.rollback()
+                raise
+            connection.commit()
+        except errors.LockNotAvailable:
+            raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+        except psycopg.OperationalError:
+            if not connection.broken:
+                raise
+            raise self._no_answer() from None
+        finally:
+            if self._keep and self._kept is None and not connection.closed:
+                self._kept = connection
+            else:
+                connection.close()
+
+    def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
+        try:
+            return psycopg.connect(**self._parameters, options=self._options, application_name="awssome-admin")
+        except psycopg.OperationalError:
+            raise self._no_answer() from None
 
     def _no_answer(self) -> Refused:
         where = f"{self._parameters['host']}:{self._parameters['port']}"
