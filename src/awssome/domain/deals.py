@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -141,6 +141,8 @@ SCALE = 4
 """Digits after the point that amounts are stored with; 15 before it."""
 
 _LARGEST = Decimal(10) ** 15
+# Groups of three digits or none at all; HubSpot writes large numbers as 1.5E7.
+_AMOUNT = re.compile(r"[+-]?(?=\.?[0-9])([0-9]{1,3}([,\u00a0][0-9]{3})+|[0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?")
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
 _COUNTRY = re.compile(r"[A-Z]{2}\Z")
 _WEBSITE = re.compile(r"https?://[^\s/]+\.[^\s]+\Z")
@@ -221,14 +223,14 @@ def parse_value(field: Field, text: str) -> Any:
 def parse_amount(text: str) -> Decimal:
     """An exact, plain decimal with at most 15 digits before and 4 after the point.
 
+    A comma only groups thousands: `1250,50` is refused, for it would be read as a hundred times what was meant.
+
     :raises ValueError: with a sentence for the user; nothing is ever rounded.
     """
-    try:
-        amount = Decimal(text.replace(",", "").replace("\u00a0", "").strip())
-    except InvalidOperation:
-        raise ValueError(f"“{text[:40]}” is not an amount. Use digits and a point, like 1250.50.") from None
-    if not amount.is_finite():
-        raise ValueError("An amount must be a number.")
+    text = text.strip()
+    if not _AMOUNT.fullmatch(text):
+        raise ValueError(f"“{text[:40]}” is not an amount. Use digits and a point, like 1250.50.")
+    amount = Decimal(text.replace(",", "").replace("\u00a0", ""))
     if abs(amount) >= _LARGEST:
         raise ValueError("This amount is too large.")
     exact = amount.quantize(Decimal(1).scaleb(-SCALE))
