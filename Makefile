@@ -11,7 +11,7 @@ help: ## list the targets
 setup: .venv/.installed ## make .venv with everything locked in requirements/
 
 demo: setup ## play the whole story on this machine, then serve it until Ctrl-C
-	$(BIN)/awssome demo $(OPTIONS)
+	@$(BIN)/awssome demo $(OPTIONS)
 
 test: setup browser ## every test: real PostgreSQL, real HTTP, real browser
 	$(BIN)/pytest -n 2 --dist loadgroup $(OPTIONS)

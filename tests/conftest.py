@@ -144,9 +144,11 @@ def dedicated(services: WorkerServices, dedicated_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium; its tests are skipped, and say so, where there is none."""
+    """The system's Chromium; its tests are skipped, and say so, where there is none and none is required."""
     path = find_chromium()
     if path is None:
+        if os.environ.get("AWSSOME_REQUIRE_BROWSER"):
+            pytest.fail("no Chromium on this machine, and AWSSOME_REQUIRE_BROWSER is set")
         pytest.skip("no Chromium on this machine: pages were not looked at in a browser")
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
