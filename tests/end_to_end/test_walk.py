@@ -63,11 +63,11 @@ def test_a_company_signs_up_syncs_upgrades_and_goes_back(chromium: Browser, ense
     alice.get_by_label("Your name").fill("Alice")
     alice.get_by_label("E-mail").fill("alice@northwind.example")
     alice.get_by_label("Company").fill("Northwind Cloud")
-    alice.get_by_label("Password").fill(PASSWORD)
     alice.get_by_role("button", name="Sign up").click()
     expect(alice.get_by_text("Confirm your e-mail address").first).to_be_visible()
 
     alice.goto(_link(ensemble, "alice@northwind.example"))
+    alice.get_by_label("Password").fill(PASSWORD)
     alice.get_by_role("button", name="Confirm").click()
     with alice.expect_popup() as popup:
         alice.get_by_role("link", name="Open AWS").click()

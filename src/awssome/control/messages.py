@@ -49,7 +49,6 @@ class SignUp(Body):
     name: str
     email: str
     company: str
-    password: SecretStr
 
 
 class Accepted(Body):

@@ -18,7 +18,7 @@ from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
 from awssome.domain.servers import checked_name, location
 from awssome.domain.tenants import Role, TenantState, checked_email, checked_password, checked_text
-from awssome.management import views
+from awssome.management import people, views
 from awssome.workflows import moves
 from awssome.workflows.services import Services
 
@@ -110,16 +110,10 @@ def create_tenant(services: Services, connection: Connection, actor: Actor, emai
     email = checked_email(email)
     company = checked_text(company, "company", "Company", limit=120)
     tenant = tenants.create(connection, company)
-    owner = accounts.by_email(connection, email)
-    purpose = "known"
-    if owner is None:
-        owner = accounts.create(connection, email, email.partition("@")[0], None)
-        purpose = "invite"
-    accounts.add_member(connection, owner.id, tenant.id, Role.OWNER)
+    people.join(services, connection, tenant.id, email, Role.OWNER)
     tenants.change(connection, tenant.id, aws_choice="later")
     audit.record(connection, actor, "tenant.created", tenant.id, owner=email)
     services.queue.provision(connection, tenant.id)
-    services.queue.send_link(connection, owner.id, tenant.id, purpose)
     return tenant.id
 
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from awssome.database import Connection
-from awssome.database.registry import Registry, accounts, audit, sessions
+from awssome.database.registry import accounts, audit, sessions
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
-
-SIGN_IN_TRIES, SIGN_IN_WINDOW = 10, 900
-"""Wrong passwords for one address, in seconds."""
+from awssome.management import denials
+from awssome.workflows.services import Services
 
 
 @dataclass(frozen=True)
@@ -24,28 +23,28 @@ class Operator:
     name: str
 
 
-def sign_in(registry: Registry, email: str, password: str, actor: Actor, agent: str) -> str:
+def sign_in(services: Services, email: str, password: str, actor: Actor, agent: str) -> str:
     """A management session's token. Refusals are in the audit log.
 
     :raises Refused: UNAUTHENTICATED for wrong credentials and for accounts that are no operator's (they are told the
         same); LIMITED after many tries.
     """
-    email = email.strip().lower()
-    with registry.begin() as connection:
-        accounts.count_attempt(connection, f"operator:{email}", limit=SIGN_IN_TRIES, seconds=SIGN_IN_WINDOW)
-    with registry.begin() as connection:
+    email = email.strip().lower()[:254]
+    denials.count_sign_in(services, "operator", email, actor)
+    with services.registry.begin() as connection:
         account = accounts.by_email(connection, email)
-        fits = accounts.password_fits(account, password)
-        if account is not None and fits and account.operator and account.disabled_at is None:
-            accounts.clear_attempts(connection, f"operator:{email}")
-            audit.record(connection, actor, "operator.signed_in")
-            return sessions.create(connection, account.id, "management", address=actor.address or "", agent=agent)
-        audit.record(connection, actor, "access.denied", what="operator sign-in", known=account is not None)
-    raise Refused(
-        Code.UNAUTHENTICATED,
-        "E-mail address and password do not belong to an operator.",
-        "Check both. After several wrong tries you have to wait.",
-    )
+    fits = accounts.password_fits(account, password)
+    if account is None or not fits or not account.operator or account.disabled_at is not None:
+        denials.deny(services, actor, "operator sign-in", email=email)
+        raise Refused(
+            Code.UNAUTHENTICATED,
+            "E-mail address and password do not belong to an operator.",
+            "Check both. After several wrong tries you have to wait.",
+        )
+    with services.registry.begin() as connection:
+        denials.forget_sign_in(connection, "operator", email, actor)
+        audit.record(connection, actor, "operator.signed_in")
+        return sessions.create(connection, account.id, "management", address=actor.address or "", agent=agent)
 
 
 def current(connection: Connection, token: str) -> Operator | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from awssome.control import messages as m
 from awssome.database import Connection
 from awssome.database.registry import accounts, audit, sessions, tenants
-from awssome.database.registry.accounts import Account
+from awssome.database.registry.accounts import Account, Link
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.sessions import Session
 from awssome.database.registry.tenants import Tenant
@@ -19,11 +19,11 @@ from awssome.domain.addresses import SHARED_HOST
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState, Tier, checked_email, checked_password, checked_text
 from awssome.domain.times import now
-from awssome.management import views
+from awssome.management import denials, views
 from awssome.workflows.services import Services
 
 HOUR = 3600
-SIGN_UPS_AN_HOUR, MAILS_AN_HOUR, SIGN_INS = 200, 10, 10
+SIGN_UPS_AN_HOUR, MAILS_AN_HOUR, INVITATIONS_AN_HOUR = 200, 10, 50
 
 _SENT = m.Accepted(message="Look into your mailbox: we have sent you a link.")
 
@@ -38,31 +38,25 @@ class Present:
 
 
 def sign_up(services: Services, actor: Actor, body: m.SignUp) -> m.Accepted:
-    """An account and a tenant, both unconfirmed; the link in the mail confirms them.
+    """An account and a tenant, both unconfirmed; whoever opens the mailed link confirms them and sets the password.
 
-    Signing up again before that replaces name, company and password, and only the newest link works. A confirmed
-    account gets a mail that says so, and keeps its password.
+    The form itself sets nothing on an account that exists: anybody can fill it in with anybody's address. A confirmed
+    account gets a mail that says so.
     """
     email = checked_email(body.email)
     name = checked_text(body.name, "name", "Your name", limit=120)
     company = checked_text(body.company, "company", "Company", limit=120)
-    password = checked_password(body.password.get_secret_value())
     _throttle(services, f"sign-up:{actor.address}", SIGN_UPS_AN_HOUR)
     _throttle(services, f"mail:{email}", MAILS_AN_HOUR)
-    password_hash = accounts.hash_password(password)
     with services.registry.begin() as connection:
         account = accounts.by_email(connection, email)
         if account is not None and account.confirmed_at is not None:
             services.queue.send_link(connection, account.id, None, "known")
             return _SENT
         if account is None:
-            account = accounts.create(connection, email, name, password_hash)
-            tenant = tenants.create(connection, company)
-            accounts.add_member(connection, account.id, tenant.id, Role.OWNER)
-            audit.record(connection, actor, "account.signed_up", tenant.id, email=email)
-        else:
-            accounts.update_account(connection, account.id, name=name, password_hash=password_hash)
-            tenant = _pending_tenant(connection, account, company)
+            account = accounts.create(connection, email, name, None)
+        tenant = _pending_tenant(connection, account, company)
+        audit.record(connection, actor, "account.signed_up", tenant.id, email=email)
         services.queue.send_link(connection, account.id, tenant.id, "confirm")
     return _SENT
 
@@ -75,8 +69,7 @@ def resend(services: Services, actor: Actor, email: str) -> m.Accepted:
         account = accounts.by_email(connection, email)
         if account is not None and account.confirmed_at is None:
             mine = accounts.memberships_of(connection, account.id)
-            purpose = "confirm" if account.password_hash else "invite"
-            services.queue.send_link(connection, account.id, mine[0].tenant_id if mine else None, purpose)
+            services.queue.send_link(connection, account.id, mine[0].tenant_id if mine else None, "confirm")
     return _SENT
 
 
@@ -105,32 +98,33 @@ def look_at_link(services: Services, token: str) -> m.LinkInfo:
             "purpose": link.purpose,
             "email": account.email,
             "company": company,
-            "needs_password": link.purpose == "reset" or account.password_hash is None,
+            "needs_password": _sets_password(link, account),
         }
     )
 
 
 def use_link(services: Services, actor: Actor, agent: str, body: m.UseLink) -> m.SessionOut:
-    """Confirm the address (and set a password where the link asks for one), and sign in.
+    """Confirm the address, set the password, and sign in.
+
+    Whoever confirms an address chooses the password: it is the mailbox that proves who somebody is.
 
     :raises Refused: GONE for a link that is used, too old or forged; INVALID for a password that cannot be used.
     """
     with services.registry.begin() as connection:
         link = accounts.use_link(connection, body.token)
         account = accounts.find(connection, link.account_id)
-        if account is None or account.disabled_at is not None:
-            raise Refused(Code.GONE, "This link does not work any more.")
-        changes: dict[str, object] = {}
+        if account is None or account.disabled_at is not None or not _sets_password(link, account):
+            raise Refused(Code.GONE, "This link does not work any more.", "Sign in.")
+        password = checked_password(body.password.get_secret_value() if body.password else "")
+        changes: dict[str, object] = {"password_hash": accounts.hash_password(password)}
         if account.confirmed_at is None:
             changes["confirmed_at"] = now()
-        if link.purpose == "reset" or account.password_hash is None:
-            password = body.password.get_secret_value() if body.password else ""
-            changes["password_hash"] = accounts.hash_password(checked_password(password))
-            sessions.revoke_all(connection, account.id)
-        if body.name and account.password_hash is None:
-            changes["name"] = checked_text(body.name, "name", "Your name", limit=120)
-        if changes:
-            accounts.update_account(connection, account.id, **changes)
+            if body.name:
+                changes["name"] = checked_text(body.name, "name", "Your name", limit=120)
+        accounts.update_account(connection, account.id, **changes)
+        sessions.revoke_all(connection, account.id)
+        if link.purpose == "confirm" and link.tenant_id is not None:
+            tenants.forget_unconfirmed(connection, account.id, but=link.tenant_id)
         audit.record(connection, actor, f"link.used.{link.purpose}", link.tenant_id, email=account.email)
         token = sessions.create(
             connection, account.id, "portal", address=actor.address or "", agent=agent, tenant_id=link.tenant_id
@@ -140,24 +134,23 @@ def use_link(services: Services, actor: Actor, agent: str, body: m.UseLink) -> m
 
 def sign_in(services: Services, actor: Actor, agent: str, body: m.SignIn) -> m.SessionOut:
     """A portal session. :raises Refused: UNAUTHENTICATED, or LIMITED after many tries; both are in the audit log."""
-    email = body.email.strip().lower()
-    subject = f"sign-in:{email}"
-    with services.registry.begin() as connection:
-        accounts.count_attempt(connection, subject, limit=SIGN_INS, seconds=900)
+    email = body.email.strip().lower()[:254]
+    denials.count_sign_in(services, "sign-in", email, actor)
     with services.registry.begin() as connection:
         account = accounts.by_email(connection, email)
-        fits = accounts.password_fits(account, body.password.get_secret_value())
-        if account is not None and fits and account.confirmed_at is not None and account.disabled_at is None:
-            accounts.clear_attempts(connection, subject)
-            audit.record(connection, Actor(email, actor.address, actor.reference), "session.created")
-            token = sessions.create(connection, account.id, "portal", address=actor.address or "", agent=agent)
-            return m.SessionOut(token=token, account_id=account.id)
-        audit.record(connection, actor, "access.denied", what="sign-in", email=email[:254])
-    raise Refused(
-        Code.UNAUTHENTICATED,
-        "E-mail address and password do not fit together, or the address is not confirmed yet.",
-        "Check both, look for our mail, or set a new password.",
-    )
+    fits = accounts.password_fits(account, body.password.get_secret_value())
+    if account is None or not fits or account.confirmed_at is None or account.disabled_at is not None:
+        denials.deny(services, actor, "sign-in", email=email)
+        raise Refused(
+            Code.UNAUTHENTICATED,
+            "E-mail address and password do not fit together, or the address is not confirmed yet.",
+            "Check both, look for our mail, or set a new password.",
+        )
+    with services.registry.begin() as connection:
+        denials.forget_sign_in(connection, "sign-in", email, actor)
+        audit.record(connection, Actor(email, actor.address, actor.reference), "session.created")
+        token = sessions.create(connection, account.id, "portal", address=actor.address or "", agent=agent)
+    return m.SessionOut(token=token, account_id=account.id)
 
 
 def change_password(
@@ -167,7 +160,7 @@ def change_password(
 
     :raises Refused: INVALID, naming the field `current` or `password`; LIMITED after many tries.
     """
-    _throttle(services, f"password:{account_id}", SIGN_INS)
+    _throttle(services, f"password:{account_id}", denials.SIGN_INS)
     with services.registry.begin() as connection:
         if not accounts.password_fits(accounts.find(connection, account_id), current):
             raise Refused(
@@ -197,6 +190,8 @@ def present(services: Services, connection: Connection, session: Session, host: 
             chosen = mine[0]
         if chosen is None:
             return Present(session, None, None)
+        if chosen.accepted_at is None:
+            accounts.accept(connection, session.account_id, chosen.tenant_id)
         return Present(session, tenants.find(connection, chosen.tenant_id), Role(chosen.role))
     tenant = tenants.by_slug(connection, label)
     row = next((row for row in mine if tenant is not None and row.tenant_id == tenant.id), None)
@@ -207,6 +202,8 @@ def present(services: Services, connection: Connection, session: Session, host: 
             "Your account does not belong to this workspace.",
             "Open your own workspace, or ask an owner of this one to invite you.",
         )
+    if row.accepted_at is None:
+        accounts.accept(connection, session.account_id, tenant.id)
     return Present(session, tenant, Role(row.role))
 
 
@@ -237,14 +234,36 @@ def context(services: Services, connection: Connection, found: Present, host: st
     )
 
 
-def invite(services: Services, connection: Connection, actor: Actor, tenant: Tenant, email: str, role: Role) -> None:
-    """Put somebody into the tenant and mail them a link."""
+def invite(services: Services, actor: Actor, tenant: Tenant, email: str, role: Role) -> None:
+    """Put somebody into the tenant and mail them: a link that sets a password, or just where to sign in.
+
+    :raises Refused: LIMITED after many invitations; CONFLICT for a member.
+    """
+    _throttle(services, f"invite:{tenant.id}", INVITATIONS_AN_HOUR)
+    _throttle(services, f"mail:{email}", MAILS_AN_HOUR)
+    with services.registry.begin() as connection:
+        if any(row.email == email for row in accounts.members(connection, tenant.id)):
+            raise Refused(
+                Code.CONFLICT,
+                "This person belongs to your workspace already.",
+                fields={"email": "Belongs to your workspace already."},
+            )
+        join(services, connection, tenant.id, email, role)
+        audit.record(connection, actor, "member.invited", tenant.id, email=email, role=role)
+
+
+def join(services: Services, connection: Connection, tenant_id: UUID, email: str, role: Role) -> None:
+    """Make the owner of the address a member, with an account if there is none, and send a mail about it."""
     account = accounts.by_email(connection, email)
     if account is None:
         account = accounts.create(connection, email, email.partition("@")[0], None)
-    accounts.add_member(connection, account.id, tenant.id, role)
-    audit.record(connection, actor, "member.invited", tenant.id, email=email, role=role)
-    services.queue.send_link(connection, account.id, tenant.id, "invite")
+    accounts.add_member(connection, account.id, tenant_id, role, accepted=False)
+    purpose = "joined" if account.confirmed_at else "invite"
+    services.queue.send_link(connection, account.id, tenant_id, purpose)
+
+
+def _sets_password(link: Link, account: Account) -> bool:
+    return link.purpose == "reset" or account.confirmed_at is None
 
 
 def _throttle(services: Services, subject: str, limit: int) -> None:
@@ -255,8 +274,7 @@ def _throttle(services: Services, subject: str, limit: int) -> None:
 
 def _pending_tenant(connection: Connection, account: Account, company: str) -> Tenant:
     for row in accounts.memberships_of(connection, account.id):
-        if row.role == Role.OWNER and row.state == TenantState.PENDING:
-            tenants.change(connection, row.tenant_id, company=company)
+        if row.role == Role.OWNER and row.state == TenantState.PENDING and row.company == company:
             return tenants.find(connection, row.tenant_id)
     tenant = tenants.create(connection, company)
     accounts.add_member(connection, account.id, tenant.id, Role.OWNER)

@@ -42,7 +42,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
     """A tenant as its own people see it."""
     server = None
     if found.placement_id is not None:
-        server = servers.by_id(connection, placements.server_of(connection, found.placement_id))
+        server = servers.of_placement(connection, found.placement_id)
     newest = moves.page(connection, tenant_id=found.id, limit=1).rows
     return m.TenantOut(
         id=found.id,
@@ -85,17 +85,18 @@ def member(row: Any) -> m.MemberOut:
     """A row of `accounts.members`."""
     return m.MemberOut(
         account_id=row.account_id,
-        name=row.name,
+        # Until they come, an invitation tells nothing of people but the address that was typed.
+        name=row.name if row.accepted_at else row.email.partition("@")[0],
         email=row.email,
         role=Role(row.role),
-        confirmed=row.confirmed_at is not None,
+        confirmed=row.accepted_at is not None,
     )
 
 
 def placement(connection: Connection, keys: Keys, tenant_id: UUID) -> m.PlacementOut:
     """Where the tenant's data is now, with the login's derived password."""
     found = placements.current(connection, keys, tenant_id)
-    server = servers.by_id(connection, placements.server_of(connection, found.placement_id))
+    server = servers.of_placement(connection, found.placement_id)
     return m.PlacementOut(
         placement_id=found.placement_id,
         engine=found.engine,

@@ -7,7 +7,6 @@ import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request
-from pydantic import SecretStr
 from starlette.responses import RedirectResponse, Response
 
 from awssome.control.messages import SignUp, TenantOut
@@ -49,11 +48,10 @@ def sign_up(
     name: Annotated[str, Form()] = "",
     email: Annotated[str, Form()] = "",
     company: Annotated[str, Form()] = "",
-    password: Annotated[str, Form()] = "",
 ) -> Response:
     """Ask for a workspace; the confirmation goes to the address, known or not."""
     shared = parts(request)
-    body = SignUp(name=name, email=email, company=company, password=SecretStr(password))
+    body = SignUp(name=name, email=email, company=company)
     try:
         accepted = shared.control.sign_up(caller(request), body)
     except Refused as refused:

@@ -77,7 +77,7 @@ _MAILS = {
         """\
 Hello {name},
 
-confirm your e-mail address to go on with your workspace for {company}:
+confirm your e-mail address and choose a password to go on with your workspace for {company}:
 
 {url}
 
@@ -94,6 +94,16 @@ you are invited to the workspace of {company} on Awssome:
 {url}
 
 The link works once, for {hours} hours.
+""",
+    ),
+    "joined": (
+        "You belong to the workspace of {company}",
+        """\
+Hello {name},
+
+you have been added to the workspace of {company} on Awssome. Sign in:
+
+{url}
 """,
     ),
     "reset": (

@@ -115,22 +115,49 @@ def update_account(connection: Connection, account_id: UUID, **values: Any) -> N
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(**values))
 
 
-def add_member(connection: Connection, account_id: UUID, tenant_id: UUID, role: Role) -> None:
-    """Put the account into the tenant; in it already: the role stays."""
+def add_member(connection: Connection, account_id: UUID, tenant_id: UUID, role: Role, *, accepted: bool = True) -> None:
+    """Put the account into the tenant; in it already: the role stays.
+
+    :param accepted: the person asked for it. Until an invited person comes, others learn no more than the address.
+    """
+    at = now()
     connection.execute(
         insert(memberships)
-        .values(account_id=account_id, tenant_id=tenant_id, role=role, created_at=now())
+        .values(
+            account_id=account_id,
+            tenant_id=tenant_id,
+            role=role,
+            created_at=at,
+            accepted_at=at if accepted else None,
+        )
         .on_conflict_do_nothing()
     )
 
 
+def accept(connection: Connection, account_id: UUID, tenant_id: UUID) -> None:
+    """The invited person has come."""
+    connection.execute(
+        update(memberships)
+        .where(
+            memberships.c.account_id == account_id,
+            memberships.c.tenant_id == tenant_id,
+            memberships.c.accepted_at.is_(None),
+        )
+        .values(accepted_at=now())
+    )
+
+
 def members(connection: Connection, tenant_id: UUID) -> list[Any]:
-    """account_id, name, email, role, confirmed_at of everybody in the tenant, owners first."""
+    """account_id, name, email, role, accepted_at of everybody in the tenant, owners first."""
     rank = func.array_position(["owner", "admin", "member", "viewer"], memberships.c.role)
     return list(
         connection.execute(
             select(
-                memberships.c.account_id, accounts.c.name, accounts.c.email, memberships.c.role, accounts.c.confirmed_at
+                memberships.c.account_id,
+                accounts.c.name,
+                accounts.c.email,
+                memberships.c.role,
+                memberships.c.accepted_at,
             )
             .join(accounts, accounts.c.id == memberships.c.account_id)
             .where(memberships.c.tenant_id == tenant_id)
@@ -172,6 +199,7 @@ def memberships_of(connection: Connection, account_id: UUID) -> list[Any]:
                 tenants.c.tier,
                 tenants.c.state,
                 memberships.c.role,
+                memberships.c.accepted_at,
             )
             .join(tenants, tenants.c.id == memberships.c.tenant_id)
             .where(memberships.c.account_id == account_id, tenants.c.state != "deleted")

@@ -75,6 +75,15 @@ def by_id(connection: Connection, server_id: UUID) -> Any:
     return connection.execute(_rows().where(servers.c.id == server_id)).one()
 
 
+def of_placement(connection: Connection, placement_id: UUID) -> Any:
+    """Name and kind of the server that a placement is on; no load, so that it costs the same whatever lives there."""
+    return connection.execute(
+        select(servers.c.name, servers.c.kind)
+        .join(placements, placements.c.server_id == servers.c.id)
+        .where(placements.c.id == placement_id)
+    ).one()
+
+
 def every(connection: Connection) -> list[Any]:
     """All servers with their load: `tenants` that live there, `retained` copies."""
     return list(connection.execute(_rows().order_by(servers.c.kind.desc(), servers.c.name)))

@@ -88,6 +88,7 @@ memberships = Table(
     Column("tenant_id", Uuid, ForeignKey("tenants.id"), primary_key=True),
     Column("role", text(16), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("accepted_at", Instant),
     CheckConstraint("role IN ('owner', 'admin', 'member', 'viewer')", name="role"),
     Index("memberships_tenant", "tenant_id"),
 )

@@ -116,6 +116,23 @@ def has_role(connection: Connection, arn: str, *, but: UUID) -> bool:
     )
 
 
+def forget_unconfirmed(connection: Connection, account_id: UUID, *, but: UUID) -> None:
+    """Delete pending tenants of other sign-ups with the account's address: only one of them was confirmed."""
+    mine = select(memberships.c.tenant_id).where(
+        memberships.c.account_id == account_id, memberships.c.role == Role.OWNER
+    )
+    connection.execute(
+        update(tenants)
+        .where(
+            tenants.c.id.in_(mine),
+            tenants.c.id != but,
+            tenants.c.state == TenantState.PENDING,
+            tenants.c.placement_id.is_(None),
+        )
+        .values(state=TenantState.DELETED)
+    )
+
+
 def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, target: UUID, epoch: int) -> bool:
     """The commit point of a move: compare (source, epoch) and set (target, epoch + 1). False when it was not so."""
     changed = connection.execute(

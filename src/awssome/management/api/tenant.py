@@ -95,16 +95,9 @@ def invite(caller: Admin, body: m.Invite) -> m.MemberOut:
     """Ask somebody in. :raises Refused: FORBIDDEN for an admin who would make an owner; CONFLICT for a member."""
     _only_owners_make_owners(caller, body.role)
     email = checked_email(body.email)
+    people.invite(caller.services, caller.actor, caller.tenant, email, body.role)
     with caller.registry.begin() as connection:
-        if any(row.email == email for row in accounts.members(connection, caller.tenant.id)):
-            raise Refused(
-                Code.CONFLICT,
-                "This person belongs to your workspace already.",
-                fields={"email": "Belongs to your workspace already."},
-            )
-        people.invite(caller.services, connection, caller.actor, caller.tenant, email, body.role)
-        found = next(row for row in accounts.members(connection, caller.tenant.id) if row.email == email)
-        return views.member(found)
+        return next(views.member(row) for row in accounts.members(connection, caller.tenant.id) if row.email == email)
 
 
 @router.put("/tenant/members/{account_id}", status_code=204)

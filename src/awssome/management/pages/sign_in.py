@@ -33,8 +33,8 @@ def sign_in(
     """A session for an operator's e-mail and password."""
     pages, actor = pages_of(request), actor_of(request, email)
     try:
-        registry, agent = services_of(request).registry, request.headers.get("user-agent", "")
-        token = operators.sign_in(registry, email, password, actor, agent)
+        services, agent = services_of(request), request.headers.get("user-agent", "")
+        token = operators.sign_in(services, email, password, actor, agent)
     except Refused as refused:
         values = {"next": local_path(next), "email": email, "problem": refused}
         response: Response = pages.render(request, "sign_in.html", refused.status, **values)

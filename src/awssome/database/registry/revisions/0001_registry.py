@@ -148,6 +148,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("role", sa.Unicode(length=16), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("accepted_at", Instant(), nullable=True),
         sa.CheckConstraint("role IN ('owner', 'admin', 'member', 'viewer')", name=op.f("memberships_role")),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("memberships_account_id_fk")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("memberships_tenant_id_fk")),
