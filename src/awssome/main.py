@@ -72,7 +72,6 @@ def control_plane(settings: Settings) -> Iterator[Plane]:
         stack.callback(registry.close)
         for name, kind, admin_url in embedded_servers:
             servers.register_embedded(registry, keys, name, kind, admin_url)
-        _register_tokens(registry, settings)
         yield Plane(settings, keys, registry)
 
 
@@ -98,6 +97,7 @@ def serve_management(settings: Settings) -> None:
     logs.configure(json=settings.log_json, level=settings.log_level)
     bound = serving.bind(settings.listen, settings.management_port)
     with control_plane(settings) as plane:
+        _register_tokens(plane.registry, settings)
         settings.remember("management", serving.url_of(bound))
         serving.serve(build_management(plane), bound, threads=settings.threads)
 
@@ -230,6 +230,7 @@ def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[s
 
 
 def _register_tokens(registry: Registry, settings: Settings) -> None:
+    """Only who serves the central API says which tokens open it: a worker elsewhere must not lock the portal out."""
     from awssome.database.registry import sessions
 
     with registry.begin() as connection:

@@ -19,7 +19,7 @@ import structlog
 from procrastinate import App, JobContext, PsycopgConnector, RetryStrategy
 
 from awssome.database.mover import Mover
-from awssome.database.registry import audit, jobs
+from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
 from awssome.workflows import mail, moves, provisioning, sync
 from awssome.workflows.queue import MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
@@ -74,6 +74,8 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def sweep(context: JobContext, timestamp: int) -> None:
         with services.registry.begin() as connection:
             moves.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            purge.purge(connection)
         with services.registry.begin() as connection:
             audit.seal(connection)
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from awssome.domain.errors import Code, Refused
 
-_UNHEARD_OF = (None, "22003", "22021")
+_UNHEARD_OF = (None, "22003", "22021", "22P05")
 """A NUL in a text (the driver refuses it by itself), a number that is too large, bytes that are no characters."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Page, newest_first
@@ -33,12 +33,12 @@ def record(connection: Connection, actor: Actor, action: str, tenant_id: UUID | 
     connection.execute(
         insert(audit_log).values(
             at=now(),
-            actor=actor.name[:254],
+            actor=_storable(actor.name)[:254],
             action=action,
             tenant_id=tenant_id,
             address=actor.address or None,
             reference=actor.reference or None,
-            detail=json.loads(json.dumps(detail, default=str)),
+            detail={key: _storable(value) for key, value in json.loads(json.dumps(detail, default=str)).items()},
         )
     )
 
@@ -64,19 +64,18 @@ def page(
     return newest_first(connection, query, audit_log.c.id, int, after=after, before=before, limit=limit)
 
 
-def seal(connection: Connection, *, settled_seconds: int = 5) -> int:
+def seal(connection: Connection) -> int:
     """Chain every line since the last seal into one digest; returns how many lines.
 
-    Lines younger than `settled_seconds` wait for the next batch, so that a transaction that is still open cannot
-    commit a line below a sealed one.
+    The lock waits for every transaction that is writing a line and keeps new ones out for the moment, so that no line
+    can appear below a sealed one later. When it is not to be had soon, the next sweep tries again.
     """
-    connection.execute(audit_seals.select().limit(0))
-    connection.exec_driver_sql("LOCK TABLE audit_seals IN EXCLUSIVE MODE")
+    connection.execute(text("SET LOCAL lock_timeout = '3s'"))
+    connection.execute(text("LOCK TABLE audit_seals IN EXCLUSIVE MODE"))
+    connection.execute(text("LOCK TABLE audit_log IN SHARE MODE"))
     last = connection.execute(select(audit_seals).order_by(audit_seals.c.last_id.desc()).limit(1)).first()
     after, previous = (last.last_id, last.digest) if last else (0, b"")
     rows = list(_lines(connection, after, None))
-    cutoff = now().timestamp() - settled_seconds
-    rows = [row for row in rows if row.at.timestamp() <= cutoff]
     if not rows:
         return 0
     connection.execute(
@@ -114,10 +113,16 @@ def _lines(connection: Connection, after: int, until: int | None) -> Any:
     return connection.execute(query)
 
 
+def _storable(value: Any) -> Any:
+    """Text without NUL, which PostgreSQL has no place for: what was refused may have been sent with it."""
+    return value.replace("\x00", "") if isinstance(value, str) else value
+
+
 def _chain(previous: bytes, rows: list[Any]) -> bytes:
     running = hashlib.sha256(previous)
     for row in rows:
-        line = [row.id, row.at.isoformat(), row.actor, row.action, str(row.tenant_id), str(row.address), row.detail]
+        who = [row.actor, str(row.address), str(row.reference)]
+        line = [row.id, row.at.isoformat(), *who, row.action, str(row.tenant_id), row.detail]
         running.update(json.dumps(line, sort_keys=True, default=str).encode())
     return running.digest()
 
