@@ -5,4 +5,4 @@ from __future__ import annotations
 import multiprocessing
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["awssome.database.migrate", "awssome.database.mover", "awssome.database.servers"])
+processes.set_forkserver_preload(["pytest", "awssome.database.migrate", "awssome.database.mover"])

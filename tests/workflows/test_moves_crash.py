@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import threading
@@ -14,16 +13,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from awssome.database import servers
-from awssome.database.mover import Mover
-from awssome.database.registry import Registry, moves, placements
+from awssome.database.registry import moves, placements
 from awssome.domain.errors import Refused
 from awssome.domain.moves import STEPS, Phase
-from awssome.domain.secrets import Keys
 from awssome.workflows.services import WorkerServices
 from awssome.workflows.workspace import Workspace
 from tests.conftest import Tenancy
 from tests.processes import processes
+from tests.workflows.dying import carry_on_and_die
 from tests.workflows.moving import Truth, add, fill, mover, placement_of, rollback, rows_of, the_move, upgrade, writable
 
 pytestmark = pytest.mark.usefixtures("dedicated")
@@ -48,7 +45,7 @@ def killed(registry_url: str, secret_key: str) -> CarryOn:
     """Has a move carried on by another process, which is killed at a step, or some seconds after it began."""
 
     def carried(move_id: UUID, *, step: str = "", seconds: float | None = None) -> int | None:
-        process = processes.Process(target=_carry_on_and_die, args=(registry_url, secret_key, move_id, step, seconds))
+        process = processes.Process(target=carry_on_and_die, args=(registry_url, secret_key, move_id, step, seconds))
         process.start()
         process.join(60)
         return process.exitcode
@@ -193,22 +190,6 @@ def test_a_mover_that_wakes_up_after_the_tenant_has_come_back_changes_nothing(
     mover(services, step=sleeps).carry_on(move_id)
     assert [_state(services, alice)] == left
     truth.holds_at(placement_of(services, alice).placement_id)
-
-
-def _carry_on_and_die(url: str, secret_key: str, move_id: UUID, step: str, seconds: float | None) -> None:
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def at(name: str) -> None:
-        if name == step:
-            die()
-
-    if seconds is not None:
-        dying = threading.Timer(seconds, die)
-        dying.daemon = True
-        dying.start()
-    registry, keys = Registry(url, connections=2), Keys.from_text(secret_key)
-    Mover(registry, keys, servers.opener(registry, keys), at).carry_on(move_id)
 
 
 def _carry_on_in_the_end(services: WorkerServices, move_id: UUID) -> Phase:
