@@ -55,6 +55,7 @@ OPEN_TO_ALL = {
     "GET /link",
     "POST /link",
     "GET /handover",
+    "POST /handover",
     "GET /hubspot/callback",
 }
 """Portal routes that a visitor needs before there is a session."""

@@ -218,9 +218,27 @@ def test_a_paid_tenants_session_on_the_shared_host_is_sent_to_its_own(
     assert context["placement"] is None
     url = api.portal("POST", "/handovers", {"tenant_id": str(paula.id)}, session=session).json()["url"]
     ticket = url.partition("ticket=")[2]
-    redeemed = api.portal("POST", "/handovers/redeem", {"ticket": ticket})
-    assert redeemed.status_code == 201
-    assert api.portal("POST", "/handovers/redeem", {"ticket": ticket}).status_code == 410
+    own = f"{paula.slug}.localhost:8000"
+    for host in (SHARED, "elsewhere.localhost:8000", "localhost:8000", "evil.example"):
+        assert api.portal("POST", "/handovers/redeem", {"ticket": ticket}, host=host).status_code == 410
+    assert api.portal("POST", "/handovers/redeem", {"ticket": ticket}, host=own.upper()).status_code == 201
+    assert api.portal("POST", "/handovers/redeem", {"ticket": ticket}, host=own).status_code == 410
+
+
+def test_a_ticket_replaces_the_session_of_another_account_only_after_a_yes(
+    api: Api, make_tenant: Callable[..., Tenancy], signed_in: Callable[..., str]
+) -> None:
+    alice, bob = make_tenant("Northwind"), make_tenant("Bikes")
+    session = signed_in(alice)
+    url = api.portal("POST", "/handovers", {"tenant_id": str(alice.id)}, session=session).json()["url"]
+    ticket = {"ticket": url.partition("ticket=")[2]}
+    refused = api.portal("POST", "/handovers/redeem", ticket, session=signed_in(bob))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
+    yes = api.portal("POST", "/handovers/redeem", {**ticket, "confirmed": True}, session=signed_in(bob))
+    assert yes.status_code == 201
+    url = api.portal("POST", "/handovers", {"tenant_id": str(alice.id)}, session=session).json()["url"]
+    ticket = {"ticket": url.partition("ticket=")[2]}
+    assert api.portal("POST", "/handovers/redeem", ticket, session=session).status_code == 201
 
 
 @pytest.mark.parametrize(

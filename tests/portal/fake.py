@@ -189,10 +189,13 @@ class FakeControl:
         host = self.addresses.of(tenant.tier, tenant.slug)
         return m.HandoverOut(url=self.addresses.url(host, f"/handover?ticket={ticket}"))
 
-    def redeem(self, caller: Caller, ticket: str) -> m.SessionOut:
+    def redeem(self, caller: Caller, ticket: str, *, confirmed: bool = False) -> m.SessionOut:
         self._note("redeem", ticket)
         if ticket not in self.tickets:
             raise Refused(Code.GONE, "This link has been used or is too old.", "Sign in.")
+        whose, now = self.tickets[ticket][0], self.live.get(caller.session, ("", None))[0]
+        if now and now != whose and not confirmed:
+            raise Refused(Code.CONFLICT, f"You are signed in as {now}. This link signs you in as {whose}.", "Sure?")
         email, tenant_id = self.tickets.pop(ticket)
         return self._session_out(email, tenant_id)
 

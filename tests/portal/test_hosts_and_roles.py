@@ -65,6 +65,7 @@ LEAST_ROLE = {
     "GET /link": "anybody",
     "POST /link": "anybody",
     "GET /handover": "anybody",
+    "POST /handover": "anybody",
     "GET /hubspot/callback": "anybody",
 }
 """What each route asks of who calls it. `GET /` and `GET /sign-up` show a tenant's things to its people only."""
@@ -237,6 +238,28 @@ def test_a_paid_tenants_person_is_handed_over_to_its_host_once(stage: Stage, pau
     assert arrived.get("/plan").status_code == 200
     again = stage.visitor("paula.localhost:8000").get(handed.removeprefix("http://paula.localhost:8000"))
     assert again.status_code == 410
+
+
+def test_nobody_is_signed_in_as_somebody_else_without_being_asked(stage: Stage, paulas: Tenant) -> None:
+    stage.control.roles["bob@example.com", paulas.id] = Role.MEMBER
+    stage.control.add_account("bob@example.com")
+    bob = stage.browser("bob", "paula.localhost:8000")
+    before = bob.session
+    stage.control.tickets["t"] = ("paula@example.com", paulas.id)
+    link = "/handover?ticket=t&next=/plan"
+    asked = bob.get(link)
+    assert (asked.status_code, bob.session) == (409, before)
+    assert "bob@example.com" in asked.text and "paula@example.com" in asked.text
+    assert bob.client.post("/handover", data={"ticket": "t"}).status_code == 403, "only by our own form"
+    answer = bob.send("/handover", at=link, ticket="t", next="/plan")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/plan")
+    assert bob.session != before and "paula@example.com" in str(bob.session)
+
+
+def test_who_is_signed_in_as_themselves_is_handed_over_silently(stage: Stage, paulas: Tenant) -> None:
+    stage.control.tickets["t"] = ("paula@example.com", paulas.id)
+    answer = stage.browser("paula", "paula.localhost:8000").get("/handover?ticket=t&next=/plan")
+    assert answer.headers["location"] == "/plan"
 
 
 def test_a_handover_leads_nowhere_else(stage: Stage, paulas: Tenant) -> None:

@@ -186,6 +186,14 @@ def test_a_tenant_with_a_host_of_its_own_is_reached_by_a_ticket(
     assert alice.get("/deals").status_code == 200, "here everything is as it was"
 
 
+def test_a_host_in_capitals_is_the_same_host(stage: Stage, northwind: Tenant, bikes: Tenant) -> None:
+    stage.control.roles["alice@example.com", bikes.id] = Role.MEMBER
+    alice = stage.browser("alice", chosen=northwind)
+    alice.client.headers["Host"] = "Freemium.LOCALHOST:8000"
+    answer = alice.send("/workspaces", at="/workspaces", tenant_id=bikes.id)
+    assert answer.headers["location"] == "/"
+
+
 def test_nobody_changes_to_a_tenant_that_is_not_theirs(stage: Stage, alice: Browser, bikes: Tenant) -> None:
     answer = alice.send("/workspaces", at="/workspaces", tenant_id=bikes.id)
     assert answer.status_code == 404 and "Bob" not in answer.text

@@ -127,9 +127,13 @@ class Control:
         """A one-time link to the tenant's own host, signed in."""
         return self._call(m.HandoverOut, "POST", "/handovers", caller, m.SwitchTenant(tenant_id=tenant_id))
 
-    def redeem(self, caller: Caller, ticket: str) -> m.SessionOut:
-        """A session on this host for a ticket."""
-        return self._call(m.SessionOut, "POST", "/handovers/redeem", caller, m.TicketIn(ticket=ticket))
+    def redeem(self, caller: Caller, ticket: str, *, confirmed: bool = False) -> m.SessionOut:
+        """A session on this host for a ticket. :raises Refused: CONFLICT if it is another account's than the caller's.
+
+        :param confirmed: the caller has said yes to that.
+        """
+        body = m.TicketIn(ticket=ticket, confirmed=confirmed)
+        return self._call(m.SessionOut, "POST", "/handovers/redeem", caller, body)
 
     def report_denial(self, caller: Caller, action: str) -> None:
         """Tell the audit log what the portal has refused."""

@@ -236,9 +236,10 @@ class HandoverOut(Body):
 
 
 class TicketIn(Body):
-    """A ticket to redeem on this host."""
+    """A ticket to redeem on this host. `confirmed`: the person wants to sign in with another account than before."""
 
     ticket: str
+    confirmed: bool = False
 
 
 class Denial(Body):

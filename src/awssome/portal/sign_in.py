@@ -107,8 +107,26 @@ def use_link(
 
 @router.get("/handover")
 def handover(request: Request, ticket: str = "", next: str = "/") -> Response:
-    """A session on this host, for a ticket that was given on another one."""
-    session = parts(request).control.redeem(caller(request), ticket)
+    """A session on this host, for a ticket that was given on another one; asks who is signed in as somebody else."""
+    try:
+        return _redeem(request, ticket, next, confirmed=False)
+    except Refused as refused:
+        if refused.code is not Code.CONFLICT:
+            raise
+        values = {"ticket": ticket, "next": local_path(next), "refused": refused}
+        return parts(request).pages.render(request, "handover.html", refused.status, **values)
+
+
+@router.post("/handover")
+def change_account(
+    request: Request, ticket: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/"
+) -> Response:
+    """The same, for somebody who has said yes to another account."""
+    return _redeem(request, ticket, next, confirmed=True)
+
+
+def _redeem(request: Request, ticket: str, next: str, *, confirmed: bool) -> Response:
+    session = parts(request).control.redeem(caller(request), ticket, confirmed=confirmed)
     response = RedirectResponse(local_path(next), 303)
     keep_session(request, response, session.token)
     return response

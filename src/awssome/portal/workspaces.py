@@ -28,7 +28,7 @@ def choose(request: Request, person: Somebody, tenant_id: Annotated[UUID, Form()
     if chosen is None:
         shared.contexts.report(person.caller, "POST /workspaces")
         raise Refused(Code.NOT_FOUND, "You do not belong to this workspace.", "Ask to be invited.")
-    if chosen.host != person.caller.host:
+    if shared.addresses.label(chosen.host) != shared.addresses.label(person.caller.host):
         return RedirectResponse(shared.control.hand_over(person.caller, tenant_id).url, 303)
     shared.control.switch_tenant(person.caller, tenant_id)
     shared.contexts.forget(person.caller)

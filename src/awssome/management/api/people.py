@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from awssome.control import messages as m
-from awssome.database.registry import accounts, audit, sessions
+from awssome.database.registry import accounts, audit, sessions, tenants
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
 from awssome.management import people
@@ -143,9 +143,28 @@ def hand_over(call: ServiceCall, body: m.SwitchTenant) -> m.HandoverOut:
 
 @router.post("/handovers/redeem", status_code=201)
 def redeem(call: ServiceCall, body: m.TicketIn) -> m.SessionOut:
-    """A session on this host for a ticket. :raises Refused: GONE."""
+    """A session on this host for a ticket.
+
+    Who is led here by a link of somebody else's must not find themselves in that person's account: what is typed then
+    would be theirs.
+
+    :raises Refused: GONE, also on another host than the tenant's own; CONFLICT, and the ticket stays good, when the
+        browser is signed in with another account and nobody has confirmed the change.
+    """
     with call.registry.begin() as connection:
         account_id, tenant_id = sessions.redeem_ticket(connection, body.ticket)
+        tenant = tenants.find(connection, tenant_id)
+        addresses = call.services.addresses
+        if addresses.label(call.host) != addresses.label(addresses.of(tenant.tier, tenant.slug)):
+            raise Refused(Code.GONE, "This link is for another address.", "Sign in.")
+        before = sessions.find(connection, call.session_token, "portal")
+        if before is not None and before.account_id != account_id and not body.confirmed:
+            account = accounts.find(connection, account_id)
+            raise Refused(
+                Code.CONFLICT,
+                f"You are signed in as {before.email}. This link signs you in as {account.email if account else ''}.",
+                "Go on only if you asked for that.",
+            )
         token = sessions.create(
             connection,
             account_id,
