@@ -114,20 +114,23 @@ class PostgreSQL(Server):
                 _run(connection, f"UPDATE {name}._fence SET revision = '{template.head()}'")
 
     def drop(self, schema: str, mover: int) -> None:
-        """The fence's row stays locked to the end, so that no later mover can claim what is being dropped."""
+        """The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
+
+        Schema, login and fence come and go in one transaction: without a fence nothing is there, and what a later
+        mover makes after we looked is not ours.
+        """
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            if _run(connection, f"SELECT to_regclass('{name}._fence')").fetchone() != (None,):
-                held = _run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
-                if held is not None and held[0] > mover:
-                    raise MoverLost
-            if self._has_login(connection, name):
-                with self._connect() as other:
-                    self._end_sessions(other, name)
-            _run(connection, f"DROP SCHEMA IF EXISTS {name} CASCADE")
-            if self._has_login(connection, name):
-                # A login can give itself default privileges, which keep a role alive: they go with what it owns.
-                _run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
+            if _run(connection, f"SELECT to_regclass('{name}._fence')").fetchone() == (None,):
+                return
+            held = _run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
+            if held is not None and held[0] > mover:
+                raise MoverLost
+            with self._connect() as other:
+                self._end_sessions(other, name)
+            # A login can give itself default privileges, which keep a role alive: they go with what it owns.
+            _run(connection, f"DROP SCHEMA {name} CASCADE")
+            _run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
 
     def set_password(self, schema: str, password: str) -> None:
         """Stores the SCRAM verifier, never the password."""
