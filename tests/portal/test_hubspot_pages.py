@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,8 @@ from awssome.domain.tenants import Tier
 from awssome.domain.times import new_id, now
 from tests.portal.conftest import SHARED, Browser, Stage
 from tests.portal.fake import Tenant
+
+_SYNC_BUTTON = re.compile(r'action="/hubspot/sync".*?<button[^>]*?( disabled|)>', re.DOTALL)
 
 
 @pytest.fixture
@@ -183,6 +186,29 @@ def test_a_sync_is_started_once_and_followed(
 def test_a_queued_sync_says_that_it_waits(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
     sync(sessions, northwind, "queued", available=None, seen=0, created=0, left_out=0, calls=0)
     assert "Waiting for its turn" in alice.get("/hubspot/progress", fragment=True).text
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_sync_whose_job_may_be_lost_can_be_started_again(
+    stage: Stage, alice: Browser, northwind: Tenant, sessions: Sessions, state: str
+) -> None:
+    connect(sessions, northwind)
+    opened = sync(sessions, northwind, state, at=now() - timedelta(seconds=60))
+    for path in ("/", "/hubspot"):
+        assert _SYNC_BUTTON.findall(alice.get(path).text)[0] == " disabled", path
+    assert "data-reload" not in alice.get("/hubspot/progress", fragment=True).text
+    then = {"requested_at": now() - timedelta(seconds=120)}
+    then |= {"started_at": then["requested_at"]} if state == "running" else {}
+    change = sync_history.update().where(sync_history.c.id == opened).values(**then)
+    _run(sessions, northwind, lambda connection: connection.execute(change))
+    assert "data-reload" in alice.get("/hubspot/progress", fragment=True).text, "the page is to offer its button"
+    for path in ("/", "/hubspot"):
+        assert _SYNC_BUTTON.findall(alice.get(path).text)[0] == "", path
+    page = alice.get("/hubspot").text
+    assert "longer than usual" in page and 'data-poll="/hubspot/progress?late=true"' in page
+    assert "data-reload" not in alice.get("/hubspot/progress?late=true", fragment=True).text
+    assert alice.send("/hubspot/sync", at="/hubspot").status_code == 303
+    assert [name for name, _ in stage.control.calls].count("start_sync") == 1
 
 
 def test_a_free_sync_names_the_limit_and_the_plan(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:

@@ -22,6 +22,7 @@ from awssome.domain.syncs import ConnectionState, SyncState
 from awssome.portal.context import TenantContext
 from awssome.portal.deal_rows import Row, rows
 from awssome.portal.guard import Looks, caller, parts, today
+from awssome.portal.hubspot import is_late
 from awssome.web.charts import Chart, Figure, bars, months
 from awssome.web.formats import money, number, plural
 
@@ -86,6 +87,7 @@ def _home(request: Request, me: TenantContext) -> Response:
         first_time=not standing.summary.deals and _unconnected(standing.connection),
         stages=_stage_chart(standing.stages),
         months=_month_chart(standing.values, first, main),
+        late=is_late(standing.sync, parts(request).clock()),
         sync_note=_sync_note(standing.sync),
         open_value=_whole(standing.worth.get(main, Decimal(0)), main),
         further_value=", ".join(_whole(standing.worth[unit], unit) for unit in others),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -31,6 +31,8 @@ _RUNS = 10
 _ISSUES = 100
 _ISSUES_ON_FIRST_PAGE = 10
 
+_USUAL = timedelta(seconds=90)
+
 Admin = Annotated[TenantContext, Depends(Looks(Role.ADMIN))]
 
 
@@ -41,10 +43,12 @@ def show(request: Request, me: Viewer, after: str = "") -> Response:
 
 
 @router.get("/hubspot/progress")
-def progress(request: Request, me: Viewer) -> Response:
-    """The newest sync as a piece of the page."""
-    sync = me.read(syncs.latest)
-    return parts(request).pages.render(request, "sync_progress.html", polled=True, **_progress(request, sync))
+def progress(request: Request, me: Viewer, late: bool = False) -> Response:
+    """The newest sync as a piece of the page. :param late: the page around it knows already that it is late."""
+    shown = _progress(request, me.read(syncs.latest))
+    return parts(request).pages.render(
+        request, "sync_progress.html", polled=True, turned_late=shown["late"] and not late, **shown
+    )
 
 
 @router.get("/hubspot/syncs/{sync_id}")
@@ -128,6 +132,14 @@ def disconnect(request: Request, me: ActingAdmin) -> Response:
     return parts(request).pages.redirect(request, "/hubspot", "success", told.message)
 
 
+def is_late(sync: Sync | None, at: datetime) -> bool:
+    """Whether an open sync may be started by its button again, which carries it on.
+
+    A sync whose job was lost looks like one that takes long, and to one that only takes long the button does no harm.
+    """
+    return sync is not None and sync.open and at - (sync.started_at or sync.requested_at) > _USUAL
+
+
 @dataclass(frozen=True)
 class _State:
     """Everything on the page, of one instant."""
@@ -173,7 +185,7 @@ def _page(
 def _progress(request: Request, sync: Sync | None) -> dict[str, Any]:
     """What the templates of a sync show: how far it is, how fast, how long it took."""
     if sync is None:
-        return {"sync": None}
+        return {"sync": None, "late": False}
     at = parts(request).clock()
     seconds = ((sync.finished_at or at) - sync.started_at).total_seconds() if sync.started_at else None
     total = sync.available
@@ -181,7 +193,14 @@ def _progress(request: Request, sync: Sync | None) -> dict[str, Any]:
         total = min(total, sync.deal_limit)
     rate = sync.seen / seconds if seconds and seconds >= 1 and sync.seen else None
     left = (total - sync.seen) / rate if rate and total is not None and total > sync.seen else None
-    return {"sync": sync, "seconds": seconds, "total": total, "rate": rate, "left": left}
+    return {
+        "sync": sync,
+        "late": is_late(sync, at),
+        "seconds": seconds,
+        "total": total,
+        "rate": rate,
+        "left": left,
+    }
 
 
 def _run(sync: Sync) -> dict[str, Any]:
