@@ -22,11 +22,11 @@ from awssome.database import template
 from awssome.database.engine import FenceBusy, MoverLost, Server, TableSum
 from awssome.database.registry import Registry, audit, moves, placements, servers, tenants
 from awssome.database.registry.moves import Move
-from awssome.database.servers import Opener
+from awssome.database.servers import Opener, match_login
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import CANCELLABLE, FenceMode, Phase
 from awssome.domain.secrets import Keys
-from awssome.domain.tenants import RETENTION_DAYS, Placement, PlacementState
+from awssome.domain.tenants import RETENTION_DAYS, Placement, PlacementState, TenantState
 from awssome.domain.times import now
 
 FREEZE_TRIES = 10
@@ -177,6 +177,8 @@ class Mover:
             with suppress(Refused):
                 self._leave(move, trip)
             trip.target_server.claim(trip.target.schema, move.mover)
+            if not self._is_active(move):  # suspended on the way: that closed the login at the source
+                match_login(self.registry, self.keys, self.open_server, move.tenant_id)
             _admit(trip.target_server, trip.target.schema, move, trip.epoch + 1)
             opened = now()
         if move.write_pause_ms is None:
@@ -191,6 +193,10 @@ class Mover:
             moves.advance(connection, move, Phase.RETAINING, finished_at=now(), problem=None)
             audit.record(connection, audit.SYSTEM, "move.completed", move.tenant_id, move=move.id, kind=move.kind)
         return Phase.RETAINING
+
+    def _is_active(self, move: Move) -> bool:
+        with self.registry.begin() as connection:
+            return tenants.find(connection, move.tenant_id).state is TenantState.ACTIVE
 
     @staticmethod
     def _leave(move: Move, trip: _Trip) -> None:

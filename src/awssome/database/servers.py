@@ -13,11 +13,11 @@ from sqlalchemy.engine import URL, make_url
 from awssome.database.embedded import Cluster
 from awssome.database.engine import Server
 from awssome.database.postgresql import PostgreSQL
-from awssome.database.registry import Registry
+from awssome.database.registry import Registry, placements, tenants
 from awssome.database.registry import servers as registered
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
-from awssome.domain.tenants import EngineName, ServerKind
+from awssome.domain.tenants import EngineName, Placement, ServerKind, TenantState
 
 Opener = Callable[[UUID], Server]
 """Opens a registered server by its id, with its administrator's rights."""
@@ -42,6 +42,25 @@ def opener(registry: Registry, keys: Keys) -> Opener:
         return open_server(engine, url)
 
     return opened
+
+
+def match_login(registry: Registry, keys: Keys, open_server: Opener, tenant_id: UUID) -> None:
+    """Open or close the tenant's database login as its state says; closing ends its sessions. Safe to repeat.
+
+    What was decided is read again afterwards: the tenant may have moved, or been resumed, while a server was slow.
+    """
+    done = None
+    while (found := _login(registry, keys, tenant_id)) != done:
+        if done is not None and (found is None or found[1].schema != done[1].schema):
+            open_server(done[0]).close_login(done[1].schema)  # nobody lives there any more
+        if found is not None:
+            server_id, placement, state = found
+            server = open_server(server_id)
+            if state is TenantState.ACTIVE:
+                server.open_login(placement.schema)
+            elif state is not TenantState.PENDING:
+                server.close_login(placement.schema)
+        done = found
 
 
 def prepare_control_plane(cluster: Cluster, password: str) -> str:
@@ -113,6 +132,15 @@ def register_embedded(registry: Registry, keys: Keys, name: str, kind: ServerKin
             raise
         with registry.begin() as connection:
             registered.relocate(connection, keys, name, host=host, port=port, admin_url=admin_url)
+
+
+def _login(registry: Registry, keys: Keys, tenant_id: UUID) -> tuple[UUID, Placement, TenantState] | None:
+    with registry.begin() as connection:
+        tenant = tenants.find(connection, tenant_id)
+        if tenant.placement_id is None:
+            return None
+        placement = placements.find(connection, keys, tenant.placement_id)
+        return placements.server_of(connection, tenant.placement_id), placement, tenant.state
 
 
 def _superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:

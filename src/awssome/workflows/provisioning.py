@@ -6,6 +6,7 @@ from uuid import UUID
 
 from awssome.database import template
 from awssome.database.registry import audit, placements, servers, tenants
+from awssome.database.servers import match_login
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import PlacementState, TenantState
@@ -49,17 +50,7 @@ def provision(services: WorkerServices, tenant_id: UUID) -> None:
 
 def set_login(services: WorkerServices, tenant_id: UUID) -> None:
     """Open or close the database login as the tenant's state says; closing ends its sessions."""
-    with services.registry.begin() as connection:
-        tenant = tenants.find(connection, tenant_id)
-        if tenant.placement_id is None:
-            return
-        placement = placements.find(connection, services.keys, tenant.placement_id)
-        server_id = placements.server_of(connection, tenant.placement_id)
-    server = services.open_server(server_id)
-    if tenant.state is TenantState.ACTIVE:
-        server.open_login(placement.schema)
-    elif tenant.state is TenantState.SUSPENDED:
-        server.close_login(placement.schema)
+    match_login(services.registry, services.keys, services.open_server, tenant_id)
 
 
 def check_server(services: WorkerServices, server_id: UUID) -> None:
