@@ -220,7 +220,7 @@ def _move() -> dict[str, Any]:
             {"name": "Catch up", "state": "paused", "detail": "Paused by olga@example.com", "time": "31 keys left"},
             {"name": "Verify", "state": "failed", "detail": "field_mappings differs: 1 row", "time": "2.4 s"},
             {"name": "Retain the source, 30 days", "state": "now", "time": "29 d 23 h left"},
-            {"name": "Export and drop the source", "state": "waiting", "time": "22 Dec"},
+            {"name": "Drop the source", "state": "waiting", "time": "22 Dec"},
         ],
         "started": NOW - timedelta(minutes=2),
         "until": NOW + timedelta(days=5),

@@ -60,6 +60,6 @@ STEPS: tuple[tuple[str, str], ...] = (
     ("switch", "Switch the placement"),
     ("open", "Open the target"),
     ("retain", "Keep the source for rollback"),
-    ("drop", "Export and drop the source"),
+    ("drop", "Drop the source"),
 )
 """The steps as pages show them: key in the evidence, words."""
