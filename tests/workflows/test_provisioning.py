@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from sqlalchemy import insert, select
 
+from awssome.database import template
+from awssome.database.postgresql import PostgreSQL
 from awssome.database.registry import placements, servers, tenants
 from awssome.database.schema import hubspot_tokens, stage_mappings
 from awssome.domain.errors import Code, Refused
@@ -64,6 +67,41 @@ def test_without_an_open_pool_the_reason_is_on_the_tenant(services: WorkerServic
         found = tenants.find(connection, tenant.id)
         assert found.state is TenantState.PENDING
         assert found.problem == "No shared server has room for another workspace."
+
+
+def test_a_defect_is_on_the_tenant_in_words_and_the_retry_clears_it(
+    services: WorkerServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with services.registry.begin() as connection:
+        tenant = tenants.create(connection, "Unlucky Co")
+    with monkeypatch.context() as broken:
+        broken.setattr(template, "statements", lambda *_: "SELECT no_such_column")
+        with pytest.raises(psycopg.Error):
+            provisioning.provision(services, tenant.id)
+    with services.registry.begin() as connection:
+        found = tenants.find(connection, tenant.id)
+    assert found.state is TenantState.PENDING
+    assert found.problem == "The workspace could not be made: a defect of ours."
+    provisioning.provision(services, tenant.id)
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, tenant.id).problem is None
+
+
+def test_a_server_whose_check_breaks_off_says_so_and_stays_closed(
+    services: WorkerServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks_off(self: PostgreSQL) -> dict[str, str]:
+        raise psycopg.ProgrammingError("told to nobody")
+
+    monkeypatch.setattr(PostgreSQL, "check", breaks_off)
+    with services.registry.begin() as connection:
+        server_id = servers.by_name(connection, "pool-1").id
+    with pytest.raises(psycopg.ProgrammingError):
+        provisioning.check_server(services, server_id)
+    with services.registry.begin() as connection:
+        server = servers.by_id(connection, server_id)
+    assert not server.open
+    assert server.problem == "The check failed with ProgrammingError."
 
 
 def test_a_suspended_tenants_login_is_closed_and_its_sessions_end(

@@ -17,35 +17,18 @@ from awssome.workflows.services import WorkerServices
 def provision(services: WorkerServices, tenant_id: UUID) -> None:
     """Schema, login and tables on the emptiest open pool; then the tenant is active.
 
-    The placement's row, with its name, is committed before any object is made.
+    The placement's row, with its name, is committed before any object is made. What went wrong is on the tenant.
 
-    :raises Refused: UNAVAILABLE when no pool has room or the server does not answer; the reason is on the tenant.
+    :raises Refused: UNAVAILABLE when no pool has room or the server does not answer.
     """
     try:
+        _provision(services, tenant_id)
+    except Exception as error:
+        problem = error.message if isinstance(error, Refused) else "The workspace could not be made: a defect of ours."
         with services.registry.begin() as connection:
-            tenant = tenants.find(connection, tenant_id, lock=True)
-            if tenant.state is not TenantState.PENDING:
-                return
-            placement_id = tenant.placement_id
-            if placement_id is None:
-                placement_id = placements.create(connection, tenant_id, servers.emptiest_pool(connection))
-                tenants.change(connection, tenant_id, placement_id=placement_id, epoch=1)
-        with services.registry.begin() as connection:
-            placement = placements.find(connection, services.keys, placement_id)
-            server_id = placements.server_of(connection, placement_id)
-        server = services.open_server(server_id)
-        server.provision(placement.schema, placement.password, epoch=placement.epoch, mode=FenceMode.RW)
-    except Refused as refused:
-        with services.registry.begin() as connection:
-            tenants.change(connection, tenant_id, problem=refused.message)
+            if tenants.find(connection, tenant_id, lock=True).state is TenantState.PENDING:
+                tenants.change(connection, tenant_id, problem=problem)
         raise
-    with services.registry.begin() as connection:
-        tenant = tenants.find(connection, tenant_id, lock=True)
-        if tenant.state is not TenantState.PENDING:
-            return
-        placements.mark(connection, placement_id, PlacementState.ACTIVE, revision=template.head())
-        tenants.change(connection, tenant_id, state=TenantState.ACTIVE, activated_at=now(), problem=None)
-        audit.record(connection, audit.SYSTEM, "tenant.activated", tenant_id, schema=placement.schema)
 
 
 def set_login(services: WorkerServices, tenant_id: UUID) -> None:
@@ -57,13 +40,37 @@ def check_server(services: WorkerServices, server_id: UUID) -> None:
     """Look whether a new server can hold tenants, and open it; what is missing is written on it."""
     try:
         found = services.open_server(server_id).check()
-    except Refused as refused:
+    except Exception as error:
+        problem = error.message if isinstance(error, Refused) else f"The check failed with {type(error).__name__}."
         with services.registry.begin() as connection:
-            servers.change(connection, server_id, open=False, problem=refused.message)
-            audit.record(connection, audit.SYSTEM, "server.refused", server=server_id, problem=refused.message)
-        if refused.code is Code.UNAVAILABLE:
-            raise
-        return
+            servers.change(connection, server_id, open=False, problem=problem)
+            audit.record(connection, audit.SYSTEM, "server.refused", server=server_id, problem=problem)
+        if isinstance(error, Refused) and error.code is not Code.UNAVAILABLE:
+            return
+        raise
     with services.registry.begin() as connection:
         servers.change(connection, server_id, open=True, problem=None)
         audit.record(connection, audit.SYSTEM, "server.opened", server=server_id, found=found)
+
+
+def _provision(services: WorkerServices, tenant_id: UUID) -> None:
+    with services.registry.begin() as connection:
+        tenant = tenants.find(connection, tenant_id, lock=True)
+        if tenant.state is not TenantState.PENDING:
+            return
+        placement_id = tenant.placement_id
+        if placement_id is None:
+            placement_id = placements.create(connection, tenant_id, servers.emptiest_pool(connection))
+            tenants.change(connection, tenant_id, placement_id=placement_id, epoch=1)
+    with services.registry.begin() as connection:
+        placement = placements.find(connection, services.keys, placement_id)
+        server_id = placements.server_of(connection, placement_id)
+    server = services.open_server(server_id)
+    server.provision(placement.schema, placement.password, epoch=placement.epoch, mode=FenceMode.RW)
+    with services.registry.begin() as connection:
+        tenant = tenants.find(connection, tenant_id, lock=True)
+        if tenant.state is not TenantState.PENDING:
+            return
+        placements.mark(connection, placement_id, PlacementState.ACTIVE, revision=template.head())
+        tenants.change(connection, tenant_id, state=TenantState.ACTIVE, activated_at=now(), problem=None)
+        audit.record(connection, audit.SYSTEM, "tenant.activated", tenant_id, schema=placement.schema)
