@@ -16,7 +16,8 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from procrastinate import App, JobContext, PsycopgConnector, RetryStrategy
+from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision, RetryStrategy
+from procrastinate.jobs import Job
 
 from awssome.database.mover import Mover
 from awssome.database.registry import audit, jobs, purge
@@ -30,7 +31,21 @@ STALLED = timedelta(seconds=10)
 
 RESCUE_SECONDS = 3.0
 
+LONGEST_WAIT_SECONDS = 30
+"""Between two tries of a job that is tried for ever."""
+
 _log = structlog.get_logger(__name__)
+
+
+class _ForEver(BaseRetryStrategy):
+    """For jobs that nobody can ask for again, or only in vain: they are done some day, however long a server is away.
+
+    A sync ends by itself after too many errors; what is waited for here is its database.
+    """
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        return RetryDecision(retry_in={"seconds": min(2 + job.attempts, LONGEST_WAIT_SECONDS)})
+
 
 _SOON = RetryStrategy(max_attempts=12, wait=1, linear_wait=2)
 _LATER = RetryStrategy(max_attempts=60, wait=2, linear_wait=1)
@@ -42,7 +57,7 @@ def build(services: WorkerServices, conninfo: str) -> App:
     mover = Mover(services.registry, services.keys, services.open_server)
     mailing = mail.Mailing(services.registry, services.addresses, services.mailer)
 
-    def task(name: str, queue: str, retry: RetryStrategy) -> Callable[[Callable[..., None]], Any]:
+    def task(name: str, queue: str, retry: BaseRetryStrategy) -> Callable[[Callable[..., None]], Any]:
         return app.task(name=f"awssome.{name}", queue=queue, retry=retry, pass_context=True)
 
     @task("provision", SIGN_UP, _SOON)
@@ -57,11 +72,11 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def check_server(context: JobContext, server_id: str) -> None:
         provisioning.check_server(services, UUID(server_id))
 
-    @task("set_login", SIGN_UP, _LATER)
+    @task("set_login", SIGN_UP, _ForEver())
     def set_login(context: JobContext, tenant_id: str) -> None:
         provisioning.set_login(services, UUID(tenant_id))
 
-    @task("sync", SYNC, _LATER)
+    @task("sync", SYNC, _ForEver())
     def run_sync(context: JobContext, tenant_id: str, sync_id: str) -> None:
         sync.run(services, UUID(tenant_id), UUID(sync_id), context.should_abort)
 
