@@ -5,4 +5,6 @@ from __future__ import annotations
 import multiprocessing
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["pytest", "awssome.database.migrate", "awssome.database.mover"])
+processes.set_forkserver_preload(
+    ["pytest", "awssome.database.migrate", "awssome.database.mover", "awssome.workflows.tasks"]
+)
