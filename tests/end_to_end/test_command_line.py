@@ -25,6 +25,9 @@ from awssome.database import embedded
 from awssome.demo.browser import Browser
 from awssome.workflows.supervisor import Child
 
+# Its processes are started once, by one of those who test at the same time.
+pytestmark = pytest.mark.xdist_group("command line")
+
 
 @dataclass(frozen=True)
 class Result:

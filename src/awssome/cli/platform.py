@@ -138,7 +138,7 @@ def mail(context: typer.Context) -> None:
 
 
 def demo(
-    deals: Annotated[int, typer.Option(min=11, max=20_000, help="Deals in the HubSpot sandbox.")] = 250,
+    deals: Annotated[int, typer.Option(min=1, max=20_000, help="Deals in the HubSpot sandbox.")] = 250,
     leave: Annotated[bool, typer.Option("--exit", help="End after the story instead of serving on.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -180,7 +180,7 @@ class Player:
     def _look_around(self, alice: Browser, deals: int) -> None:
         with self._stage.step("HubSpot is still connected, and every deal is there") as told:
             alice.open("/hubspot").find("✓ HubSpot Connected")
-            told.append(alice.open("/deals").find(f"{deals:,} deals")[0])
+            told.append(alice.open("/deals").find(rf"\b{deals:,} deals?\b")[0])
 
     # --- moves
 
