@@ -7,15 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from procrastinate.exceptions import JobRetry
 from procrastinate.jobs import Job
+from sqlalchemy import text
 
+from awssome.database import Connection
+from awssome.domain.times import new_id
 from awssome.workflows import tasks
 from awssome.workflows.services import WorkerServices
 
 
 @pytest.mark.parametrize("name", ["set_login", "sync"])
-def test_what_nobody_would_ask_for_again_is_tried_for_ever(
-    name: str, services: WorkerServices
-) -> None:
+def test_what_nobody_would_ask_for_again_is_tried_for_ever(name: str, services: WorkerServices) -> None:
     task = tasks.build(services, "").tasks[f"awssome.{name}"]
     waits = []
     for attempts in (1, 10, 100, 100_000):
@@ -26,3 +27,29 @@ def test_what_nobody_would_ask_for_again_is_tried_for_ever(
         waits.append(retry.retry_decision.retry_at - datetime.now(UTC))
     assert waits[0] < timedelta(seconds=5)
     assert timedelta(seconds=20) < waits[-1] <= timedelta(seconds=30)
+
+
+def test_asking_again_for_a_sync_adds_no_job_while_there_is_one_for_it(services: WorkerServices) -> None:
+    tenant_id, first, second = new_id(), new_id(), new_id()
+    with services.registry.begin() as connection:
+        services.queue.sync(connection, tenant_id, first)
+        services.queue.sync(connection, tenant_id, first)
+        assert _jobs(connection) == [(str(first), "todo")]
+        _set(connection, "doing")
+        services.queue.sync(connection, tenant_id, first)
+        services.queue.sync(connection, tenant_id, second)  # the first one's job may be just about to end
+        assert _jobs(connection) == [(str(first), "doing"), (str(second), "todo")]
+        _set(connection, "failed")
+        services.queue.sync(connection, tenant_id, first)
+        assert _jobs(connection)[2:] == [(str(first), "todo")]
+
+
+def _set(connection: Connection, status: str) -> None:
+    connection.execute(
+        text("UPDATE procrastinate_jobs SET status = CAST(:status AS procrastinate_job_status)"), {"status": status}
+    )
+
+
+def _jobs(connection: Connection) -> list[tuple[str, str]]:
+    query = "SELECT args->>'sync_id', status FROM procrastinate_jobs ORDER BY id"
+    return [(row[0], row[1]) for row in connection.execute(text(query))]

@@ -12,7 +12,7 @@ from uuid import UUID
 from procrastinate import App, SyncPsycopgConnector
 
 from awssome.database import Connection
-from awssome.database.registry import driver_connection
+from awssome.database.registry import driver_connection, jobs
 
 SIGN_UP, SYNC, MOVE, SWEEP = "sign-up", "sync", "move", "sweep"
 
@@ -39,8 +39,11 @@ class Queue:
         )
 
     def sync(self, connection: Connection, tenant_id: UUID, sync_id: UUID) -> None:
-        """Carry on a sync."""
-        self._defer(connection, SYNC, "sync", f"sync:{tenant_id}", tenant_id=str(tenant_id), sync_id=str(sync_id))
+        """Carry on a sync; nothing if that is under way already."""
+        # Not the lock alone: the job of a sync that has just ended does nothing for the next one.
+        lock = f"sync:{tenant_id}"
+        if not jobs.is_under_way(connection, lock, sync_id=str(sync_id)):
+            self._defer(connection, SYNC, "sync", lock, tenant_id=str(tenant_id), sync_id=str(sync_id))
 
     def move(self, connection: Connection, move_id: UUID) -> None:
         """Carry on a move."""

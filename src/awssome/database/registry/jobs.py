@@ -18,6 +18,7 @@ _JOBS = table(
     column("queue_name"),
     column("task_name"),
     column("status"),
+    column("lock"),
     column("attempts"),
     column("scheduled_at"),
     column("args", JSONB),
@@ -39,6 +40,18 @@ _RESCUE = text(
 def rescue(connection: Connection, stalled: timedelta) -> int:
     """Put jobs back into the queue whose worker is gone, or has given no sign for `stalled`."""
     return len(connection.execute(_RESCUE, {"stalled": stalled}).all())
+
+
+def is_under_way(connection: Connection, lock: str, **arguments: str) -> bool:
+    """Whether a job with this lock and these arguments waits or runs."""
+    found = connection.execute(
+        select(_JOBS.c.id).where(
+            _JOBS.c.lock == lock,
+            _JOBS.c.args.contains(arguments),
+            cast(_JOBS.c.status, Text).in_(("todo", "doing")),
+        )
+    )
+    return found.first() is not None
 
 
 def counts(connection: Connection) -> list[Any]:
