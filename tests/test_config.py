@@ -71,6 +71,11 @@ def test_a_mail_servers_url_is_taken_apart(monkeypatch: pytest.MonkeyPatch) -> N
         ("AWSSOME_PORTAL_PORT", "eight-thousand"),
         ("AWSSOME_SMTP_URL", "https://secret-value"),
         ("AWSSOME_DATABASE_URL", "mysql://secret-value"),
+        ("AWSSOME_DATABASE_URL", "postgresql://db.example.com/awssome?sslmode=disable&password=secret-value"),
+        ("AWSSOME_CONTROL_URL", "http://central.example.com/secret-value"),
+        ("AWSSOME_CONTROL_URL", "http://localhost.example.com/secret-value"),
+        ("AWSSOME_CONTROL_URL", "central.example.com:8001/secret-value"),
+        ("AWSSOME_HUBSPOT_BASE_URL", "http://hubspot.example.com/secret-value"),
         ("AWSSOME_SERVICE_TOKEN", "secret-value"),
         ("AWSSOME_DOMAIN", "https://secret-value"),
     ],
@@ -81,7 +86,13 @@ def test_what_cannot_be_used_is_named_and_not_shown(monkeypatch: pytest.MonkeyPa
         load()
     assert refused.value.code is Code.INVALID
     assert name in refused.value.message
-    assert value not in refused.value.message
+    assert value not in refused.value.message and "secret-value" not in refused.value.message
+
+
+@pytest.mark.parametrize("url", ["https://central.example.com", "http://127.0.0.1:8001", "http://[::1]:8001"])
+def test_the_central_api_is_reached_by_tls_or_on_loopback(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("AWSSOME_CONTROL_URL", url)
+    assert load().central_api == url
 
 
 def test_a_registry_of_ones_own_needs_a_key_that_all_machines_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from awssome.domain.addresses import Addresses
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys, new_secret_key, new_token
+from awssome.domain.servers import tls_options
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -93,6 +94,20 @@ class Settings(BaseSettings):
     def _postgresql(cls, url: SecretStr | None) -> SecretStr | None:
         if url and urlsplit(url.get_secret_value()).scheme not in ("postgresql", "postgresql+psycopg"):
             raise ValueError("must be a URL of PostgreSQL, like postgresql://user:password@host/database")
+        if url:
+            try:
+                tls_options(url.get_secret_value())
+            except Refused as refused:
+                raise ValueError(refused.message.rstrip(".")) from None
+        return url
+
+    @field_validator("control_url", "hubspot_base_url")
+    @classmethod
+    def _encrypted(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "")
+        local = parts.hostname in _LOOPBACK
+        if url and not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and local))):
+            raise ValueError("must begin with https://, or with http:// on this machine: secrets go there")
         return url
 
     @field_validator("smtp_url")

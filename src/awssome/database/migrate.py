@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from awssome.database import template
 from awssome.database.engine import Server
+from awssome.database.postgresql import secured
 from awssome.database.registry import Registry, placements
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
@@ -36,7 +37,7 @@ def upgrade_registry(url: str, *, jobs_schema: str) -> str:
     def steps(revision: tuple[str, ...], _: object) -> list[object]:
         return list(script._upgrade_revs("head", revision))  # type: ignore[arg-type]
 
-    engine = create_engine(url, poolclass=NullPool)
+    engine = create_engine(secured(url), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('awssome-migrate', 0))"))
         with EnvironmentContext(config, script, fn=steps) as environment:
@@ -56,7 +57,7 @@ def require_newest(url: str) -> None:
     :raises Refused: CONFLICT when it is not; UNAVAILABLE when it does not answer.
     """
     try:
-        with create_engine(url, poolclass=NullPool).connect() as connection:
+        with create_engine(secured(url), poolclass=NullPool).connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
     except OperationalError:
         raise Refused(

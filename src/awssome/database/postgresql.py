@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
+from urllib.parse import urlencode, urlsplit
 
 import psycopg
 from psycopg import errors
@@ -25,6 +26,7 @@ from awssome.database.schema import DATA_TABLES
 from awssome.database.types import Instant
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
+from awssome.domain.servers import tls_options
 from awssome.domain.tenants import EngineName, Placement, checked_schema_name
 
 FENCED = "AW001"
@@ -290,11 +292,20 @@ class PostgreSQL(Server):
 
 
 def connection_parameters(url: str) -> dict[str, Any]:
-    """psycopg's parameters for an SQLAlchemy URL; TLS with a verified certificate except on loopback."""
+    """psycopg's parameters for an SQLAlchemy URL; TLS with a verified certificate except on loopback.
+
+    :raises Refused: INVALID when the URL asks for anything else.
+    """
     parsed = make_url(url)
     return _parameters(
         parsed.host or "127.0.0.1", parsed.port or 5432, parsed.database or "", parsed.username or "", parsed.password
-    ) | dict(parsed.query)
+    ) | tls_options(url)
+
+
+def secured(url: str) -> str:
+    """The URL itself with the same TLS, for who connects by URL. :raises Refused: INVALID, as above."""
+    tls = {name: value for name, value in connection_parameters(url).items() if name.startswith("ssl")}
+    return urlsplit(url)._replace(query=urlencode(tls)).geturl() if tls else url
 
 
 def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:

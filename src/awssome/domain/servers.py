@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName
 
 _NAME = re.compile(r"(?=.{1,60}\Z)[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
+_TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _PORTS = {EngineName.POSTGRESQL: 5432, EngineName.SQLSERVER: 1433}
 
 
@@ -29,7 +30,8 @@ def checked_name(name: str) -> str:
 def location(url: str, engine: EngineName) -> tuple[str, int, str]:
     """(host, port, database) of a URL like `postgresql://user:password@host:5432/database`.
 
-    :raises Refused: INVALID when a part is missing; the URL itself is never repeated, for it holds a password.
+    :raises Refused: INVALID when a part is missing or an option is not allowed; the URL itself is never repeated, for
+        it holds a password.
     """
     try:
         parts = urlsplit(url.strip())
@@ -42,4 +44,21 @@ def location(url: str, engine: EngineName) -> tuple[str, int, str]:
             "This is not the URL of a database server.",
             fields={"url": "Use postgresql://user:password@host:5432/database."},
         )
+    if engine is EngineName.POSTGRESQL:
+        tls_options(url)
     return host, port, database
+
+
+def tls_options(url: str) -> dict[str, str]:
+    """What a server's URL says of certificates: `sslrootcert`, `sslcert`, `sslkey`; and `sslmode=verify-full`.
+
+    :raises Refused: INVALID for anything else: it could weaken TLS, lead to another host or change how sessions behave.
+    """
+    given = parse_qsl(urlsplit(url.strip()).query, keep_blank_values=True)
+    if any(name not in _TLS_OPTIONS or (name == "sslmode" and value != "verify-full") for name, value in given):
+        raise Refused(
+            Code.INVALID,
+            "The URL of a database server holds an option that it may not hold.",
+            fields={"url": "After ? only sslrootcert, sslcert, sslkey and sslmode=verify-full may stand."},
+        )
+    return dict(given)

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from awssome.database.postgresql import secured
 from awssome.domain.errors import Code, Refused
 
 _UNHEARD_OF = (None, "22003", "22021", "22P05")
@@ -23,14 +24,14 @@ _UNHEARD_OF = (None, "22003", "22021", "22P05")
 class Registry:
     """The control plane's PostgreSQL.
 
-    :param url: SQLAlchemy URL of the control role.
+    :param url: SQLAlchemy URL of the control role; off loopback the server must show a certificate that can be trusted.
     :param connections: size of the pool; match it to the threads that use it.
     """
 
     def __init__(self, url: str, *, connections: int = 16) -> None:
-        self.url = url
+        self.url = secured(url)
         self._engine = create_engine(
-            url,
+            self.url,
             pool_size=connections,
             max_overflow=4,
             pool_timeout=10,
