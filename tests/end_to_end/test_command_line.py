@@ -334,6 +334,7 @@ def test_a_port_that_is_taken_is_told_at_once(run: Run, tmp_path: Path, monkeypa
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        (tmp_path / "demo").touch()
         monkeypatch.setenv("AWSSOME_HOME", str(tmp_path))
         monkeypatch.setenv("AWSSOME_PORTAL_PORT", str(taken.getsockname()[1]))
         refused = run("serve", "portal")
@@ -341,6 +342,7 @@ def test_a_port_that_is_taken_is_told_at_once(run: Run, tmp_path: Path, monkeypa
         signal.signal(number, handler)
     assert refused.status == 1
     assert "Cannot listen on 127.0.0.1" in refused.err
+    assert "holds the data of a demo" in refused.err
 
 
 @pytest.mark.parametrize("name", ["hubspot", "aws", "mail"])

@@ -32,13 +32,13 @@ class Queue(StrEnum):
 @serve.command()
 def management() -> None:
     """Serve the management portal and the central API."""
-    main.serve_management(main.load())
+    main.serve_management(_to_serve())
 
 
 @serve.command()
 def portal() -> None:
     """Serve the tenants' portal; it needs the central API, and neither the secret key nor a database."""
-    main.serve_portal(main.load())
+    main.serve_portal(_to_serve())
 
 
 @serve.command()
@@ -47,11 +47,10 @@ def worker(
     unsupervised: Annotated[bool, typer.Option("--unsupervised", help="Without the supervisor.")] = False,
 ) -> None:
     """Work on background jobs. A supervisor starts the worker again when it ends."""
-    settings = main.load()
     if unsupervised:
-        main.serve_worker(settings, queue or ())
+        main.serve_worker(main.load(), queue or ())
     else:
-        main.supervise_worker(settings, queue or ())
+        main.supervise_worker(_to_serve(), queue or ())
 
 
 def migrate(
@@ -156,6 +155,20 @@ def demo(
             as_json=as_json,
         )
     )
+
+
+def _to_serve() -> main.Settings:
+    """The settings, with a warning to who is about to work on data that the next demo wipes."""
+    from awssome.demo.ensemble import SERVED_BY_DEMO
+    from awssome.demo.home import MARK
+
+    settings = main.load()
+    if (settings.home / MARK).exists() and SERVED_BY_DEMO not in os.environ:
+        status().print(
+            f"Warning: {settings.home} holds the data of a demo. The next `awssome demo` wipes it, unless you remove "
+            f"the file {settings.home / MARK}."
+        )
+    return settings
 
 
 def _become(name: str, options: list[str]) -> None:

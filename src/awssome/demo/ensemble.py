@@ -29,6 +29,9 @@ PORTS = {"portal": 8000, "management": 8001, "hubspot": 8002, "aws": 8003, "mail
 PRINCIPAL = "arn:aws:iam::123456789012:root"
 """Whom customers' roles trust: the account that the AWS sandbox takes us for."""
 
+SERVED_BY_DEMO = "AWSSOME_SERVED_BY_DEMO"
+"""Set for the parts of a demo."""
+
 _START_SECONDS = 120.0
 _SANDBOXES = ("hubspot", "aws", "mail")
 
@@ -145,7 +148,7 @@ def _children(home: Path, logs: Path, deals: int, ports: dict[str, int], world: 
     base = _environment()
     ours = {
         **base,
-        "AWSSOME_DEMO": "1",
+        SERVED_BY_DEMO: "1",
         "AWSSOME_HOME": str(home),
         "AWSSOME_CONTROL_URL": world.management,
         "AWSSOME_PORTAL_PORT": str(ports["portal"]),
