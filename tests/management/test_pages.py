@@ -268,16 +268,35 @@ def test_a_rollback_needs_the_name_and_takes_the_tenant_back(
     assert desk.get("/moves").text.count("Done, source kept") == 2
 
 
-def test_an_upgrade_without_a_free_server_says_so_and_changes_nothing(
+def test_an_upgrade_without_a_free_server_lifts_the_limit_and_says_that_no_move_has_begun(
     desk: Desk, services: WorkerServices, make_tenant: MakeTenant
 ) -> None:
     tenancy = make_tenant()
     page = f"/tenants/{tenancy.slug}"
     assert "No dedicated server is free." in desk.get(page).text
-    refused = desk.send(f"{page}/upgrade", at=page)
-    assert refused.status_code in (409, 503)
-    assert _tenant(services, tenancy).tier is Tier.FREE
-    assert tenancy.slug in refused.text, "it is told on the tenant's own page"
+    told = desk.after(desk.send(f"{page}/upgrade", at=page)).text
+    assert "The paid tier is granted, and the data stays where it is. No dedicated server is free." in told
+    assert _tenant(services, tenancy).tier is Tier.PAID
+    assert _moves(services, tenancy) == []
+    again = desk.send(f"{page}/upgrade", at=page)
+    assert again.status_code == 503
+    assert tenancy.slug in again.text, "it is told on the tenant's own page"
+
+
+def test_a_free_tenant_on_a_server_of_its_own_becomes_paid_where_it_is(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
+) -> None:
+    tenancy = make_tenant()
+    page = f"/tenants/{tenancy.slug}"
+    desk.send(f"{page}/upgrade", at=page)
+    _carry_on(services, tenancy)
+    with services.registry.begin() as connection:
+        tenants.change(connection, tenancy.id, tier=Tier.FREE)
+    told = desk.after(desk.send(f"{page}/upgrade", at=page)).text
+    assert "The paid tier is granted" in told
+    assert "has a dedicated server already." in told
+    assert _tenant(services, tenancy).tier is Tier.PAID
+    assert len(_moves(services, tenancy)) == 1
 
 
 def test_a_move_can_be_called_off_before_the_switch(

@@ -8,7 +8,7 @@ import typer
 
 from awssome.cli.central import central, until_active, until_moved
 from awssome.cli.moves import show_move
-from awssome.cli.output import Json, print_facts, print_json, print_table
+from awssome.cli.output import Json, console, print_facts, print_json, print_table
 from awssome.control.messages import CreateTenant, MoveOut, TenantDetail, TenantRow
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: find, make, move, suspend.")
@@ -86,7 +86,14 @@ def upgrade(
     as_json: Json = False,
 ) -> None:
     """Grant the paid tier, and move the tenant to a dedicated server."""
-    _move(ref, "upgrade", server, no_wait, as_json)
+    with central() as api:
+        started = api.start_upgrade(ref, server)
+        if isinstance(started, MoveOut):
+            show_move(started if no_wait else until_moved(api, started.id), as_json)
+        elif as_json:
+            print_json(started)
+        else:
+            console().print(started.message)
 
 
 @app.command()

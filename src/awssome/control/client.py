@@ -210,8 +210,13 @@ class Control:
         """The tenant's database login."""
         return self._call(dict[str, Any], "GET", f"/tenants/{ref}/credentials")
 
+    def start_upgrade(self, ref: str, server: str | None = None) -> m.MoveOut | m.Accepted:
+        """Grant the paid tier; the move that follows, or why none can begin yet."""
+        shape: TypeAdapter[m.MoveOut | m.Accepted] = TypeAdapter(m.MoveOut | m.Accepted)
+        return shape.validate_json(self._send("POST", f"/tenants/{ref}/upgrade", body=m.StartMove(server=server)))
+
     def start_move(self, ref: str, kind: str, server: str | None = None) -> m.MoveOut:
-        """`kind` is upgrade, rollback or move."""
+        """`kind` is rollback or move."""
         return self._call(m.MoveOut, "POST", f"/tenants/{ref}/{kind}", body=m.StartMove(server=server))
 
     def suspend(self, ref: str) -> None:

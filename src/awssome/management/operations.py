@@ -154,9 +154,21 @@ def tenant_syncs(services: Services, connection: Connection, ref: str) -> list[S
 # --- moves
 
 
-def start_upgrade(services: Services, connection: Connection, actor: Actor, ref: str, server: str | None) -> m.MoveOut:
-    """Grant the paid tier and move to a dedicated server."""
-    return _move(connection, moves.upgrade(connection, services.queue, actor, ref, server))
+def start_upgrade(
+    services: Services, connection: Connection, actor: Actor, ref: str, server: str | None
+) -> m.MoveOut | m.Accepted:
+    """Grant the paid tier at once, and move to a dedicated server; why no move has begun, if there is none.
+
+    :raises Refused: when nothing was changed: no move is possible, and the tier is paid already or a server was named.
+    """
+    granted = moves.grant(connection, actor, ref)
+    try:
+        with connection.begin_nested():
+            return _move(connection, moves.upgrade(connection, services.queue, actor, ref, server))
+    except Refused as refused:
+        if server or not granted:
+            raise
+        return m.Accepted(message=f"The paid tier is granted, and the data stays where it is. {refused.message}")
 
 
 def start_rollback(services: Services, connection: Connection, actor: Actor, ref: str) -> m.MoveOut:

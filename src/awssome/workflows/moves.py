@@ -14,12 +14,23 @@ from awssome.domain.times import now
 from awssome.workflows.queue import Queue
 
 
+def grant(connection: Connection, actor: Actor, ref: str) -> bool:
+    """Lift the limit: the paid tier, wherever the tenant is. False when it has it already. :raises Refused: CONFLICT"""
+    tenant = _movable(connection, ref)
+    if tenant.tier is Tier.PAID:
+        return False
+    tenants.change(connection, tenant.id, tier=Tier.PAID, upgrade_requested_at=None, upgrade_requested_by=None)
+    audit.record(connection, actor, "tenant.upgraded", tenant.id)
+    return True
+
+
 def upgrade(connection: Connection, queue: Queue, actor: Actor, ref: str, server: str | None = None) -> UUID:
-    """Grant the paid tier at once, and move the tenant to a dedicated server.
+    """Grant the paid tier, and move the tenant to a dedicated server.
 
     :param server: name of a dedicated server; None: a free one.
-    :raises Refused: CONFLICT when there is nothing to upgrade, UNAVAILABLE when no dedicated server is free.
+    :raises Refused: CONFLICT when it is on a dedicated server, UNAVAILABLE when none is free.
     """
+    grant(connection, actor, ref)
     tenant = _movable(connection, ref)
     source = tenant.placement_id
     if source is None:
@@ -32,8 +43,6 @@ def upgrade(connection: Connection, queue: Queue, actor: Actor, ref: str, server
         if server
         else servers.free_dedicated(connection, tenant.id)
     )
-    tenants.change(connection, tenant.id, tier=Tier.PAID, upgrade_requested_at=None, upgrade_requested_by=None)
-    audit.record(connection, actor, "tenant.upgraded", tenant.id)
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.UPGRADE)
 
 

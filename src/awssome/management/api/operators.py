@@ -45,8 +45,8 @@ def credentials(call: OperatorCall, ref: str) -> m.Credentials:
 
 
 @router.post("/tenants/{ref}/upgrade", status_code=202)
-def upgrade(call: OperatorCall, ref: str, body: m.StartMove) -> m.MoveOut:
-    """Grant the paid tier and move to a dedicated server."""
+def upgrade(call: OperatorCall, ref: str, body: m.StartMove) -> m.MoveOut | m.Accepted:
+    """Grant the paid tier and move to a dedicated server; only a message when no move can begin."""
     with call.registry.begin() as connection:
         return operations.start_upgrade(call.services, connection, call.actor, ref, body.server)
 

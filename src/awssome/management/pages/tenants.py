@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
-from awssome.control.messages import MoveOut, TenantDetail
+from awssome.control.messages import Accepted, MoveOut, TenantDetail
 from awssome.database import Connection
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState, Tier
@@ -138,12 +138,14 @@ def require_name(given: str, name: str) -> None:
         )
 
 
-def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], MoveOut]) -> Response:
+def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], MoveOut | Accepted]) -> Response:
     try:
         with desk.registry.begin() as connection:
             started = start(connection)
     except Refused as refused:
         return _show(request, desk, ref, refused)
+    if isinstance(started, Accepted):
+        return desk.pages.redirect(request, tenant_address(ref), "info", started.message)
     text = f"The move from {started.source} to {started.target} has begun."
     return desk.pages.redirect(request, tenant_address(ref), "success", text)
 
