@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from awssome.control import messages as m
 from awssome.database.schema import sync_history
 from awssome.database.sessions import Sessions
+from awssome.domain.deals import Stage as DealStage
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import Role, TenantState
 from awssome.domain.times import new_id, now
@@ -30,6 +31,12 @@ pytestmark = pytest.mark.browser
 
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=375, height=812)
+
+_LINES = """element => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  return new Set([...range.getClientRects()].map(({ top }) => top)).size;
+}"""
 
 
 @pytest.fixture
@@ -95,6 +102,25 @@ def test_every_page_is_accessible_and_fits(
     with visiting(chromium, stage, port, phone=phone) as page:
         pages = ["/", "/sign-up", "/sign-in", "/forgot", "/link?token=t", "/link?token=gone", "/no-such-page"]
         _check(page, pages, accessible=pages[:1] if phone else pages)
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["wide", "narrow"])
+def test_a_large_sum_stays_on_its_line_and_a_long_stage_beside_the_title(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int, sessions: Sessions, phone: bool
+) -> None:
+    for number, reached in enumerate((DealStage.BUSINESS_VALIDATION, DealStage.TECHNICAL_VALIDATION)):
+        title = f"Relecloud – landing zone {255 + number}"
+        add(sessions, northwind, title=title, stage=reached, deal_amount=Decimal("115162560.51"), deal_currency="USD")
+    with visiting(chromium, stage, port, "mia", phone=phone) as page:
+        page.goto("/")
+        assert page.locator(".tile", has_text="Open value").locator("dd").first.evaluate(_LINES) == 1
+        page.goto("/deals")
+        rows = page.locator("tbody tr").all()
+        assert len(rows) == 2
+        for row in rows:
+            title, badge = row.locator("td.title a").bounding_box(), row.locator(".badge").first.bounding_box()
+            assert title is not None and badge is not None
+            assert title["x"] + title["width"] <= badge["x"], "the badge begins where the title has ended"
 
 
 def test_the_steps_of_the_sign_up_are_accessible_and_follow_the_workspace(
