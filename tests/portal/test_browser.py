@@ -118,9 +118,9 @@ def test_a_large_sum_stays_on_its_line_and_a_long_stage_beside_the_title(
         rows = page.locator("tbody tr").all()
         assert len(rows) == 2
         for row in rows:
-            title, badge = row.locator("td.title a").bounding_box(), row.locator(".badge").first.bounding_box()
-            assert title is not None and badge is not None
-            assert title["x"] + title["width"] <= badge["x"], "the badge begins where the title has ended"
+            name, badge = row.locator("td.title a").bounding_box(), row.locator(".badge").first.bounding_box()
+            assert name is not None and badge is not None
+            assert name["x"] + name["width"] <= badge["x"], "the badge begins where the title has ended"
 
 
 def test_the_steps_of_the_sign_up_are_accessible_and_follow_the_workspace(
