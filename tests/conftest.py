@@ -53,6 +53,7 @@ class Tenancy:
 def cluster() -> Iterator[Cluster]:
     """One embedded PostgreSQL for the whole run (one for each process when tests run in parallel)."""
     with _home() as home, embedded.start(home, "tests") as handle:
+        _hurry(handle.cluster)
         yield handle.cluster
 
 
@@ -60,6 +61,7 @@ def cluster() -> Iterator[Cluster]:
 def second_cluster() -> Iterator[Cluster]:
     """Another server, to move tenants to."""
     with _home() as home, embedded.start(home, "second") as handle:
+        _hurry(handle.cluster)
         yield handle.cluster
 
 
@@ -254,3 +256,10 @@ def superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connectio
         dbname=database,
         autocommit=True,
     )
+
+
+def _hurry(cluster: Cluster) -> None:
+    """No test pulls the plug of the machine: the disk need not keep up. Stopping takes 2 s instead of 30."""
+    with superuser(cluster) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
