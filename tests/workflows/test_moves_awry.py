@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
+import psycopg
 import pytest
 
+from awssome.database import mover as movers
 from awssome.database import postgresql
 from awssome.database.postgresql import PostgreSQL, connect_as_tenant
 from awssome.database.registry import tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import Placement, TenantState
+from awssome.workflows import moves as moving
 from awssome.workflows import provisioning
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
-from tests.workflows.moving import Truth, fill, mover, placement_of, the_move, upgrade
+from tests.workflows.moving import OLGA, Truth, fill, mover, placement_of, the_move, upgrade
 
 pytestmark = pytest.mark.usefixtures("dedicated")
 
@@ -89,6 +93,62 @@ def test_a_login_is_set_as_things_stand_when_it_is_done(
     provisioning.set_login(services, alice.id)
     assert not _lets_in(alice.placement)
     assert _lets_in(placement_of(services, alice)) == (change == "moved")
+
+
+def test_an_error_that_lasts_ends_the_move_with_the_source_open(
+    services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise psycopg.errors.DiskFull("no space left on the target")
+
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+    with monkeypatch.context() as broken:
+        broken.setattr(PostgreSQL, "copy", full)
+        with pytest.raises(psycopg.errors.DiskFull):
+            mover(services).carry_on(move_id)
+        assert Phase(the_move(services, move_id).phase) is Phase.FAILED
+        assert mover(services).carry_on(move_id) is Phase.FAILED  # the job's next try pauses nothing
+    move = the_move(services, move_id)
+    assert move.problem == "The move was interrupted. The tenant stays where it was."
+    truth.holds_at(move.source_id)
+    with services.registry.begin() as connection:
+        moving.retry(connection, services.queue, OLGA, move_id)
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    truth.holds_at(move.target_id)
+
+
+def test_a_target_that_keeps_going_away_pauses_writes_only_so_often(
+    services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> int:
+        raise Refused(Code.UNAVAILABLE, "The database server does not answer.")
+
+    monkeypatch.setattr(movers, "PAUSES_IN_VAIN", 2)
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+    with monkeypatch.context() as before_the_pause:
+        before_the_pause.setattr(PostgreSQL, "provision", away)
+        _tries(services, move_id, 3)
+    assert Phase(the_move(services, move_id).phase) is Phase.REQUESTED  # nobody has waited for these
+    monkeypatch.setattr(PostgreSQL, "copy", away)
+    _tries(services, move_id, 1)
+    assert Phase(the_move(services, move_id).phase) is Phase.REQUESTED
+    _tries(services, move_id, 1)
+    move = the_move(services, move_id)
+    assert Phase(move.phase) is Phase.FAILED
+    assert move.problem.startswith("The database server does not answer.")
+    truth.holds_at(move.source_id)
+    with services.registry.begin() as connection:
+        moving.cancel(connection, services.queue, OLGA, move_id)
+    assert mover(services).carry_on(move_id) is Phase.CANCELLED
+    truth.holds_at(move.source_id)
+
+
+def _tries(services: WorkerServices, move_id: UUID, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(Refused):
+            mover(services).carry_on(move_id)
 
 
 def _turn(services: WorkerServices, tenancy: Tenancy, state: TenantState) -> None:

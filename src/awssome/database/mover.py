@@ -33,6 +33,10 @@ FREEZE_TRIES = 10
 """How often the mover asks for the fence while long writers hold it, before it gives up and leaves the source open."""
 
 
+PAUSES_IN_VAIN = 5
+"""How often a move may pause writes and come to nothing because a server is away, before it waits for an operator."""
+
+
 @dataclass(frozen=True)
 class Mover:
     """Carries moves on. Only workers have one.
@@ -151,10 +155,8 @@ class Mover:
         if not unequal:
             return True
         _admit(trip.source_server, trip.source.schema, move, trip.epoch)
-        with self.registry.begin() as connection:
-            problem = f"The copy differs from the source in {', '.join(unequal)}. The tenant stays where it was."
-            moves.advance(connection, move, Phase.FAILED, problem=problem, finished_at=now())
-            audit.record(connection, audit.SYSTEM, "move.failed", move.tenant_id, move=move.id, tables=unequal)
+        problem = f"The copy differs from the source in {', '.join(unequal)}. The tenant stays where it was."
+        self._fail(move, problem, tables=unequal)
         return False
 
     def _switch(self, move: Move, trip: _Trip) -> None:
@@ -212,10 +214,22 @@ class Mover:
             if tenants.find(connection, move.tenant_id, lock=True).placement_id != move.source_id:
                 return
             problem = error.message if isinstance(error, Refused) else "The move was interrupted."
+            reached = moves.find(connection, move.id)
+            paused = _pauses_writes(reached)
+            in_vain = reached.evidence["steps"].get("in_vain", 0) + paused
+            moves.note(connection, move, "steps", "in_vain", in_vain)
             moves.advance(connection, move, Phase.REQUESTED, problem=problem)
         fence = trip.source_server.fence(trip.source.schema)
         if fence is not None and fence.mover == move.mover:
             _admit(trip.source_server, trip.source.schema, move, trip.epoch)
+        if paused and (_lasts(error) or in_vain >= PAUSES_IN_VAIN):
+            # Another try would pause writes again. Only now that the source is open may the move count as failed.
+            self._fail(move, f"{problem} The tenant stays where it was.", error=type(error).__name__)
+
+    def _fail(self, move: Move, problem: str, **detail: object) -> None:
+        with self.registry.begin() as connection:
+            moves.advance(connection, move, Phase.FAILED, problem=problem, finished_at=now())
+            audit.record(connection, audit.SYSTEM, "move.failed", move.tenant_id, move=move.id, **detail)
 
     def _call_off(self, move: Move, trip: _Trip) -> Phase:
         # The source of a move that has failed was opened then, and may be another move's by now.
@@ -301,6 +315,18 @@ def _admit(server: Server, schema: str, move: Move, epoch: int) -> None:
     fence = server.fence(schema)
     if fence is None or (fence.mode, fence.epoch) != (FenceMode.RW, epoch):
         server.set_fence(schema, move.mover, mode=FenceMode.RW, epoch=epoch)
+
+
+def _pauses_writes(move: Move) -> bool:
+    """Whether this attempt had frozen the source: the evidence may still hold an earlier one's freeze."""
+    frozen = "seconds" in move.evidence["steps"].get("freeze", {})
+    return frozen and move.phase in (Phase.COPYING, Phase.VERIFYING, Phase.CUTTING_OVER)
+
+
+def _lasts(error: BaseException) -> bool:
+    """Whether it would be met again: not so what a server that is away, or a worker that is stopped, leads to."""
+    passing = isinstance(error, FenceBusy) or (isinstance(error, Refused) and error.code is Code.UNAVAILABLE)
+    return isinstance(error, Exception) and not passing
 
 
 def _compared(source: TableSum, target: TableSum) -> dict[str, object]:
