@@ -192,6 +192,11 @@ def test_a_mover_that_wakes_up_after_the_tenant_has_come_back_changes_nothing(
     truth.holds_at(placement_of(services, alice).placement_id)
 
 
+def test_a_mover_that_is_frozen_in_a_transaction_holds_its_rows_for_a_minute_at_most(services: WorkerServices) -> None:
+    with services.registry.begin() as connection:
+        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "1min"
+
+
 def _carry_on_in_the_end(services: WorkerServices, move_id: UUID) -> Phase:
     """As the queue does: what a killed mover's connections still hold is a reason to try again."""
     for _ in range(5):

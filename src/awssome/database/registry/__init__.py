@@ -37,7 +37,12 @@ class Registry:
             pool_timeout=10,
             pool_pre_ping=True,
             hide_parameters=True,  # an error in a log shows the statement, never the values
-            connect_args={"connect_timeout": 5, "application_name": "awssome-registry"},
+            connect_args={
+                "connect_timeout": 5,
+                "application_name": "awssome-registry",
+                # A process that is frozen in a transaction must not hold a tenant's or a move's row for ever.
+                "options": "-c idle_in_transaction_session_timeout=60000",
+            },
         )
 
     @contextmanager
