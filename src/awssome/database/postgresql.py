@@ -46,6 +46,9 @@ _TENANT_OPTIONS = (
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
 
+NETWORK = {"tcp_user_timeout": 30_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
+"""libpq: a server that vanishes without a word is given up after 30 s (tcp_user_timeout is in ms, the others in s)."""
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -399,6 +402,7 @@ def _parameters(host: str, port: int, database: str, user: str, password: str | 
         "user": user,
         "password": password,
         "connect_timeout": 5,
+        **NETWORK,
         **secure,
     }
 

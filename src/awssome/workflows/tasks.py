@@ -20,6 +20,7 @@ from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, 
 from procrastinate.jobs import Job
 
 from awssome.database.mover import Mover
+from awssome.database.postgresql import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
 from awssome.workflows import mail, moves, provisioning, sync
@@ -53,7 +54,7 @@ _LATER = RetryStrategy(max_attempts=60, wait=2, linear_wait=1)
 
 def build(services: WorkerServices, conninfo: str) -> App:
     """The app with every task, bound to its services."""
-    app = App(connector=PsycopgConnector(conninfo=conninfo, min_size=2, max_size=8))
+    app = App(connector=PsycopgConnector(conninfo=conninfo, kwargs=dict(NETWORK), min_size=2, max_size=8))
     mover = Mover(services.registry, services.keys, services.open_server)
     mailing = mail.Mailing(services.registry, services.addresses, services.mailer)
 

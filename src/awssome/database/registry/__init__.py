@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from awssome.database.postgresql import secured
+from awssome.database.postgresql import NETWORK, secured
 from awssome.domain.errors import Code, Refused
 
 _UNHEARD_OF = (None, "22003", "22021", "22P05")
@@ -39,6 +39,7 @@ class Registry:
             hide_parameters=True,  # an error in a log shows the statement, never the values
             connect_args={
                 "connect_timeout": 5,
+                **NETWORK,
                 "application_name": "awssome-registry",
                 # A process that is frozen in a transaction must not hold a tenant's or a move's row for ever.
                 "options": "-c idle_in_transaction_session_timeout=60000",
