@@ -34,7 +34,9 @@ PHONE = ViewportSize(width=375, height=812)
 def url(app: FastAPI) -> Iterator[str]:
     """The address of the management application, served on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="critical"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, access_log=False, log_level="critical", timeout_graceful_shutdown=2)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield f"http://localhost:{listener.getsockname()[1]}"

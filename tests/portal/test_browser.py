@@ -43,7 +43,9 @@ _LINES = """element => {
 def port(stage: Stage) -> Iterator[int]:
     """Where the portal is served, on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(stage.app, access_log=False, log_level="critical"))
+        server = uvicorn.Server(
+            uvicorn.Config(stage.app, access_log=False, log_level="critical", timeout_graceful_shutdown=2)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield listener.getsockname()[1]

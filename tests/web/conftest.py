@@ -38,7 +38,9 @@ def logged() -> Iterator[list[structlog.types.EventDict]]:
 def gallery_url(gallery_app: FastAPI) -> Iterator[str]:
     """The address of a gallery served on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(gallery_app, access_log=False, log_level="critical"))
+        server = uvicorn.Server(
+            uvicorn.Config(gallery_app, access_log=False, log_level="critical", timeout_graceful_shutdown=2)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
