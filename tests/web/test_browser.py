@@ -214,8 +214,8 @@ def test_rows_open_and_can_be_picked(page: Page) -> None:
 def test_the_palette_goes_anywhere_by_keyboard(page: Page) -> None:
     page.goto("/move")
     page.keyboard.press("Control+k")
-    page.keyboard.type("o")
-    expect(page.locator(".palette a")).to_have_count(3)
+    page.keyboard.type("l")  # two of the three: what is seen then cannot be the list from before
+    expect(page.locator(".palette a")).to_have_count(2)
     page.keyboard.press("ArrowDown")
     expect(page.locator(".palette a").nth(1)).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Enter")
