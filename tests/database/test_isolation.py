@@ -1,7 +1,7 @@
 """Alice runs any SQL she likes in a session of her own tenant: nothing of Bob's is read, changed or held up.
 
 Both tenants lie on one server. Alice is connected as her placement's own login, exactly as the portal connects, and
-then she is malicious. The last part, `TestExposed`, is what one PostgreSQL shows or lends to everybody who is connected.
+then she is malicious. The last part, `TestExposed`, is what PostgreSQL shows or lends to everybody who is connected.
 """
 
 from __future__ import annotations
