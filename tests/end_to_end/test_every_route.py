@@ -6,7 +6,6 @@ Portal and central API run as they do in earnest: two applications that speak HT
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +13,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
@@ -30,10 +28,10 @@ from awssome.portal.app import Options
 from awssome.portal.app import create as create_portal
 from awssome.portal.guard import SESSION_COOKIE as PORTAL_COOKIE
 from awssome.portal.guard import Looks, signed_in
-from awssome.web import serving
 from awssome.web.security import FormToken
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
+from tests.serving import served
 
 SERVICE, OPERATOR = "service-token-of-the-tests", "operator-token-of-the-tests"
 SHARED = "freemium.localhost:8000"
@@ -88,19 +86,14 @@ def stage(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Iter
         sessions.register_token(connection, "portal", "service", SERVICE)
         sessions.register_token(connection, "command line", "operator", OPERATOR)
     management = create_management(services)
-    bound = serving.bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(management, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-    thread.start()
     own = Sessions(budget=10)
-    control = Control(serving.url_of(bound), SERVICE)
-    portal = create_portal(Options(control=control, sessions=own, addresses=services.addresses))
     bob = make_tenant("Bob's Bikes", "bob@bikes.example")
     paula = make_tenant("Paula Paid", "paula@paid.example", tier=Tier.PAID)
-    yield Stage(services, portal, management, bob, paula)
-    server.should_exit = True
-    thread.join()
-    control.close()
+    with served(management) as port:
+        control = Control(f"http://127.0.0.1:{port}", SERVICE)
+        portal = create_portal(Options(control=control, sessions=own, addresses=services.addresses))
+        yield Stage(services, portal, management, bob, paula)
+        control.close()
     own.close()
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, ViewportSize, expect
@@ -23,6 +20,7 @@ from awssome.workflows import moves as asked
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.management.conftest import OLGA, PASSWORD
+from tests.serving import served
 
 pytestmark = pytest.mark.browser
 
@@ -33,15 +31,8 @@ PHONE = ViewportSize(width=375, height=812)
 @pytest.fixture
 def url(app: FastAPI) -> Iterator[str]:
     """The address of the management application, served on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(
-            uvicorn.Config(app, access_log=False, log_level="critical", timeout_graceful_shutdown=2)
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://localhost:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with served(app) as port:
+        yield f"http://localhost:{port}"
 
 
 @pytest.fixture

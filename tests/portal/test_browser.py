@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
@@ -26,6 +23,7 @@ from tests.portal.fake import PASSWORD, Tenant
 from tests.portal.test_deal_pages import add, come_from_hubspot, in_workspace
 from tests.portal.test_hubspot_pages import connect, issue, sync
 from tests.portal.test_settings_pages import move
+from tests.serving import served
 
 pytestmark = pytest.mark.browser
 
@@ -42,15 +40,8 @@ _LINES = """element => {
 @pytest.fixture
 def port(stage: Stage) -> Iterator[int]:
     """Where the portal is served, on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(
-            uvicorn.Config(stage.app, access_log=False, log_level="critical", timeout_graceful_shutdown=2)
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+    with served(stage.app) as port:
+        yield port
 
 
 @contextmanager

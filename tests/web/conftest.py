@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from tests.serving import served
 from tests.web import gallery
 
 
@@ -37,12 +35,5 @@ def logged() -> Iterator[list[structlog.types.EventDict]]:
 @pytest.fixture(scope="session")
 def gallery_url(gallery_app: FastAPI) -> Iterator[str]:
     """The address of a gallery served on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(
-            uvicorn.Config(gallery_app, access_log=False, log_level="critical", timeout_graceful_shutdown=2)
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with served(gallery_app) as port:
+        yield f"http://127.0.0.1:{port}"

@@ -90,7 +90,7 @@ def test_pauses_grow_while_a_child_keeps_ending_and_begin_anew_once_it_is_steady
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(supervisor, "monotonic", lambda: now[0])
     child = Child("brief", [sys.executable, "-c", ""])
     child.start()
     pauses = []

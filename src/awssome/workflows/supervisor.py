@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 
 import structlog
 
@@ -52,7 +52,7 @@ class Child:
 
     def start(self) -> None:
         """Start it, or start it again."""
-        self.started_at, self.asked_to_end = time.monotonic(), False
+        self.started_at, self.asked_to_end = monotonic(), False
         with _deferred(), ExitStack() as stack:
             log = stack.enter_context(self.log.open("a")) if self.log else None
             self.process = subprocess.Popen(
@@ -93,7 +93,7 @@ class Child:
         status = self.ended()
         if status is None:
             return False
-        now = time.monotonic()
+        now = monotonic()
         if not self.due:
             if now - self.started_at >= STEADY_SECONDS:
                 self.pause = FIRST_PAUSE
@@ -115,7 +115,7 @@ def supervise(child: Child) -> None:
             if child.ended() is None and child.process is not None:
                 child.process.wait()
             if not child.keep():
-                time.sleep(max(0.0, child.due - time.monotonic()))
+                sleep(max(0.0, child.due - monotonic()))
     finally:
         with undisturbed():
             child.stop()
