@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from awssome.database import embedded, servers
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, Placement, new_schema_name
 from awssome.domain.times import new_id

@@ -5,7 +5,8 @@ from __future__ import annotations
 import psycopg
 
 from awssome.database import template
-from awssome.database.postgresql import connection_parameters, scram_verifier
+from awssome.database.postgresql.driver import connection_parameters
+from awssome.database.postgresql.server import scram_verifier
 from awssome.domain.tenants import EngineName, new_schema_name
 from benchmarks import platform
 

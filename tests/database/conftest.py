@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.engine import make_url
 
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.domain.moves import FenceMode
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import EngineName, Placement, new_schema_name

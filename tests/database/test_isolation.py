@@ -18,7 +18,8 @@ from sqlalchemy import insert
 
 from awssome.database.embedded import Cluster
 from awssome.database.engine import FenceBusy
-from awssome.database.postgresql import LOGIN_CONNECTIONS, PostgreSQL, connect_as_tenant, scram_verifier
+from awssome.database.postgresql.entrance import connect_as_tenant
+from awssome.database.postgresql.server import LOGIN_CONNECTIONS, PostgreSQL, scram_verifier
 from awssome.database.registry import Registry
 from awssome.database.schema import deal_events, deal_registrations
 from awssome.database.servers import CONTROL_DATABASE, CONTROL_ROLE, PROVISIONER_ROLE, TENANTS_DATABASE

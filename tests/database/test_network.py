@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable
 from contextlib import closing
 
-from awssome.database.postgresql import PostgreSQL, connect_as_tenant
+from awssome.database.postgresql.entrance import connect_as_tenant
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import Registry, driver_connection
 from awssome.domain.tenants import Placement
 from awssome.workflows import tasks

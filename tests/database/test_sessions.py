@@ -18,7 +18,8 @@ from sqlalchemy import event, func, insert, select, text
 
 from awssome.database import Connection
 from awssome.database.embedded import Cluster
-from awssome.database.postgresql import PostgreSQL, fenced, unavailable
+from awssome.database.engine import fenced, unavailable
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.schema import field_mappings, stage_mappings
 from awssome.database.servers import TENANTS_DATABASE
 from awssome.database.sessions import Sessions

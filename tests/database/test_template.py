@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from awssome.database import migrate, template
 from awssome.database.embedded import Cluster
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import placements, tables
 from awssome.database.schema import DATA_TABLES, SYMBOL, metadata
 from awssome.database.servers import CONTROL_ROLE, TENANTS_DATABASE

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy.engine import make_url
 
-from awssome.database.postgresql import connection_parameters, secured
+from awssome.database.postgresql.driver import connection_parameters, secured
 from awssome.database.registry import Registry
 from awssome.domain.errors import Code, Refused
 from awssome.domain.servers import location
@@ -52,7 +52,7 @@ def test_no_other_option_is_taken(option: str, host: str) -> None:
 
 
 def test_the_registry_does_not_talk_to_a_remote_server_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("awssome.database.postgresql._LOOPBACK", ())
+    monkeypatch.setattr("awssome.database.postgresql.driver.LOOPBACK", ())
     with socket.create_server(("127.0.0.1", 0)) as server:
         asked: list[bytes] = []
         thread = threading.Thread(target=_refuse_tls, args=(server, asked))

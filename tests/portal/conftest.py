@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
 from awssome.domain.moves import FenceMode

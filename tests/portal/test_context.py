@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from awssome.control.client import Caller
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.sessions import Sessions
 from awssome.database.tenant import deals, figures
 from awssome.domain.deals import Stage as DealStage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import Role, TenantState, Tier
 from awssome.portal.guard import Looks, signed_in

@@ -18,7 +18,7 @@ from sqlalchemy import LargeBinary, Table, insert
 
 from awssome.database import Connection
 from awssome.database.mover import Mover
-from awssome.database.postgresql import connect_as_tenant
+from awssome.database.postgresql.entrance import connect_as_tenant
 from awssome.database.registry import moves, placements
 from awssome.database.registry.audit import Actor
 from awssome.database.schema import (

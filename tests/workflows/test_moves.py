@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy import select, text
 
-from awssome.database.postgresql import connect_as_tenant, connection_parameters
+from awssome.database.postgresql.driver import connection_parameters
+from awssome.database.postgresql.entrance import connect_as_tenant
 from awssome.database.registry import audit, moves, placements, servers, tenants
 from awssome.database.schema import DATA_TABLES, stage_mappings
 from awssome.domain.errors import Code, Refused

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from awssome.database import mover as movers
-from awssome.database import postgresql
-from awssome.database.postgresql import PostgreSQL, connect_as_tenant
+from awssome.database.postgresql import server as postgresql
+from awssome.database.postgresql.entrance import connect_as_tenant
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
@@ -39,17 +40,17 @@ def test_a_mover_that_wakes_up_in_the_middle_of_a_drop_leaves_alone_what_was_mad
     """It has seen that nothing is there; meanwhile another mover makes the target, fills it and opens it."""
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
-    plain = postgresql._run
+    plain = postgresql.run
     done: list[Phase] = []
 
     def sleeps(connection: Any, statement: str) -> Any:
         found = plain(connection, statement)
         if "to_regclass" in statement and not done:
-            monkeypatch.setattr(postgresql, "_run", plain)
+            monkeypatch.setattr(postgresql, "run", plain)
             done.append(mover(services).carry_on(move_id))
         return found
 
-    monkeypatch.setattr(postgresql, "_run", sleeps)
+    monkeypatch.setattr(postgresql, "run", sleeps)
     assert mover(services).carry_on(move_id) is Phase.RETAINING
     assert done == [Phase.RETAINING]
     truth.holds_at(the_move(services, move_id).target_id)

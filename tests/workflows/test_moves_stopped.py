@@ -12,7 +12,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from awssome.database import mover as movers
-from awssome.database.postgresql import connection_parameters
+from awssome.database.postgresql.driver import connection_parameters
 from awssome.database.registry import moves, placements, servers
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase

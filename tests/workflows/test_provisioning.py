@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from awssome.database import template
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import placements, servers, tenants
 from awssome.database.schema import hubspot_tokens, stage_mappings
 from awssome.domain.errors import Code, Refused

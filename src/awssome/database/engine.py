@@ -1,17 +1,22 @@
 """What differs between the database engines, and nothing else. SQLAlchemy Core does the rest.
 
-A `Server` is a server of the data plane, reached with its administrator's rights: only workers hold one. The session
-of a tenant is opened by `database.sessions`, as the tenant's own login.
+A `Server` is a server of the data plane, reached with its administrator's rights: only workers hold one. An `Entrance`
+is how a tenant gets in, as its own login; `database.sessions` uses it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
+from sqlalchemy.engine import Engine
+
+from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
-from awssome.domain.tenants import EngineName
+from awssome.domain.tenants import EngineName, Placement
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,51 @@ class MoverLost(Exception):
 
 class FenceBusy(Exception):
     """Writers kept the fence for longer than the limit; try again."""
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """How sessions of tenants are opened on an engine.
+
+    :ivar url: SQLAlchemy's name of dialect and driver.
+    :ivar connect: a driver's connection that authenticated as the placement's login. Raises `Refused`: FENCED when the
+        server does not let the login in, so that the placement cannot be true any more; UNAVAILABLE when it does not
+        answer.
+    :ivar begin: begins a transaction on such a connection and reads the fence's epoch of the schema, in one round trip.
+    :ivar refusal: what a driver's error means to the user of a session; None: a defect.
+    :ivar prepare: completes the one Engine that holds dialect and compiled statements.
+    """
+
+    url: str
+    connect: Callable[[Placement], Any]
+    begin: Callable[[Any, str], int | None]
+    refusal: Callable[[BaseException], Refused | None]
+    prepare: Callable[[Engine], None] = lambda engine: None
+
+
+def fenced() -> Refused:
+    """The placement in hand is stale, or writes are paused by a move."""
+    return Refused(
+        Code.FENCED,
+        "Your workspace is being moved and takes no changes for a moment. Nothing was lost.",
+        "Try again in a few seconds.",
+        retry_after=2,
+    )
+
+
+def unavailable() -> Refused:
+    """The server does not answer, or has no connection left."""
+    return Refused(
+        Code.UNAVAILABLE,
+        "Your database does not answer right now. Nothing was changed.",
+        "Try again in a minute.",
+        retry_after=5,
+    )
+
+
+def too_long() -> Refused:
+    """The server stopped a statement that took too long, or waited too long for a lock."""
+    return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
 
 
 class Server(ABC):

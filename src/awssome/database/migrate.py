@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from awssome.database import template
 from awssome.database.engine import Server
-from awssome.database.postgresql import secured
+from awssome.database.postgresql.driver import secured
 from awssome.database.registry import Registry, placements
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys

@@ -13,7 +13,6 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -23,7 +22,7 @@ from sqlalchemy import (
     text as sql,
 )
 
-from awssome.database.types import Instant, Json, amount, text, whole
+from awssome.database.types import Instant, Json, amount, binary, text, whole
 
 SYMBOL = "tenant"
 """The schema that stands for a tenant's in every statement."""
@@ -84,8 +83,8 @@ hubspot_tokens = Table(
     Column("portal_id", whole(), nullable=False),
     Column("hub_domain", text(255), nullable=False),
     Column("scopes", text(1000), nullable=False),
-    Column("access_token", LargeBinary),
-    Column("refresh_token", LargeBinary),
+    Column("access_token", binary()),
+    Column("refresh_token", binary()),
     Column("expires_at", Instant),
     Column("connected_at", Instant, nullable=False),
     Column("connected_by", text(254), nullable=False),
@@ -99,7 +98,7 @@ tenant_keys = Table(
     metadata,
     Column("id", Uuid, nullable=False),
     Column("key_id", text(64), nullable=False),
-    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("wrapped_key", binary(), nullable=False),
     Column("created_at", Instant, nullable=False),
     PrimaryKeyConstraint("id", name="tenant_keys_pk"),
 )
@@ -111,7 +110,7 @@ hubspot_mappings = Table(
     Column("deal_id", text(32), nullable=False),
     Column("registration_id", Uuid, nullable=False),
     Column("state", text(16), nullable=False),
-    Column("source_hash", LargeBinary(32), nullable=False),
+    Column("source_hash", binary(32), nullable=False),
     Column("modified_at", Instant),
     Column("first_sync_id", Uuid, nullable=False),
     Column("last_sync_id", Uuid, nullable=False),

@@ -12,9 +12,10 @@ from sqlalchemy.engine import URL, make_url
 
 from awssome.database.embedded import Cluster
 from awssome.database.engine import Server
-from awssome.database.postgresql import PostgreSQL
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import Registry, placements, tenants
 from awssome.database.registry import servers as registered
+from awssome.database.sqlserver.server import SQLServer
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import EngineName, Placement, ServerKind, TenantState
@@ -27,10 +28,14 @@ PROVISIONER_ROLE, TENANTS_DATABASE = "awssome_provisioner", "awssome_tenants"
 
 
 def open_server(engine: EngineName, url: str) -> Server:
-    """The server behind an administrator's URL. :raises Refused: INVALID for an engine that is not supported."""
-    if engine is EngineName.POSTGRESQL:
-        return PostgreSQL(url)
-    raise Refused(Code.INVALID, f"Servers of engine {engine} are not supported yet.", "Use postgresql.")
+    """The server behind an administrator's URL. :raises Refused: INVALID for a URL that cannot be one."""
+    return _SERVERS[engine](url)
+
+
+_SERVERS: dict[EngineName, Callable[[str], Server]] = {
+    EngineName.POSTGRESQL: PostgreSQL,
+    EngineName.SQLSERVER: SQLServer,
+}
 
 
 def opener(registry: Registry, keys: Keys) -> Opener:

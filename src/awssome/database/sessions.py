@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import UUID
@@ -19,12 +19,16 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from awssome.database import postgresql
+from awssome.database.engine import Entrance, fenced, unavailable
+from awssome.database.postgresql.entrance import ENTRANCE as POSTGRESQL
 from awssome.database.schema import SYMBOL
+from awssome.database.sqlserver.entrance import ENTRANCE as SQLSERVER
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName, Placement, checked_schema_name
 
 _Key = tuple[UUID, int]
+
+_ENTRANCES: dict[EngineName, Entrance] = {EngineName.POSTGRESQL: POSTGRESQL, EngineName.SQLSERVER: SQLSERVER}
 
 _ENGINES: dict[EngineName, Engine] = {}
 _ENGINES_LOCK = threading.Lock()
@@ -54,7 +58,7 @@ class Sessions:
         :raises Refused: FENCED when the placement is stale (ask the registry again), or when a write meets a schema
             that is being moved; UNAVAILABLE when the server does not answer or the budget is used up.
         """
-        with _translated(), ExitStack() as stack:
+        with _translated(placement.engine), ExitStack() as stack:
             try:
                 connection = stack.enter_context(self._transaction(placement))
             except _Gone:
@@ -81,14 +85,14 @@ class Sessions:
         with self._server(placement).connect(placement) as connection, connection.begin():
             driver: Any = connection.connection.driver_connection
             try:
-                epoch = _BEGIN[placement.engine](driver, placement.schema)
-            except Exception as error:
-                if postgresql.is_gone(driver):
+                epoch = _ENTRANCES[placement.engine].begin(driver, placement.schema)
+            except connection.dialect.loaded_dbapi.Error as error:
+                if connection.dialect.is_disconnect(error, driver, None):
                     connection.invalidate()
                     raise _Gone from error
                 raise
             if epoch != placement.epoch:
-                raise postgresql.fenced()
+                raise fenced()
             yield connection
 
     def _server(self, placement: Placement) -> _ServerPool:
@@ -155,7 +159,7 @@ class _ServerPool:
                 self._close_idle(next(iter(self._idle)))
             self._slots[key] += 1
         return QueuePool(
-            lambda: _CONNECT[placement.engine](placement), pool_size=1, max_overflow=0, dialect=engine.dialect
+            lambda: _ENTRANCES[placement.engine].connect(placement), pool_size=1, max_overflow=0, dialect=engine.dialect
         )
 
     def _give_back(self, placement: Placement, slot: QueuePool) -> None:
@@ -191,10 +195,6 @@ class _ServerPool:
             del self._slots[key]
 
 
-_CONNECT: dict[EngineName, Callable[[Placement], Any]] = {EngineName.POSTGRESQL: postgresql.connect_as_tenant}
-_BEGIN = {EngineName.POSTGRESQL: postgresql.begin}
-
-
 def _key(placement: Placement) -> _Key:
     return placement.placement_id, placement.secret_version
 
@@ -203,24 +203,22 @@ def _engine(name: EngineName) -> Engine:
     """The one Engine of this kind: dialect and compiled statements, no connections."""
     with _ENGINES_LOCK:
         if name not in _ENGINES:
-            _ENGINES[name] = create_engine("postgresql+psycopg://", hide_parameters=True)
+            _ENGINES[name] = create_engine(_ENTRANCES[name].url, hide_parameters=True)
+            _ENTRANCES[name].prepare(_ENGINES[name])
         return _ENGINES[name]
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(engine: EngineName) -> Iterator[None]:
     """Driver errors that mean something to the user become `Refused`; all others pass."""
     try:
         yield
     except _Gone:
-        raise postgresql.unavailable() from None
-    except DBAPIError as error:
-        told = postgresql.refusal(error.orig) if error.orig else None
-        if told is None:
-            raise
-        raise told from None
+        raise unavailable() from None
     except Exception as error:
-        told = postgresql.refusal(error) if type(error).__module__.startswith("psycopg") else None
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        of_driver = isinstance(cause, _engine(engine).dialect.loaded_dbapi.Error)
+        told = _ENTRANCES[engine].refusal(cause) if cause is not None and of_driver else None
         if told is None:
             raise
         raise told from None

@@ -16,12 +16,12 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
+from awssome.database.dialects import dialect
 from awssome.domain.tenants import EngineName, checked_schema_name
 
 TENANT = "__tenant__"
 """Stands for a tenant's schema and for its login in rendered SQL."""
 
-_DIALECT = {EngineName.POSTGRESQL: "postgresql", EngineName.SQLSERVER: "mssql"}
 _REVISIONS = Path(__file__).parent / "tenant" / "revisions"
 
 
@@ -40,7 +40,8 @@ def statements(engine: EngineName, after: str | None = None) -> str:
     script = _script()
     buffer = io.StringIO()
     context = MigrationContext.configure(
-        dialect_name=_DIALECT[engine], opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True}
+        dialect=dialect(engine),
+        opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True, "mssql_batch_separator": ""},
     )
     steps = list(reversed(list(script.walk_revisions(base=after or "base", head="head"))))
     with Operations.context(context):

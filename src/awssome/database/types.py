@@ -1,17 +1,88 @@
-"""Column types that mean the same on every engine."""
+"""Column types that mean the same on every engine, and refuse what an engine would round, cut or convert."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Numeric, Text, Unicode
-from sqlalchemy.dialects.mssql import DATETIME2
+from sqlalchemy import BigInteger, DateTime, LargeBinary, Numeric, Text, Unicode
+from sqlalchemy.dialects.mssql import DATETIME2, NVARCHAR, VARBINARY
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from awssome.domain.deals import SCALE
+from awssome.domain.deals import LARGEST, SCALE
+from awssome.domain.errors import Code, Refused
+
+BINARY_ORDER = "Latin1_General_100_BIN2"
+"""SQL Server's collation for text: by code, case and accents count, as on PostgreSQL. Its default ignores case."""
+
+
+class Characters(TypeDecorator[str]):
+    """Bounded text in any script. The length counts UTF-16 units on every engine, as SQL Server counts them."""
+
+    impl = Unicode
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """varchar(n), or nvarchar(n) that is compared by code."""
+        if dialect.name == "mssql":
+            return dialect.type_descriptor(NVARCHAR(self.length, collation=BINARY_ORDER))
+        return dialect.type_descriptor(Unicode(self.length))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """:raises Refused: INVALID for text that is too long, or holds a character that cannot be stored."""
+        if value is not None:
+            _check_text(value)
+            if len(value) * 2 > self.length and len(value.encode("utf-16-le")) // 2 > self.length:
+                raise Refused(
+                    Code.INVALID,
+                    f"A text of {len(value):,} characters does not fit where {self.length:,} do. Nothing was changed.",
+                    "Shorten it.",
+                )
+        return value
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:
+        """What a column is compared with may be longer than what it holds."""
+        return Unicode()
+
+
+class Amount(TypeDecorator[Decimal]):
+    """Exact money: 15 digits before the point, 4 behind. Nothing is ever rounded."""
+
+    impl = Numeric
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(15 + SCALE, SCALE)
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | None:
+        """:raises Refused: INVALID for an amount that is too large, or has more digits than can be kept."""
+        if value is None:
+            return None
+        value = Decimal(value)
+        exact = value.is_finite() and abs(value) < LARGEST and value == value.quantize(STEP)
+        if not exact:
+            raise Refused(
+                Code.INVALID,
+                f"An amount has at most 15 digits before the point and {SCALE} behind it. Nothing was changed.",
+                "Correct the amount.",
+            )
+        return value.quantize(STEP)
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:
+        """What a column is compared with may have more digits."""
+        return Numeric()
+
+
+STEP = Decimal(1).scaleb(-SCALE)
+"""The smallest amount."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -48,27 +119,53 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """text, or nvarchar(max)."""
+        if dialect.name == "mssql":
+            return dialect.type_descriptor(NVARCHAR(collation=BINARY_ORDER))
+        return dialect.type_descriptor(Text())
+
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Canonical text; None stays NULL."""
+        """Canonical text; None stays NULL. :raises Refused: INVALID for a character that cannot be stored."""
         if value is None:
             return None
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        written = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        _check_text(written)
+        return written
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """The parsed value."""
         return None if value is None else json.loads(value)
 
 
-def text(length: int) -> Unicode:
+def text(length: int) -> Characters:
     """Bounded text in any script."""
-    return Unicode(length)
+    return Characters(length)
 
 
-def amount() -> Numeric[Any]:
+def amount() -> Amount:
     """Exact money: 15 digits before the point, 4 behind."""
-    return Numeric(15 + SCALE, SCALE)
+    return Amount()
 
 
 def whole() -> BigInteger:
     """A 64-bit count or number."""
     return BigInteger()
+
+
+def binary(length: int | None = None) -> LargeBinary:
+    """Bytes, as many as given or any number: bytea, or varbinary."""
+    return LargeBinary(length).with_variant(VARBINARY(length or "max"), "mssql")  # type: ignore[no-untyped-call]
+
+
+def _check_text(value: str) -> None:
+    """:raises Refused: INVALID for NUL, which PostgreSQL has no place for, and for half a character."""
+    try:
+        value.encode()
+        storable = "\x00" not in value
+    except UnicodeEncodeError:
+        storable = False
+    if not storable:
+        raise Refused(
+            Code.INVALID, "A text holds a character that cannot be stored. Nothing was changed.", "Remove it."
+        )

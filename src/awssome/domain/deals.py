@@ -140,7 +140,9 @@ FIELD: dict[str, Field] = {field.name: field for field in FIELDS}
 SCALE = 4
 """Digits after the point that amounts are stored with; 15 before it."""
 
-_LARGEST = Decimal(10) ** 15
+LARGEST = Decimal(10) ** 15
+"""Amounts are smaller than this."""
+
 # Groups of three digits or none at all; HubSpot writes large numbers as 1.5E7.
 _AMOUNT = re.compile(r"[+-]?(?=\.?[0-9])([0-9]{1,3}([,\u00a0][0-9]{3})+|[0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?")
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
@@ -231,7 +233,7 @@ def parse_amount(text: str) -> Decimal:
     if not _AMOUNT.fullmatch(text):
         raise ValueError(f"“{text[:40]}” is not an amount. Use digits and a point, like 1250.50.")
     amount = Decimal(text.replace(",", "").replace("\u00a0", ""))
-    if abs(amount) >= _LARGEST:
+    if abs(amount) >= LARGEST:
         raise ValueError("This amount is too large.")
     exact = amount.quantize(Decimal(1).scaleb(-SCALE))
     if exact != amount:

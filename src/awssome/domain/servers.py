@@ -9,8 +9,22 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName
 
 _NAME = re.compile(r"(?=.{1,60}\Z)[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Hosts that are reached without TLS."""
+
 _TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 _PORTS = {EngineName.POSTGRESQL: 5432, EngineName.SQLSERVER: 1433}
+_SCHEMES = {EngineName.POSTGRESQL: ("postgresql", "postgres"), EngineName.SQLSERVER: ("mssql", "sqlserver")}
+_EXAMPLES = {
+    EngineName.POSTGRESQL: "postgresql://user:password@host:5432/database",
+    EngineName.SQLSERVER: "mssql://user:password@host:1433/database",
+}
+_SQLSERVER_OPTIONS = {
+    "encrypt": ("yes", "mandatory", "strict"),
+    "trustservercertificate": ("no",),
+    "hostnameincertificate": None,
+    "servercertificate": None,
+}
 
 
 def checked_name(name: str) -> str:
@@ -42,10 +56,15 @@ def location(url: str, engine: EngineName) -> tuple[str, int, str]:
         raise Refused(
             Code.INVALID,
             "This is not the URL of a database server.",
-            fields={"url": "Use postgresql://user:password@host:5432/database."},
+            fields={"url": f"Use {_EXAMPLES[engine]}."},
         )
-    if engine is EngineName.POSTGRESQL:
-        tls_options(url)
+    if parts.scheme.partition("+")[0] not in _SCHEMES[engine]:
+        raise Refused(
+            Code.INVALID,
+            "This is the URL of a server of another engine.",
+            fields={"url": f"Use {_EXAMPLES[engine]}, or choose the other engine."},
+        )
+    _OPTIONS[engine](url)
     return host, port, database
 
 
@@ -62,3 +81,30 @@ def tls_options(url: str) -> dict[str, str]:
             fields={"url": "After ? only sslrootcert, sslcert, sslkey and sslmode=verify-full may stand."},
         )
     return dict(given)
+
+
+def sqlserver_options(url: str) -> dict[str, str]:
+    """What a SQL Server's URL says of certificates, as its driver names it.
+
+    `Encrypt` (yes, strict), `HostNameInCertificate`, `ServerCertificate`; on loopback also what weakens TLS.
+
+    :raises Refused: INVALID for anything else: it could weaken TLS, lead to another host or change how sessions behave.
+    """
+    parts = urlsplit(url.strip())
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    local = parts.hostname in LOOPBACK
+    for name, value in given:
+        allowed = _SQLSERVER_OPTIONS.get(name.lower(), ())
+        if name.lower() not in _SQLSERVER_OPTIONS or not (local or allowed is None or value.lower() in allowed):
+            raise Refused(
+                Code.INVALID,
+                "The URL of a database server holds an option that it may not hold.",
+                fields={
+                    "url": "After ? only Encrypt=yes or strict, TrustServerCertificate=no, HostNameInCertificate and "
+                    "ServerCertificate may stand."
+                },
+            )
+    return dict(given)
+
+
+_OPTIONS = {EngineName.POSTGRESQL: tls_options, EngineName.SQLSERVER: sqlserver_options}

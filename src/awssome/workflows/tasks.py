@@ -20,7 +20,7 @@ from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, 
 from procrastinate.jobs import Job
 
 from awssome.database.mover import Mover
-from awssome.database.postgresql import NETWORK
+from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
 from awssome.workflows import mail, moves, provisioning, sync

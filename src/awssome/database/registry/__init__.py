@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from awssome.database.postgresql import NETWORK, secured
+from awssome.database.postgresql.driver import NETWORK, secured
 from awssome.domain.errors import Code, Refused
 
 _UNHEARD_OF = (None, "22003", "22021", "22P05")

@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Unicode, and_, case, func, insert, literal, or_, select, true, update
 from sqlalchemy.engine import Connection
 
+from awssome.database.functions import age, lowered, position
 from awssome.database.keyset import Key, Keyset, Page
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings
 from awssome.domain.deals import FIELD, Source, Stage, readiness
@@ -157,7 +158,7 @@ def timeline(connection: Connection, deal_id: UUID, *, limit: int = 100) -> list
     query = (
         select(deal_events.c.at, deal_events.c.kind, deal_events.c.actor, deal_events.c.changes)
         .where(deal_events.c.registration_id == deal_id)
-        .order_by(deal_events.c.id.desc())
+        .order_by(deal_events.c.at.desc(), age(deal_events.c.id).desc())
         .limit(limit)
     )
     return [Event(row.at, row.kind, row.actor, row.changes) for row in connection.execute(query)]
@@ -257,7 +258,7 @@ def ready_on(today: date) -> ColumnElement[bool]:
     """Readiness as of today: it was computed when the deal was written, and only the close date can run out since."""
     c = deal_registrations.c
     still = or_(c.stage.in_((Stage.LAUNCHED, Stage.CLOSED_LOST)), c.target_close_date >= today)
-    return case((and_(c.ready.is_(True), still), True), else_=False)
+    return case((and_(c.ready == true(), still), True), else_=False)
 
 
 def as_text(value: Any) -> str | None:
@@ -286,9 +287,8 @@ def _conditions(filters: Filters, today: date) -> list[ColumnElement[bool]]:
     c = deal_registrations.c
     found: list[ColumnElement[bool]] = [c.archived_at.is_not(None) if filters.archived else c.archived_at.is_(None)]
     if filters.search:
-        text = filters.search.lower().replace("\x00", "")
-        columns = (c.title, c.customer_company)
-        found.append(or_(*(func.lower(column).contains(text, autoescape=True) for column in columns)))
+        part = lowered(literal(filters.search.replace("\x00", ""), Unicode()))
+        found.append(or_(*(position(lowered(column), part) > 0 for column in (c.title, c.customer_company))))
     if filters.stage is not None:
         found.append(c.stage == filters.stage)
     if filters.source is not None:
@@ -303,14 +303,14 @@ def _sort_key(by: str, today: date) -> Key:
     if by == "stage":
         return Key(case(_STAGE_ORDER, value=c.stage, else_=len(_STAGE_ORDER)), int)
     if by == "ready":
-        return Key(case((ready_on(today), 0), else_=1), int)
+        return Key(case((ready_on(today) == true(), 0), else_=1), int)
     if by == "deal_amount":
         return Key(c.deal_amount, Decimal, nullable=True)
     if by == "target_close_date":
         return Key(c.target_close_date, date.fromisoformat, nullable=True)
     if by in ("created_at", "updated_at"):
         return Key(c[by], _instant)
-    return Key(func.lower(c[by]), str, nullable=by == "customer_company")
+    return Key(lowered(c[by]), str, nullable=by == "customer_company")
 
 
 def _instant(text: str) -> datetime:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from sqlalchemy import case, extract, func, select
+from sqlalchemy import case, extract, func, select, true
 from sqlalchemy.engine import Connection
 
 from awssome.database.schema import deal_registrations
@@ -80,7 +80,7 @@ def open_value(connection: Connection) -> dict[str, Decimal]:
 
 def summary(connection: Connection, *, today: date) -> Summary:
     """The counts that the first page shows."""
-    query = select(func.count(), func.coalesce(func.sum(case((ready_on(today), 1), else_=0)), 0)).where(
+    query = select(func.count(), func.coalesce(func.sum(case((ready_on(today) == true(), 1), else_=0)), 0)).where(
         deal_registrations.c.archived_at.is_(None)
     )
     deals, ready = connection.execute(query).one()

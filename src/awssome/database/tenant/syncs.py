@@ -11,6 +11,7 @@ from sqlalchemy import Row, case, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
+from awssome.database.functions import age
 from awssome.database.schema import sync_history, sync_issues
 from awssome.domain.syncs import IssueKind, Superseded, SyncState
 from awssome.domain.times import new_id, now
@@ -101,7 +102,7 @@ def issues(connection: Connection, sync_id: UUID, *, limit: int = 100, offset: i
     query = (
         select(*sync_issues.columns)
         .where(sync_issues.c.sync_id == sync_id)
-        .order_by(case((sync_issues.c.deal_id == "", 0), else_=1), sync_issues.c.id)
+        .order_by(case((sync_issues.c.deal_id == "", 0), else_=1), age(sync_issues.c.id))
         .limit(limit)
         .offset(offset)
     )

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from awssome.database.template import TENANT
-from awssome.database.types import Instant, Json
+from awssome.database.types import Instant, Json, amount, binary, text, whole
 
 revision = "0001"
 down_revision = None
@@ -27,48 +27,48 @@ def upgrade() -> None:
     op.create_table(
         "_fence",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("epoch", sa.BigInteger(), nullable=False),
-        sa.Column("mode", sa.Unicode(length=16), nullable=False),
-        sa.Column("mover", sa.BigInteger(), nullable=False),
+        sa.Column("epoch", whole(), nullable=False),
+        sa.Column("mode", text(16), nullable=False),
+        sa.Column("mover", whole(), nullable=False),
         sa.Column("capture", sa.Boolean(), nullable=False),
-        sa.Column("revision", sa.Unicode(length=32), nullable=False),
+        sa.Column("revision", text(32), nullable=False),
         sa.PrimaryKeyConstraint("id", name="_fence_pk"),
         schema=TENANT,
     )
     op.create_table(
         "_outbox",
-        sa.Column("seq", sa.BigInteger(), autoincrement=True, nullable=False),
-        sa.Column("table_name", sa.Unicode(length=64), nullable=False),
-        sa.Column("row_key", sa.Unicode(length=400), nullable=False),
+        sa.Column("seq", whole(), autoincrement=True, nullable=False),
+        sa.Column("table_name", text(64), nullable=False),
+        sa.Column("row_key", text(400), nullable=False),
         sa.PrimaryKeyConstraint("seq", name="_outbox_pk"),
         schema=TENANT,
     )
     op.create_table(
         "deal_registrations",
         sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("source", sa.Unicode(length=16), nullable=False),
-        sa.Column("title", sa.Unicode(length=255), nullable=False),
-        sa.Column("stage", sa.Unicode(length=40), nullable=False),
-        sa.Column("customer_company", sa.Unicode(length=120), nullable=True),
-        sa.Column("customer_website", sa.Unicode(length=255), nullable=True),
-        sa.Column("customer_industry", sa.Unicode(length=40), nullable=True),
-        sa.Column("customer_country", sa.Unicode(length=2), nullable=True),
-        sa.Column("customer_postal_code", sa.Unicode(length=20), nullable=True),
-        sa.Column("business_problem", sa.Unicode(length=2000), nullable=True),
-        sa.Column("use_case", sa.Unicode(length=120), nullable=True),
-        sa.Column("opportunity_type", sa.Unicode(length=32), nullable=True),
-        sa.Column("delivery_model", sa.Unicode(length=40), nullable=True),
+        sa.Column("source", text(16), nullable=False),
+        sa.Column("title", text(255), nullable=False),
+        sa.Column("stage", text(40), nullable=False),
+        sa.Column("customer_company", text(120), nullable=True),
+        sa.Column("customer_website", text(255), nullable=True),
+        sa.Column("customer_industry", text(40), nullable=True),
+        sa.Column("customer_country", text(2), nullable=True),
+        sa.Column("customer_postal_code", text(20), nullable=True),
+        sa.Column("business_problem", text(2000), nullable=True),
+        sa.Column("use_case", text(120), nullable=True),
+        sa.Column("opportunity_type", text(32), nullable=True),
+        sa.Column("delivery_model", text(40), nullable=True),
         sa.Column("target_close_date", sa.Date(), nullable=True),
-        sa.Column("deal_amount", sa.Numeric(precision=19, scale=4), nullable=True),
-        sa.Column("deal_currency", sa.Unicode(length=3), nullable=True),
-        sa.Column("expected_aws_spend", sa.Numeric(precision=19, scale=4), nullable=True),
-        sa.Column("next_steps", sa.Unicode(length=255), nullable=True),
+        sa.Column("deal_amount", amount(), nullable=True),
+        sa.Column("deal_currency", text(3), nullable=True),
+        sa.Column("expected_aws_spend", amount(), nullable=True),
+        sa.Column("next_steps", text(255), nullable=True),
         sa.Column("edited_fields", Json(), nullable=False),
         sa.Column("ready", sa.Boolean(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
-        sa.Column("updated_by", sa.Unicode(length=254), nullable=False),
+        sa.Column("updated_by", text(254), nullable=False),
         sa.Column("archived_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="deal_registrations_pk"),
         schema=TENANT,
@@ -78,9 +78,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "field_mappings",
-        sa.Column("field", sa.Unicode(length=40), nullable=False),
-        sa.Column("property", sa.Unicode(length=100), nullable=True),
-        sa.Column("default_value", sa.Unicode(length=2000), nullable=True),
+        sa.Column("field", text(40), nullable=False),
+        sa.Column("property", text(100), nullable=True),
+        sa.Column("default_value", text(2000), nullable=True),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("field", name="field_mappings_pk"),
         schema=TENANT,
@@ -88,15 +88,15 @@ def upgrade() -> None:
     op.create_table(
         "hubspot_tokens",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("state", sa.Unicode(length=16), nullable=False),
-        sa.Column("portal_id", sa.BigInteger(), nullable=False),
-        sa.Column("hub_domain", sa.Unicode(length=255), nullable=False),
-        sa.Column("scopes", sa.Unicode(length=1000), nullable=False),
-        sa.Column("access_token", sa.LargeBinary(), nullable=True),
-        sa.Column("refresh_token", sa.LargeBinary(), nullable=True),
+        sa.Column("state", text(16), nullable=False),
+        sa.Column("portal_id", whole(), nullable=False),
+        sa.Column("hub_domain", text(255), nullable=False),
+        sa.Column("scopes", text(1000), nullable=False),
+        sa.Column("access_token", binary(), nullable=True),
+        sa.Column("refresh_token", binary(), nullable=True),
         sa.Column("expires_at", Instant(), nullable=True),
         sa.Column("connected_at", Instant(), nullable=False),
-        sa.Column("connected_by", sa.Unicode(length=254), nullable=False),
+        sa.Column("connected_by", text(254), nullable=False),
         sa.Column("refreshed_at", Instant(), nullable=True),
         sa.Column("imports", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="hubspot_tokens_pk"),
@@ -104,9 +104,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "stage_mappings",
-        sa.Column("pipeline", sa.Unicode(length=64), nullable=False),
-        sa.Column("hubspot_stage", sa.Unicode(length=64), nullable=False),
-        sa.Column("stage", sa.Unicode(length=40), nullable=False),
+        sa.Column("pipeline", text(64), nullable=False),
+        sa.Column("hubspot_stage", text(64), nullable=False),
+        sa.Column("stage", text(40), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("pipeline", "hubspot_stage", name="stage_mappings_pk"),
         schema=TENANT,
@@ -114,11 +114,11 @@ def upgrade() -> None:
     op.create_table(
         "sync_history",
         sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("state", sa.Unicode(length=16), nullable=False),
+        sa.Column("state", text(16), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("requested_by", sa.Unicode(length=254), nullable=False),
+        sa.Column("requested_by", text(254), nullable=False),
         sa.Column("deal_limit", sa.Integer(), nullable=True),
-        sa.Column("next_page", sa.Unicode(length=255), nullable=True),
+        sa.Column("next_page", text(255), nullable=True),
         sa.Column("available", sa.Integer(), nullable=True),
         sa.Column("imported", sa.Integer(), nullable=False),
         sa.Column("seen", sa.Integer(), nullable=False),
@@ -131,8 +131,8 @@ def upgrade() -> None:
         sa.Column("requested_at", Instant(), nullable=False),
         sa.Column("started_at", Instant(), nullable=True),
         sa.Column("finished_at", Instant(), nullable=True),
-        sa.Column("problem", sa.Unicode(length=1000), nullable=True),
-        sa.Column("advice", sa.Unicode(length=500), nullable=True),
+        sa.Column("problem", text(1000), nullable=True),
+        sa.Column("advice", text(500), nullable=True),
         sa.Column("open_slot", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="sync_history_pk"),
         schema=TENANT,
@@ -150,8 +150,8 @@ def upgrade() -> None:
     op.create_table(
         "tenant_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("key_id", sa.Unicode(length=64), nullable=False),
-        sa.Column("wrapped_key", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", text(64), nullable=False),
+        sa.Column("wrapped_key", binary(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="tenant_keys_pk"),
         schema=TENANT,
@@ -161,8 +161,8 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("registration_id", sa.Uuid(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
-        sa.Column("kind", sa.Unicode(length=24), nullable=False),
-        sa.Column("actor", sa.Unicode(length=254), nullable=False),
+        sa.Column("kind", text(24), nullable=False),
+        sa.Column("actor", text(254), nullable=False),
         sa.Column("changes", Json(), nullable=False),
         sa.ForeignKeyConstraint(
             ["registration_id"], [f"{TENANT}.deal_registrations.id"], name="deal_events_registration_fk"
@@ -173,11 +173,11 @@ def upgrade() -> None:
     op.create_index("deal_events_registration", "deal_events", ["registration_id", "id"], unique=False, schema=TENANT)
     op.create_table(
         "hubspot_mappings",
-        sa.Column("portal_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("deal_id", sa.Unicode(length=32), nullable=False),
+        sa.Column("portal_id", whole(), autoincrement=False, nullable=False),
+        sa.Column("deal_id", text(32), nullable=False),
         sa.Column("registration_id", sa.Uuid(), nullable=False),
-        sa.Column("state", sa.Unicode(length=16), nullable=False),
-        sa.Column("source_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("state", text(16), nullable=False),
+        sa.Column("source_hash", binary(32), nullable=False),
         sa.Column("modified_at", Instant(), nullable=True),
         sa.Column("first_sync_id", sa.Uuid(), nullable=False),
         sa.Column("last_sync_id", sa.Uuid(), nullable=False),
@@ -195,29 +195,28 @@ def upgrade() -> None:
         "sync_issues",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("sync_id", sa.Uuid(), nullable=False),
-        sa.Column("kind", sa.Unicode(length=16), nullable=False),
-        sa.Column("deal_id", sa.Unicode(length=32), nullable=False),
+        sa.Column("kind", text(16), nullable=False),
+        sa.Column("deal_id", text(32), nullable=False),
         sa.Column("registration_id", sa.Uuid(), nullable=True),
-        sa.Column("title", sa.Unicode(length=255), nullable=False),
-        sa.Column("field", sa.Unicode(length=40), nullable=False),
-        sa.Column("reason", sa.Unicode(length=500), nullable=False),
-        sa.Column("advice", sa.Unicode(length=500), nullable=False),
+        sa.Column("title", text(255), nullable=False),
+        sa.Column("field", text(40), nullable=False),
+        sa.Column("reason", text(500), nullable=False),
+        sa.Column("advice", text(500), nullable=False),
         sa.ForeignKeyConstraint(["sync_id"], [f"{TENANT}.sync_history.id"], name="sync_issues_sync_fk"),
         sa.PrimaryKeyConstraint("id", name="sync_issues_pk"),
         schema=TENANT,
     )
     op.create_index("sync_issues_sync", "sync_issues", ["sync_id", "id"], unique=False, schema=TENANT)
-    if op.get_context().dialect.name == "postgresql":
-        _postgresql()
-
-
-def _postgresql() -> None:
-    op.execute(f"GRANT USAGE ON SCHEMA {TENANT} TO {TENANT}")
     op.execute(f"GRANT SELECT ON {TENANT}._fence TO {TENANT}")
     for table in OPEN:
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {TENANT}.{table} TO {TENANT}")
     for table in APPEND_ONLY:
         op.execute(f"GRANT SELECT, INSERT ON {TENANT}.{table} TO {TENANT}")
+    {"postgresql": _postgresql, "mssql": _sqlserver}[op.get_context().dialect.name]()
+
+
+def _postgresql() -> None:
+    op.execute(f"GRANT USAGE ON SCHEMA {TENANT} TO {TENANT}")
     # The guard holds ROW SHARE on _fence until the writer commits; a mover's EXCLUSIVE waits for it and keeps later
     # writers out. Only READ COMMITTED sees the row as it is now: an older snapshot could write past a cut-over.
     # Inside the function current_user is its owner, the mover: the mover itself passes.
@@ -244,3 +243,38 @@ def _postgresql() -> None:
             f"CREATE TRIGGER _guard BEFORE INSERT OR UPDATE OR DELETE ON {TENANT}.{table} "
             f"EXECUTE FUNCTION {TENANT}._guard()"
         )
+
+
+def _sqlserver() -> None:
+    # The lock that writers share and a mover takes alone. Every login may take any lock whose name it knows, and only
+    # the tenant and the mover can read this one.
+    op.add_column("_fence", sa.Column("lock_name", sa.Unicode(length=64), nullable=False), schema=TENANT)
+    # There is no trigger before a write; this one undoes it. It belongs to the schema's owner, as the fence does.
+    # Whoever else can write here is an administrator, the mover. Only READ COMMITTED sees the row as it is now: an
+    # older snapshot could write past a cut-over. The hint is for snapshots that began before the level was changed.
+    for table in (*OPEN, *APPEND_ONLY):
+        _batch(
+            f"""
+            CREATE TRIGGER {TENANT}._guard_{table} ON {TENANT}.{table} AFTER INSERT, UPDATE, DELETE AS
+            BEGIN
+                SET NOCOUNT ON;
+                IF USER_NAME() <> N'{TENANT}' RETURN;
+                DECLARE @level int, @lock nvarchar(64), @result int = -1;
+                SELECT @level = transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID;
+                SELECT @lock = lock_name FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1;
+                IF @level = 2
+                    EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Shared',
+                        @LockOwner = N'Transaction', @LockTimeout = 2000;
+                IF @result < 0 OR NOT EXISTS (
+                    SELECT 1 FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1 AND mode = N'rw'
+                )
+                    THROW 51001, N'fenced', 1;
+            END
+            """
+        )
+
+
+def _batch(text: str) -> None:
+    """A statement that has to be alone in its batch."""
+    quoted = text.replace("'", "''")
+    op.execute(f"EXEC(N'{quoted}')")

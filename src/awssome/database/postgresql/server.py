@@ -12,44 +12,27 @@ import hmac
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, LiteralString
-from urllib.parse import urlencode, urlsplit
+from typing import Any
 
 import psycopg
 from psycopg import errors
 from sqlalchemy import Boolean, Date, LargeBinary, Table
-from sqlalchemy.engine import make_url
 
 from awssome.database import template
 from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.postgresql.driver import connection_parameters, run, trusted
+from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
 from awssome.database.types import Instant
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
-from awssome.domain.servers import tls_options
-from awssome.domain.tenants import EngineName, Placement, checked_schema_name
-
-FENCED = "AW001"
-"""SQLSTATE that the guard of the tenant template raises."""
+from awssome.domain.tenants import EngineName, checked_schema_name
 
 LOGIN_CONNECTIONS = 24
 """Connections a tenant's login may have: every process of the platform a few, and the mover."""
 
-STATEMENT_TIMEOUT_MS = 30_000
-
-# A login can change its own defaults; what a connection asks for wins over them.
-_TENANT_OPTIONS = (
-    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000 "
-    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
-)
-
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
-
-NETWORK = {"tcp_user_timeout": 30_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
-"""libpq: a server that vanishes without a word is given up after 30 s (tcp_user_timeout is in ms, the others in s)."""
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class PostgreSQL(Server):
@@ -105,7 +88,7 @@ class PostgreSQL(Server):
         """
         with self._connect() as connection:
             try:
-                _run(connection, script)
+                run(connection, script)
             except (errors.DuplicateObject, errors.DuplicateSchema):
                 connection.rollback()
 
@@ -113,10 +96,10 @@ class PostgreSQL(Server):
         """Replays the rendered revisions that the fence says are missing."""
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            row = _run(connection, f"SELECT revision FROM {name}._fence FOR UPDATE").fetchone()
+            row = run(connection, f"SELECT revision FROM {name}._fence FOR UPDATE").fetchone()
             if row is not None and row[0] != template.head():
-                _run(connection, template.for_schema(template.statements(self.engine, row[0]), name))
-                _run(connection, f"UPDATE {name}._fence SET revision = '{template.head()}'")
+                run(connection, template.for_schema(template.statements(self.engine, row[0]), name))
+                run(connection, f"UPDATE {name}._fence SET revision = '{template.head()}'")
 
     def drop(self, schema: str, mover: int) -> None:
         """The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
@@ -126,21 +109,21 @@ class PostgreSQL(Server):
         """
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            if _run(connection, f"SELECT to_regclass('{name}._fence')").fetchone() == (None,):
+            if run(connection, f"SELECT to_regclass('{name}._fence')").fetchone() == (None,):
                 return
-            held = _run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
+            held = run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
             if held is not None and held[0] > mover:
                 raise MoverLost
             with self._connect() as other:
                 self._end_sessions(other, name)
             # A login can give itself default privileges, which keep a role alive: they go with what it owns.
-            _run(connection, f"DROP SCHEMA {name} CASCADE")
-            _run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
+            run(connection, f"DROP SCHEMA {name} CASCADE")
+            run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
 
     def set_password(self, schema: str, password: str) -> None:
         """Stores the SCRAM verifier, never the password."""
         with self._connect() as connection:
-            _run(connection, f"ALTER ROLE {checked_schema_name(schema)} PASSWORD '{scram_verifier(password)}'")
+            run(connection, f"ALTER ROLE {checked_schema_name(schema)} PASSWORD '{scram_verifier(password)}'")
 
     def close_login(self, schema: str) -> None:
         """NOLOGIN, then pg_terminate_backend."""
@@ -152,13 +135,13 @@ class PostgreSQL(Server):
     def open_login(self, schema: str) -> None:
         """LOGIN."""
         with self._connect() as connection:
-            _run(connection, f"ALTER ROLE {checked_schema_name(schema)} LOGIN")
+            run(connection, f"ALTER ROLE {checked_schema_name(schema)} LOGIN")
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
         with self._connect() as connection:
             try:
-                row = _run(
+                row = run(
                     connection, f"SELECT epoch, mode, mover, revision FROM {checked_schema_name(schema)}._fence"
                 ).fetchone()
             except (errors.UndefinedTable, errors.InvalidSchemaName):
@@ -168,7 +151,7 @@ class PostgreSQL(Server):
     def claim(self, schema: str, mover: int) -> None:
         """Only ever raises the number: a frozen mover that wakes up cannot claim again."""
         with self._connect() as connection:
-            changed = _run(
+            changed = run(
                 connection,
                 f"UPDATE {checked_schema_name(schema)}._fence SET mover = {int(mover)} WHERE mover <= {mover}",
             )
@@ -179,12 +162,12 @@ class PostgreSQL(Server):
         """EXCLUSIVE on `_fence` waits for every writer (the guard holds ROW SHARE) and lets readers pass."""
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            _run(connection, f"SET LOCAL lock_timeout = {int(timeout_ms)}")
+            run(connection, f"SET LOCAL lock_timeout = {int(timeout_ms)}")
             try:
-                _run(connection, f"LOCK TABLE {name}._fence IN EXCLUSIVE MODE")
+                run(connection, f"LOCK TABLE {name}._fence IN EXCLUSIVE MODE")
             except errors.LockNotAvailable:
                 raise FenceBusy from None
-            changed = _run(
+            changed = run(
                 connection,
                 f"UPDATE {name}._fence SET mode = '{FenceMode(mode)}', epoch = {int(epoch)} WHERE mover = {int(mover)}",
             )
@@ -197,7 +180,7 @@ class PostgreSQL(Server):
         found = {}
         with self._connect(snapshot=True) as connection:
             for table in DATA_TABLES:
-                row = _run(connection, _sum_query(table, name)).fetchone()
+                row = run(connection, _sum_query(table, name)).fetchone()
                 assert row is not None  # noqa: S101 - an aggregate always has a row
                 found[table.name] = TableSum(row[0], format(int(row[1]) % 2**64, "016x"))
         return found
@@ -209,7 +192,7 @@ class PostgreSQL(Server):
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
         rows = 0
         with self._connect(snapshot=True) as source, target._connect() as sink:
-            held = _run(sink, f"SELECT FROM {target_name}._fence WHERE mover = {int(mover)} FOR UPDATE").fetchone()
+            held = run(sink, f"SELECT FROM {target_name}._fence WHERE mover = {int(mover)} FOR UPDATE").fetchone()
             if held is None:
                 raise MoverLost
             for table in DATA_TABLES:
@@ -217,7 +200,7 @@ class PostgreSQL(Server):
                 out = f"COPY {source_name}.{table.name} ({columns}) TO STDOUT (FORMAT binary)"
                 into = f"COPY {target_name}.{table.name} ({columns}) FROM STDIN (FORMAT binary)"
                 with source.cursor() as reader, sink.cursor() as writer:
-                    with reader.copy(_sql(out)) as reading, writer.copy(_sql(into)) as writing:
+                    with reader.copy(trusted(out)) as reading, writer.copy(trusted(into)) as writing:
                         for block in reading:
                             writing.write(block)
                     rows += writer.rowcount
@@ -289,59 +272,9 @@ class PostgreSQL(Server):
 
     @staticmethod
     def _end_sessions(connection: psycopg.Connection[Any], name: str) -> None:
-        _run(connection, f"ALTER ROLE {name} NOLOGIN")
+        run(connection, f"ALTER ROLE {name} NOLOGIN")
         connection.commit()  # nobody can come in any more before those inside are ended
         connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,))
-
-
-def connection_parameters(url: str) -> dict[str, Any]:
-    """psycopg's parameters for an SQLAlchemy URL; TLS with a verified certificate except on loopback.
-
-    :raises Refused: INVALID when the URL asks for anything else.
-    """
-    parsed = make_url(url)
-    return _parameters(
-        parsed.host or "127.0.0.1", parsed.port or 5432, parsed.database or "", parsed.username or "", parsed.password
-    ) | tls_options(url)
-
-
-def secured(url: str) -> str:
-    """The URL itself with the same TLS, for who connects by URL. :raises Refused: INVALID, as above."""
-    tls = {name: value for name, value in connection_parameters(url).items() if name.startswith("ssl")}
-    return urlsplit(url)._replace(query=urlencode(tls)).geturl() if tls else url
-
-
-def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
-    """A connection that *is* the tenant: authenticated as its own login.
-
-    :raises Refused: FENCED when the server does not let this login in, so that the placement cannot be true any more;
-        UNAVAILABLE when it does not answer or has no connection left.
-    """
-    parameters = _parameters(placement.host, placement.port, placement.database, placement.login, placement.password)
-    try:
-        return psycopg.connect(**parameters, options=_TENANT_OPTIONS, application_name="awssome", autocommit=True)
-    except psycopg.OperationalError as error:
-        # libpq tells no SQLSTATE here. Who was asked for the password has met a server that is up; what it says then
-        # is that the login is closed, gone or has another password, unless all connections are taken.
-        asked = error.pgconn is not None and error.pgconn.used_password
-        full = "too many connections" in str(error) or "connection slots" in str(error)
-        raise (fenced() if asked and not full else unavailable()) from None
-
-
-def begin(connection: psycopg.Connection[Any], schema: str) -> int | None:
-    """Begin a transaction and read the fence's epoch, both in one round trip.
-
-    The connection is in autocommit mode, so that psycopg adds no BEGIN of its own; commit and rollback work as ever.
-    """
-    cursor = _run(connection, f"BEGIN; SELECT epoch FROM {checked_schema_name(schema)}._fence")
-    cursor.nextset()
-    row = cursor.fetchone()
-    return int(row[0]) if row else None
-
-
-def is_gone(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the connection can no longer be used."""
-    return connection.closed
 
 
 def scram_verifier(password: str) -> str:
@@ -356,64 +289,6 @@ def scram_verifier(password: str) -> str:
     server_key = hmac.digest(salted, b"Server Key", "sha256")
     stored = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
     return f"SCRAM-SHA-256$1:{base64.b64encode(salt).decode()}${stored}:{base64.b64encode(server_key).decode()}"
-
-
-def refusal(error: BaseException) -> Refused | None:
-    """What a driver's error means to the user of a tenant's session; None: a defect."""
-    state = getattr(error, "sqlstate", None)
-    if state == FENCED:
-        return fenced()
-    if state in ("28000", "28P01", "3D000", "57P01", "42501"):
-        # The login was closed, renamed or lost a right: the placement in hand is no longer true.
-        return fenced()
-    if state in ("53300", "57P03") or (isinstance(error, psycopg.OperationalError) and state is None):
-        return unavailable()
-    if state == "57014":
-        return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
-    return None
-
-
-def fenced() -> Refused:
-    """The placement in hand is stale, or writes are paused by a move."""
-    return Refused(
-        Code.FENCED,
-        "Your workspace is being moved and takes no changes for a moment. Nothing was lost.",
-        "Try again in a few seconds.",
-        retry_after=2,
-    )
-
-
-def unavailable() -> Refused:
-    """The server does not answer, or has no connection left."""
-    return Refused(
-        Code.UNAVAILABLE,
-        "Your database does not answer right now. Nothing was changed.",
-        "Try again in a minute.",
-        retry_after=5,
-    )
-
-
-def _parameters(host: str, port: int, database: str, user: str, password: str | None) -> dict[str, Any]:
-    secure: dict[str, Any] = {} if host in _LOOPBACK else {"sslmode": "verify-full", "sslrootcert": "system"}
-    return {
-        "host": host,
-        "port": port,
-        "dbname": database,
-        "user": user,
-        "password": password,
-        "connect_timeout": 5,
-        **NETWORK,
-        **secure,
-    }
-
-
-def _sql(text: str) -> LiteralString:
-    """Marks SQL that is made of our own constants and of names that `checked_schema_name` has passed."""
-    return text
-
-
-def _run(connection: psycopg.Connection[Any], text: str) -> psycopg.Cursor[Any]:
-    return connection.execute(_sql(text))
 
 
 def _sum_query(table: Table, schema: str) -> str:

@@ -1,0 +1,159 @@
+"""Reaching a SQL Server with Microsoft's driver: connection strings, TLS, and the numbers of its errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import mssql_python
+import mssql_python.cursor
+from mssql_python import ddbc_bindings
+from sqlalchemy.engine import make_url
+
+from awssome.domain.servers import LOOPBACK, sqlserver_options
+
+LOGIN_SECONDS = 5
+"""How long a connection may take to be made."""
+
+STATEMENT_SECONDS = 30
+"""How long one statement of a tenant may take."""
+
+FENCED = 51001
+"""Error that the guard of the tenant template throws."""
+
+DUPLICATE = frozenset({2601, 2627})
+DEADLOCK = 1205
+LOCK_TIMEOUT = 1222
+SNAPSHOT_CONFLICT = 3960
+DENIED = frozenset({229, 230, 297, 300})
+"""No permission: on an object, on a column, for the action, on the server."""
+
+LOGIN_FAILED = frozenset({916, 4060, 18456, 18470, 18486})
+"""No access to the database (two), unknown login or password, login disabled, login locked out."""
+
+_STAND_IN = 33557097
+"""Babelfish answers this for many errors; what it denies is told from the rest by its text."""
+
+_LOST = frozenset({"Communication link failure", "Connection not open", "Disconnect error"})
+_NOT_LET_IN = frozenset({"Invalid authorization specification", "Syntax error or access violation"})
+
+
+def connection_string(url: str) -> str:
+    """The driver's connection string for an administrator's SQLAlchemy URL.
+
+    :raises Refused: INVALID when the URL holds an option that it may not hold.
+    """
+    parsed = make_url(url)
+    return place(
+        parsed.host or "127.0.0.1",
+        parsed.port or 1433,
+        parsed.database or "",
+        parsed.username or "",
+        parsed.password,
+        sqlserver_options(url),
+    )
+
+
+def place(
+    host: str, port: int, database: str, user: str, password: str | None, options: Mapping[str, str] | None = None
+) -> str:
+    """A connection string; TLS with a verified certificate except on loopback, unless the options say more.
+
+    Keywords: Microsoft's "DSN and Connection String Keywords and Attributes" of the ODBC Driver 18 for SQL Server.
+    """
+    local = host in LOOPBACK
+    parts = {
+        "server": f"{host},{port}",
+        "database": database,
+        "uid": user,
+        "pwd": password or "",
+        "encrypt": "optional" if local else "mandatory",
+        "trustservercertificate": "yes" if local else "no",
+        "connectretrycount": "0",
+    }
+    parts |= {name.lower(): value for name, value in (options or {}).items()}
+    return "".join(f"{name}={_braced(value)};" for name, value in parts.items())
+
+
+class Connection(mssql_python.Connection):
+    """The driver's connection, for which it is nothing new that the server has rolled back, or gone, by itself."""
+
+    def rollback(self) -> None:
+        """Roll back what there is to roll back."""
+        try:
+            super().rollback()
+        except mssql_python.OperationalError as error:
+            if error.driver_error != "Invalid transaction state":
+                raise
+
+    def close(self) -> None:
+        """Close what there is to close."""
+        with suppress(mssql_python.OperationalError):
+            super().close()
+
+
+def connect(where: str, *, autocommit: bool) -> Connection:
+    """A connection of its own; the driver's pool stays closed, for ours are by tenant."""
+    mssql_python.pooling(enabled=False)
+    return Connection(where, autocommit=autocommit, timeout=LOGIN_SECONDS)
+
+
+def run(connection: mssql_python.Connection, text: str, *parameters: Any) -> list[Any]:
+    """Execute a batch to its end, so that no error of a later statement is swallowed; the last rows that it gave."""
+    with connection.cursor() as cursor:
+        cursor.execute(text, *parameters)
+        rows: list[Any] = []
+        while True:
+            if cursor.description:
+                rows = cursor.fetchall()
+            if not cursor.nextset():
+                return rows
+
+
+def number_of(error: BaseException) -> int | None:
+    """SQL Server's number of an error that a statement met; None when it came from the driver itself."""
+    number: int | None = getattr(error, "awssome_number", None)
+    if number == _STAND_IN and "permission denied" in str(error):
+        return min(DENIED)
+    return number
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection has ended."""
+    return getattr(error, "driver_error", None) in _LOST
+
+
+def is_shut_out(error: BaseException) -> bool:
+    """Whether a server that answers did not let the login in, when a connection was asked for."""
+    return getattr(error, "driver_error", None) in _NOT_LET_IN
+
+
+def _braced(value: str) -> str:
+    return value if re.fullmatch(r"[\w.,:/-]*", value) else "{" + value.replace("}", "}}") + "}"
+
+
+def _tell_numbers() -> None:
+    """Have the driver's exceptions carry SQL Server's error number.
+
+    It reads the numbers and drops them (github.com/microsoft/mssql-python, issue 581). Until that is closed, its
+    version is pinned, and `tests/database/test_sqlserver_driver.py` sees that this goes on working.
+    """
+    driver: Any = mssql_python.cursor
+    bindings: Any = ddbc_bindings
+    check = driver.check_error
+
+    def check_error(handle_type: int, handle: Any, ret: int) -> None:
+        records = bindings.DDBCSQLGetAllDiagRecords(handle) if ret < 0 else []
+        try:
+            check(handle_type, handle, ret)
+        except mssql_python.Error as error:
+            found = re.search(r"\((\d+)\)\s*\Z", records[0][0]) if records else None
+            error.awssome_number = int(found.group(1)) if found else None  # type: ignore[attr-defined]
+            raise
+
+    driver.check_error = check_error
+
+
+_tell_numbers()

@@ -1,0 +1,450 @@
+"""SQL Server as a server of the data plane.
+
+A tenant is a schema, a LOGIN and a USER of the same name. The schema belongs to a role of its own without members: code
+in a schema reaches whatever the schema's owner owns, and so no two tenants may have one owner. The administrator
+needs ALTER ANY LOGIN, ALTER ANY CONNECTION and CONTROL on the database; never sysadmin, since RDS has none.
+
+Scripts that make and drop are one batch with its own transaction. They run while the connection commits by itself, and
+inside `sp_executesql`, where SET options end with the script.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import mssql_python
+from sqlalchemy import Table
+
+from awssome.database import template
+from awssome.database.canonical import summed
+from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.schema import DATA_TABLES, metadata
+from awssome.database.sqlserver.driver import (
+    LOCK_TIMEOUT,
+    Connection,
+    connect,
+    connection_string,
+    is_lost,
+    is_shut_out,
+    number_of,
+    run,
+)
+from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import FenceMode
+from awssome.domain.tenants import EngineName, checked_schema_name
+
+LOCK_TIMEOUT_MS = 10_000
+"""How long an administrator's statement waits for a lock: a tenant may lock its own rows for as long as it likes."""
+
+CHUNK = 5_000
+"""Rows that are fetched and written at a time."""
+
+OLDEST = 12
+"""Major version of SQL Server 2014. RDS offers newer ones only."""
+
+
+class SQLServer(Server):
+    """A SQL Server, through connections of its administrator. Every method raises `Refused`, UNAVAILABLE, when the
+    server does not answer or a lock is not to be had."""
+
+    engine = EngineName.SQLSERVER
+
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+        self._where = connection_string(url)
+        self._lock_timeout_ms = int(lock_timeout_ms)
+        self._keep = False
+        self._kept: Connection | None = None
+
+    def check(self) -> dict[str, str]:
+        """Version, snapshot settings (turned on where that is allowed) and rights of the administrator."""
+        with self._commanding() as connection:
+            found = run(connection, _CHECK)[0]
+            missing = []
+            for on, setting in (
+                (found.row_versions, "READ_COMMITTED_SNAPSHOT"),
+                (found.snapshot, "ALLOW_SNAPSHOT_ISOLATION"),
+            ):
+                if not on and not self._turned_on(connection, found.name, setting):
+                    missing.append(f"{setting} (run: ALTER DATABASE {_quoted(found.name)} SET {setting} ON)")
+        if int(str(found.version).partition(".")[0]) < OLDEST:
+            missing.append(f"SQL Server 2014 or newer (this is version {found.version})")
+        if found.edition == _AZURE_SQL_DATABASE:
+            missing.append("a server with logins (Azure SQL Database keeps them in another database)")
+        if not found.sysadmin:
+            missing += [
+                f"{right} for the administrator"
+                for right, held in (
+                    ("ALTER ANY LOGIN", found.logins),
+                    ("ALTER ANY CONNECTION", found.connections),
+                    ("VIEW SERVER STATE", found.view_state),
+                    ("CONTROL on the database", found.control),
+                )
+                if not held
+            ]
+        if missing:
+            raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
+        return {"version": str(found.version), "collation": str(found.collation)}
+
+    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
+        """One batch in one transaction, behind a lock of the schema's own: login, role, schema, user, tables, grants,
+        triggers, fence; each only where it is missing."""
+        name = checked_schema_name(schema)
+        with self._commanding() as connection:
+            self._script(
+                connection,
+                f"""
+                {_turn("provision", name)}
+                IF SUSER_ID(N'{name}') IS NULL
+                    CREATE LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}';
+                IF DATABASE_PRINCIPAL_ID(N'{_owner(name)}') IS NULL
+                    CREATE ROLE {_owner(name)};
+                IF SCHEMA_ID(N'{name}') IS NULL
+                    EXEC(N'CREATE SCHEMA {name} AUTHORIZATION {_owner(name)}');
+                IF USER_ID(N'{name}') IS NULL
+                    CREATE USER {name} FOR LOGIN {name} WITH DEFAULT_SCHEMA = {name};
+                IF OBJECT_ID(N'{name}._fence') IS NULL
+                BEGIN
+                    {template.for_schema(template.statements(self.engine), name)}
+                    INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision, lock_name)
+                    VALUES (1, {int(epoch)}, N'{FenceMode(mode)}', {int(mover)}, 0, N'{template.head()}',
+                            N'{secrets.token_hex(16)}');
+                END
+                """,
+            )
+
+    def migrate(self, schema: str) -> None:
+        """Replays the rendered revisions that the fence says are missing."""
+        name = checked_schema_name(schema)
+        with self._transaction() as connection:
+            revision = run(connection, f"UPDATE {name}._fence SET mover = mover; SELECT revision FROM {name}._fence")
+            if revision and revision[0][0] != template.head():
+                self._inner(connection, template.for_schema(template.statements(self.engine, revision[0][0]), name))
+                run(connection, f"UPDATE {name}._fence SET revision = N'{template.head()}'")
+
+    def drop(self, schema: str, mover: int) -> None:
+        """Closes the login and ends its sessions first: SQL Server drops no login that is connected.
+
+        Schema, user, login and fence come and go in one transaction: without a fence nothing is there, and what a later
+        mover makes after we looked is not ours.
+        """
+        name = checked_schema_name(schema)
+        with self._commanding() as connection:
+            if not self._has_fence(connection, name):
+                return
+            self._check_mover(connection, name, mover)
+            self._end_sessions(connection, name)
+            tables = "".join(
+                f"IF OBJECT_ID(N'{name}.{table.name}') IS NOT NULL DROP TABLE {name}.{table.name};\n"
+                for table in reversed(metadata.sorted_tables)
+            )
+            # The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
+            done = self._script(
+                connection,
+                f"""
+                {_turn("provision", name)}
+                DECLARE @held bigint = -1;
+                IF OBJECT_ID(N'{name}._fence') IS NOT NULL
+                BEGIN
+                    UPDATE {name}._fence SET mover = mover WHERE id = 1;
+                    SELECT @held = mover FROM {name}._fence WHERE id = 1;
+                    IF @held <= {int(mover)}
+                    BEGIN
+                        {tables}
+                        DROP SCHEMA {name};
+                        DROP USER {name};
+                        DROP ROLE {_owner(name)};
+                        DROP LOGIN {name};
+                    END
+                END
+                """,
+                "SELECT @held",
+            )
+            if done and done[0][0] > mover:
+                raise MoverLost
+
+    def set_password(self, schema: str, password: str) -> None:
+        """ALTER LOGIN."""
+        name = checked_schema_name(schema)
+        with self._commanding() as connection:
+            run(connection, f"ALTER LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}'")
+
+    def close_login(self, schema: str) -> None:
+        """DISABLE, then KILL: a session outlives its login's rights."""
+        name = checked_schema_name(schema)
+        with self._commanding() as connection:
+            if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is not None:
+                self._end_sessions(connection, name)
+
+    def open_login(self, schema: str) -> None:
+        """ENABLE."""
+        with self._commanding() as connection:
+            run(connection, f"ALTER LOGIN {checked_schema_name(schema)} ENABLE")
+
+    def fence(self, schema: str) -> Fence | None:
+        """Reads the row; a missing schema is None."""
+        name = checked_schema_name(schema)
+        with self._transaction() as connection:
+            if not self._has_fence(connection, name):
+                return None
+            rows = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence WHERE id = 1")
+        return Fence(rows[0][0], FenceMode(rows[0][1]), rows[0][2], rows[0][3]) if rows else None
+
+    def claim(self, schema: str, mover: int) -> None:
+        """Only ever raises the number: a frozen mover that wakes up cannot claim again."""
+        name = checked_schema_name(schema)
+        with self._transaction() as connection:
+            _change(connection, f"UPDATE {name}._fence SET mover = {int(mover)} WHERE id = 1 AND mover <= {int(mover)}")
+
+    def set_fence(self, schema: str, mover: int, *, mode: FenceMode, epoch: int, timeout_ms: int = 2000) -> None:
+        """The exclusive lock waits for every writer (the guard holds it in shared mode) and lets readers pass."""
+        name = checked_schema_name(schema)
+        with self._transaction() as connection:
+            lock = run(connection, f"SELECT lock_name FROM {name}._fence WHERE id = 1")[0][0]
+            if not _locked(connection, lock, "Exclusive", timeout_ms):
+                raise FenceBusy
+            _change(
+                connection,
+                f"UPDATE {name}._fence SET mode = N'{FenceMode(mode)}', epoch = {int(epoch)} "
+                f"WHERE id = 1 AND mover = {int(mover)}",
+            )
+
+    def sums(self, schema: str) -> dict[str, TableSum]:
+        """Hashed here, in the canonical form, in one SNAPSHOT transaction: SQL Server's own checksums have 32 bits."""
+        name = checked_schema_name(schema)
+        with self._transaction(snapshot=True) as connection:
+            return {table.name: summed(table, _rows(connection, name, table)) for table in DATA_TABLES}
+
+    def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+        """Rows from one SNAPSHOT transaction into one transaction."""
+        if not isinstance(target, SQLServer):
+            raise TypeError("SQL Server copies to SQL Server; between engines a tenant is exported and restored")
+        source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
+        with self._transaction(snapshot=True) as source, target._transaction() as sink:
+            # The UPDATE keeps the row until the end: no later mover claims what is being filled.
+            held = f"UPDATE {target_name}._fence SET mover = mover WHERE id = 1 AND mover = {int(mover)}"
+            _change(sink, held)
+            return sum(load(sink, target_name, table, _rows(source, source_name, table)) for table in DATA_TABLES)
+
+    def use(self) -> list[SchemaUse]:
+        """Rows and reserved pages from the partitions' statistics, connections from the list of sessions."""
+        with self._transaction() as connection:
+            sessions = {row[0]: row[1] for row in run(connection, _SESSIONS)}
+            rows = run(connection, _USE)
+        return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
+        self._keep = True
+        try:
+            yield
+        finally:
+            self._keep = False
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
+
+    @contextmanager
+    def _transaction(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """A transaction as the administrator: commits at the end, rolls back on an exception."""
+        with self._connection() as connection:
+            connection.autocommit = False
+            run(connection, f"SET TRANSACTION ISOLATION LEVEL {'SNAPSHOT' if snapshot else 'READ COMMITTED'}")
+            connection.commit()  # the level counts from the next transaction on
+            try:
+                yield connection
+            except BaseException:
+                with suppress(mssql_python.Error):
+                    connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def _commanding(self) -> Iterator[Connection]:
+        """A connection that commits each batch by itself."""
+        with self._connection() as connection:
+            connection.autocommit = True
+            yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        connection, self._kept = self._kept or self._open(), None
+        broken = False
+        try:
+            yield connection
+        except mssql_python.Error as error:
+            broken = is_lost(error)
+            if broken:
+                raise self._no_answer() from None
+            if number_of(error) == LOCK_TIMEOUT:
+                raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+            raise
+        finally:
+            if self._keep and self._kept is None and not broken:
+                self._kept = connection
+            else:
+                with suppress(mssql_python.Error):
+                    connection.close()
+
+    def _open(self) -> Connection:
+        try:
+            connection = connect(self._where, autocommit=True)
+            run(connection, f"SET LOCK_TIMEOUT {self._lock_timeout_ms}")
+        except mssql_python.Error as error:
+            if is_shut_out(error):
+                raise Refused(
+                    Code.UNAVAILABLE,
+                    f"The database server at {self._address()} does not let the administrator in.",
+                    "Check user, password and database in its URL.",
+                ) from None
+            raise self._no_answer() from None
+        return connection
+
+    def _no_answer(self) -> Refused:
+        return Refused(Code.UNAVAILABLE, f"The database server at {self._address()} does not answer.", "Try again.")
+
+    def _address(self) -> str:
+        return self._where.partition(";")[0].removeprefix("server=").replace(",", ":")
+
+    @staticmethod
+    def _script(connection: Connection, body: str, result: str = "") -> list[Any]:
+        """Run a script in one transaction of its own: all or nothing."""
+        script = (
+            f"SET NOCOUNT ON; SET XACT_ABORT ON; BEGIN TRY BEGIN TRANSACTION; {body} COMMIT; END TRY "
+            f"BEGIN CATCH IF @@TRANCOUNT > 0 ROLLBACK; THROW; END CATCH; {result}"
+        )
+        return run(connection, "EXEC sp_executesql ?", script)
+
+    @staticmethod
+    def _inner(connection: Connection, body: str) -> None:
+        """Run a script inside the transaction that is open."""
+        run(connection, "EXEC sp_executesql ?", f"SET NOCOUNT ON; {body}")
+
+    @staticmethod
+    def _has_fence(connection: Connection, name: str) -> bool:
+        return run(connection, f"SELECT OBJECT_ID(N'{name}._fence')")[0][0] is not None
+
+    @staticmethod
+    def _check_mover(connection: Connection, name: str, mover: int) -> None:
+        held = run(connection, f"SELECT mover FROM {name}._fence WHERE id = 1")
+        if held and held[0][0] > mover:
+            raise MoverLost
+
+    @staticmethod
+    def _end_sessions(connection: Connection, name: str) -> None:
+        run(connection, f"IF SUSER_ID(N'{name}') IS NOT NULL ALTER LOGIN {name} DISABLE")
+        for (session,) in run(connection, f"SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N'{name}'"):
+            with suppress(mssql_python.ProgrammingError):  # it has ended by itself
+                run(connection, f"KILL {int(session)}")
+
+    @staticmethod
+    def _turned_on(connection: Connection, database: str, setting: str) -> bool:
+        try:
+            run(connection, f"ALTER DATABASE {_quoted(database)} SET {setting} ON WITH NO_WAIT")
+        except mssql_python.Error:
+            return False
+        return True
+
+
+def load(connection: Connection, schema: str, table: Table, rows: Iterator[Sequence[Any]]) -> int:
+    """Write rows into a table, in chunks; returns how many.
+
+    The driver writes arrays of values and goes on after a row that is refused, so the caller has a transaction open.
+    """
+    marks = ", ".join("?" for _ in table.columns)
+    insert = f"INSERT INTO {checked_schema_name(schema)}.{table.name} ({_columns(table)}) VALUES ({marks})"
+    written = 0
+    with connection.cursor() as cursor:
+        while chunk := [tuple(row) for row, _ in zip(rows, range(CHUNK), strict=False)]:
+            cursor.executemany(insert, chunk)
+            written += len(chunk)
+    return written
+
+
+def _rows(connection: Connection, schema: str, table: Table) -> Iterator[Sequence[Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_columns(table)} FROM {schema}.{table.name}")
+        while chunk := cursor.fetchmany(CHUNK):
+            yield from chunk
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(f"[{column.name}]" for column in table.columns)
+
+
+def _change(connection: Connection, statement: str) -> None:
+    """:raises MoverLost: when it changes no row."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        if cursor.rowcount != 1:
+            raise MoverLost
+
+
+def _locked(connection: Connection, lock: str, mode: str, timeout_ms: int) -> bool:
+    taken = run(
+        connection,
+        f"DECLARE @result int; EXEC @result = sp_getapplock @Resource = ?, @LockMode = N'{mode}', "
+        f"@LockOwner = N'Transaction', @LockTimeout = {int(timeout_ms)}; SELECT @result",
+        lock,
+    )
+    return bool(taken[0][0] >= 0)
+
+
+def _turn(what: str, name: str) -> str:
+    """One after the other: who makes or drops a schema holds this to the end of its transaction."""
+    return (
+        f"DECLARE @turn int; EXEC @turn = sp_getapplock @Resource = N'awssome-{what}-{name}', "
+        "@LockMode = N'Exclusive', @LockOwner = N'Transaction', @LockTimeout = 10000; "
+        "IF @turn < 0 THROW 51002, N'Another process is at work on this schema.', 1;"
+    )
+
+
+def _owner(schema: str) -> str:
+    return f"{schema}_own"
+
+
+def _quoted(name: str) -> str:
+    return "[" + name.replace("]", "]]") + "]"
+
+
+def _checked_password(password: str) -> str:
+    """The password, if it can stand in a literal: CREATE LOGIN takes no parameter."""
+    if not password.replace("-", "").replace("_", "").isalnum() or not password.isascii():
+        raise ValueError("a login's password holds only letters, digits, - and _")
+    return password
+
+
+_AZURE_SQL_DATABASE = 5
+
+_CHECK = """
+SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS version,
+    CAST(SERVERPROPERTY('EngineEdition') AS int) AS edition,
+    d.name AS name, d.collation_name AS collation,
+    d.is_read_committed_snapshot_on AS row_versions, d.snapshot_isolation_state AS snapshot,
+    HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY LOGIN') AS logins,
+    HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY CONNECTION') AS connections,
+    HAS_PERMS_BY_NAME(NULL, NULL, 'VIEW SERVER STATE') AS view_state,
+    HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'CONTROL') AS control,
+    IS_SRVROLEMEMBER('sysadmin') AS sysadmin
+FROM sys.databases d WHERE d.name = DB_NAME()
+"""
+
+_SESSIONS = (
+    "SELECT login_name, COUNT(*) FROM sys.dm_exec_sessions WHERE login_name LIKE N'user[_]%' GROUP BY login_name"
+)
+
+# A server that stands in for SQL Server may lack the view with the pages.
+_USE = """
+IF OBJECT_ID(N'sys.dm_db_partition_stats') IS NOT NULL
+    EXEC(N'SELECT s.name, SUM(CASE WHEN p.index_id < 2 THEN p.row_count ELSE 0 END), SUM(p.reserved_page_count) * 8192
+    FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
+    JOIN sys.dm_db_partition_stats p ON p.object_id = t.object_id
+    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
+ELSE
+    EXEC(N'SELECT s.name, SUM(p.rows), 0 FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
+    JOIN sys.partitions p ON p.object_id = t.object_id AND p.index_id < 2
+    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
+"""
