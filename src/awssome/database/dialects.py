@@ -14,7 +14,7 @@ from awssome.domain.tenants import EngineName
 def dialect(engine: EngineName) -> Dialect:
     """A dialect of the engine."""
     if engine is EngineName.POSTGRESQL:
-        return PGDialect_psycopg()
+        return PGDialect_psycopg()  # type: ignore[no-untyped-call]
     return of_today(MSDialect_mssqlpython())  # type: ignore[no-untyped-call]
 
 
