@@ -33,6 +33,7 @@ from awssome.workflows import provisioning
 from awssome.workflows.mail import Mailer
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
+from tests.engines import SQLSERVER_URL, sqlserver_database
 
 CONTROL_PASSWORD, PROVISIONER_PASSWORD = "control-of-the-tests", "provisioner-of-the-tests"
 TEMPLATE = "registry_template"
@@ -47,6 +48,15 @@ class Tenancy:
     owner_id: UUID
     owner_email: str
     placement: Placement
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a SQL Server its tests are skipped, and say so."""
+    skipped = pytest.mark.skip(reason="AWSSOME_TEST_SQLSERVER_URL is not set: nothing was tried on SQL Server")
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if not SQLSERVER_URL and call is not None and call.params.get("engine") is EngineName.SQLSERVER:
+            item.add_marker(skipped)
 
 
 @pytest.fixture(scope="session")
@@ -65,16 +75,31 @@ def second_cluster() -> Iterator[Cluster]:
         yield handle.cluster
 
 
-@pytest.fixture(scope="session")
-def pool_url(cluster: Cluster) -> str:
-    """The provisioner's URL of a pool."""
-    return servers.prepare_data_plane(cluster, PROVISIONER_PASSWORD)
+@pytest.fixture(scope="session", params=list(EngineName), ids=str)
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    """The engine of the data plane: whatever touches a tenant's data is tried on each."""
+    engine: EngineName = request.param
+    return engine
 
 
 @pytest.fixture(scope="session")
-def dedicated_url(second_cluster: Cluster) -> str:
-    """The provisioner's URL of a dedicated server."""
-    return servers.prepare_data_plane(second_cluster, PROVISIONER_PASSWORD)
+def pool_url(engine: EngineName, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The administrator's URL of a pool."""
+    if engine is EngineName.POSTGRESQL:
+        yield servers.prepare_data_plane(request.getfixturevalue("cluster"), PROVISIONER_PASSWORD)
+    else:
+        with sqlserver_database() as url:
+            yield url
+
+
+@pytest.fixture(scope="session")
+def dedicated_url(engine: EngineName, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The administrator's URL of a dedicated server."""
+    if engine is EngineName.POSTGRESQL:
+        yield servers.prepare_data_plane(request.getfixturevalue("second_cluster"), PROVISIONER_PASSWORD)
+    else:
+        with sqlserver_database() as url:
+            yield url
 
 
 @pytest.fixture(scope="session")
@@ -223,9 +248,9 @@ def register_server(services: WorkerServices, name: str, kind: ServerKind, url: 
             services.keys,
             name=name,
             kind=kind,
-            engine=EngineName.POSTGRESQL,
+            engine=EngineName.POSTGRESQL if parsed.drivername.startswith("postgresql") else EngineName.SQLSERVER,
             host=parsed.host or "",
-            port=parsed.port or 5432,
+            port=parsed.port or 0,
             database=parsed.database or "",
             admin_url=url,
             open_now=True,

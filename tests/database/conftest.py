@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.engine import make_url
 
-from awssome.database.postgresql.server import PostgreSQL
+from awssome.database.engine import Server
+from awssome.database.servers import open_server
 from awssome.domain.moves import FenceMode
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import EngineName, Placement, new_schema_name
@@ -15,13 +16,13 @@ from awssome.domain.times import new_id
 
 
 @pytest.fixture(scope="session")
-def pool(pool_url: str) -> PostgreSQL:
+def pool(engine: EngineName, pool_url: str) -> Server:
     """The pool, with its administrator's rights."""
-    return PostgreSQL(pool_url)
+    return open_server(engine, pool_url)
 
 
 @pytest.fixture(scope="session")
-def make_workspace(pool: PostgreSQL, pool_url: str, keys: Keys) -> Callable[[], Placement]:
+def make_workspace(pool: Server, pool_url: str, keys: Keys) -> Callable[[], Placement]:
     """Makes empty workspaces on the pool, open, at epoch 1."""
     url = make_url(pool_url)
 
@@ -30,7 +31,7 @@ def make_workspace(pool: PostgreSQL, pool_url: str, keys: Keys) -> Callable[[], 
         placement = Placement(
             tenant_id=tenant_id,
             placement_id=new_id(),
-            engine=EngineName.POSTGRESQL,
+            engine=pool.engine,
             host=url.host or "",
             port=url.port or 0,
             database=url.database or "",

@@ -44,6 +44,9 @@ from tests.database.attacks import (
     WRITE,
     Attack,
 )
+from tests.engines import only_postgresql
+
+pytestmark = only_postgresql
 
 SECRET = "bobs-secret-deal"
 

@@ -12,22 +12,19 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
-import psycopg
 import pytest
-from sqlalchemy import event, func, insert, select, text
+from sqlalchemy import event, func, insert, select
 
 from awssome.database import Connection
 from awssome.database.embedded import Cluster
-from awssome.database.engine import fenced, unavailable
-from awssome.database.postgresql.server import PostgreSQL
+from awssome.database.engine import Server, fenced, unavailable
 from awssome.database.schema import field_mappings, stage_mappings
-from awssome.database.servers import TENANTS_DATABASE
 from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
-from awssome.domain.tenants import Placement
+from awssome.domain.tenants import EngineName, Placement
 from awssome.domain.times import now
-from tests.conftest import superuser
+from tests.engines import ME, SESSION_ID, Onlooker, eventually, looking
 
 TENANTS = 12
 
@@ -45,17 +42,17 @@ def workspaces(make_workspace: Callable[[], Placement]) -> list[Placement]:
 
 
 @pytest.fixture
-def onlooker(cluster: Cluster, workspaces: list[Placement]) -> Iterator[psycopg.Connection[Any]]:
-    """The superuser, who counts; when the test begins no session of a tenant is open."""
-    with superuser(cluster, TENANTS_DATABASE) as connection:
-        _eventually(lambda: _open_on_the_server(connection, workspaces) == 0)
-        yield connection
+def onlooker(engine: EngineName, pool_url: str, cluster: Cluster, workspaces: list[Placement]) -> Iterator[Onlooker]:
+    """An administrator, who counts; when the test begins no session of a tenant is open."""
+    with looking(engine, cluster, pool_url) as found:
+        eventually(lambda: _open_on_the_server(found, workspaces) == 0)
+        yield found
 
 
 def test_a_connection_is_the_tenant(sessions: Sessions, workspaces: list[Placement]) -> None:
     for placement in workspaces:
         with sessions.open(placement) as connection:
-            assert connection.execute(select(func.session_user(), func.current_user())).one() == (placement.login,) * 2
+            assert connection.exec_driver_sql(ME[placement.engine]).one() == (placement.login,) * 2
             assert connection.execute(select(field_mappings.c.field)).scalars().all() == [placement.schema]
 
 
@@ -85,7 +82,7 @@ def test_a_stale_placement_is_told_before_anything_runs(
         pass
 
 
-def test_while_writes_are_paused_reads_go_on(pool: PostgreSQL, sessions: Sessions, workspaces: list[Placement]) -> None:
+def test_while_writes_are_paused_reads_go_on(pool: Server, sessions: Sessions, workspaces: list[Placement]) -> None:
     placement = workspaces[0]
     pool.set_fence(placement.schema, 0, mode=FenceMode.MOVED, epoch=1)
     try:
@@ -98,13 +95,13 @@ def test_while_writes_are_paused_reads_go_on(pool: PostgreSQL, sessions: Session
 
 
 def test_connections_that_died_in_the_pool_are_replaced_without_a_word(
-    sessions: Sessions, workspaces: list[Placement], onlooker: psycopg.Connection[Any]
+    sessions: Sessions, workspaces: list[Placement], onlooker: Onlooker
 ) -> None:
     placement = workspaces[0]
     with ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(sessions.open(placement))
-    assert _kill(onlooker, placement) == 4
+    assert onlooker.end(placement.login) == 4
     for _ in range(6):
         with sessions.open(placement) as connection:
             assert connection.execute(select(field_mappings.c.field)).scalars().all() == [placement.schema]
@@ -112,11 +109,11 @@ def test_connections_that_died_in_the_pool_are_replaced_without_a_word(
 
 
 def test_a_connection_that_dies_in_use_is_fenced_and_the_next_one_works(
-    sessions: Sessions, workspaces: list[Placement], onlooker: psycopg.Connection[Any]
+    sessions: Sessions, workspaces: list[Placement], onlooker: Onlooker
 ) -> None:
     placement = workspaces[0]
     with pytest.raises(Refused) as refused, sessions.open(placement) as connection:
-        _kill(onlooker, placement)
+        onlooker.end(placement.login)
         _add(connection, "lost")
     assert refused.value.code is Code.FENCED
     with sessions.open(placement) as connection:
@@ -125,7 +122,7 @@ def test_a_connection_that_dies_in_use_is_fenced_and_the_next_one_works(
 
 @pytest.mark.parametrize("pooled", [True, False], ids=["with a pooled connection", "with none"])
 def test_a_closed_login_is_fenced_until_it_is_opened(
-    pooled: bool, pool: PostgreSQL, sessions: Sessions, workspaces: list[Placement]
+    pooled: bool, pool: Server, sessions: Sessions, workspaces: list[Placement]
 ) -> None:
     placement = workspaces[1]
     if pooled:
@@ -142,7 +139,7 @@ def test_a_closed_login_is_fenced_until_it_is_opened(
 
 
 def test_a_workspace_that_is_gone_is_fenced(
-    pool: PostgreSQL, sessions: Sessions, make_workspace: Callable[[], Placement]
+    pool: Server, sessions: Sessions, make_workspace: Callable[[], Placement]
 ) -> None:
     placement = make_workspace()
     with sessions.open(placement):
@@ -154,7 +151,7 @@ def test_a_workspace_that_is_gone_is_fenced(
 
 
 def test_after_a_rotation_the_old_password_is_fenced_and_the_new_one_works(
-    pool: PostgreSQL, sessions: Sessions, workspaces: list[Placement], onlooker: psycopg.Connection[Any]
+    pool: Server, sessions: Sessions, workspaces: list[Placement], onlooker: Onlooker
 ) -> None:
     old = workspaces[2]
     new = replace(old, secret_version=2, password="Aa1-another")
@@ -176,25 +173,23 @@ def test_a_server_that_does_not_answer_is_unavailable(sessions: Sessions, worksp
     assert sessions.held() == 0
 
 
-def test_the_least_recently_used_tenant_gives_way(
-    workspaces: list[Placement], onlooker: psycopg.Connection[Any]
-) -> None:
+def test_the_least_recently_used_tenant_gives_way(workspaces: list[Placement], onlooker: Onlooker) -> None:
     sessions = Sessions(budget=3)
     a, b, c, d = workspaces[:4]
     backends = {placement.schema: _backend(sessions, placement) for placement in (a, b, c)}
     assert _backend(sessions, a) == backends[a.schema]
     _backend(sessions, d)
-    _eventually(lambda: _open_on_the_server(onlooker, [b]) == 0)
+    eventually(lambda: _open_on_the_server(onlooker, [b]) == 0)
     assert sessions.held() == _open_on_the_server(onlooker, workspaces) == 3
     assert _backend(sessions, a) == backends[a.schema]
     assert _backend(sessions, c) == backends[c.schema]
     sessions.close()
-    _eventually(lambda: _open_on_the_server(onlooker, workspaces) == 0)
+    eventually(lambda: _open_on_the_server(onlooker, workspaces) == 0)
     assert sessions.held() == 0
 
 
 def test_when_the_budget_is_used_up_a_session_waits_and_is_then_refused(
-    workspaces: list[Placement], onlooker: psycopg.Connection[Any]
+    workspaces: list[Placement], onlooker: Onlooker
 ) -> None:
     sessions = Sessions(budget=2, wait=0.3)
     with ExitStack() as held:
@@ -294,12 +289,13 @@ def test_one_compiled_statement_serves_every_tenant(sessions: Sessions, workspac
 
 
 def test_many_threads_and_many_tenants_never_see_each_others_rows(
-    workspaces: list[Placement], onlooker: psycopg.Connection[Any]
+    engine: EngineName, workspaces: list[Placement], onlooker: Onlooker
 ) -> None:
     """Threads take tenants at random under a budget that makes every other session evict somebody; now and then
     sessions fail, placements are stale and the server ends connections."""
-    budget, threads, rounds = 5, 8, 40
-    sessions = Sessions(budget=budget, each=2, wait=20)
+    budget, threads = 5, 8
+    rounds = 40 if engine is EngineName.POSTGRESQL else 8  # connecting takes much longer there
+    sessions = Sessions(budget=budget, each=2, wait=60)
     seen: Counter[str] = Counter()
     over_budget: list[int] = []
     written: Counter[str] = Counter()
@@ -315,7 +311,7 @@ def test_many_threads_and_many_tenants_never_see_each_others_rows(
                     if sessions.held() > budget:
                         over_budget.append(sessions.held())
                     rows = set(connection.execute(select(field_mappings.c.field)).scalars())
-                    user = connection.scalar(select(func.session_user()))
+                    user = connection.exec_driver_sql(ME[placement.engine]).one()[0]
                     mine = rows == {placement.schema} and user == placement.login
                     with lock:
                         seen["own" if mine else f"of others: {rows} as {user}"] += 1
@@ -338,7 +334,7 @@ def test_many_threads_and_many_tenants_never_see_each_others_rows(
         done = [workers.submit(works, seed) for seed in range(threads)]
         dice = random.Random("kill")
         while not all(work.done() for work in done):
-            _kill(onlooker, dice.choice(workspaces))
+            onlooker.end(dice.choice(workspaces).login)
             time.sleep(0.05)
         for work in done:
             work.result()
@@ -349,7 +345,7 @@ def test_many_threads_and_many_tenants_never_see_each_others_rows(
     assert seen["own"] > threads * rounds / 2
     assert over_budget == []
     assert sessions.held() <= budget
-    _eventually(lambda: _open_on_the_server(onlooker, workspaces) <= budget)
+    eventually(lambda: _open_on_the_server(onlooker, workspaces) <= budget)
     for placement in workspaces:
         with sessions.open(placement) as connection:
             stages = connection.execute(select(stage_mappings.c.stage)).scalars().all()
@@ -365,25 +361,8 @@ def _add(connection: Connection, field: str) -> None:
 
 def _backend(sessions: Sessions, placement: Placement) -> int:
     with sessions.open(placement) as connection:
-        return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        return int(connection.exec_driver_sql(SESSION_ID[placement.engine]).scalar_one())
 
 
-def _open_on_the_server(onlooker: psycopg.Connection[Any], placements: list[Placement]) -> int:
-    logins = [placement.login for placement in placements]
-    row = onlooker.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = ANY(%s)", (logins,)).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _kill(onlooker: psycopg.Connection[Any], placement: Placement) -> int:
-    ended = onlooker.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (placement.login,)
-    )
-    return len(ended.fetchall())
-
-
-def _eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
+def _open_on_the_server(onlooker: Onlooker, placements: list[Placement]) -> int:
+    return onlooker.sessions([placement.login for placement in placements])

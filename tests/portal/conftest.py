@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from awssome.database.postgresql.server import PostgreSQL
+from awssome.database.servers import open_server
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
 from awssome.domain.moves import FenceMode
@@ -89,9 +89,9 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def place(pool_url: str, keys: Keys) -> Callable[[], Placement]:
+def place(engine: EngineName, pool_url: str, keys: Keys) -> Callable[[], Placement]:
     """Makes workspaces: a schema with a login each."""
-    server, where = PostgreSQL(pool_url), urlsplit(pool_url)
+    server, where = open_server(engine, pool_url), urlsplit(pool_url)
 
     def made() -> Placement:
         tenant_id, schema = new_id(), new_schema_name()
@@ -100,7 +100,7 @@ def place(pool_url: str, keys: Keys) -> Callable[[], Placement]:
         return Placement(
             tenant_id=tenant_id,
             placement_id=new_id(),
-            engine=EngineName.POSTGRESQL,
+            engine=engine,
             host=where.hostname or "",
             port=where.port or 0,
             database=where.path.lstrip("/"),

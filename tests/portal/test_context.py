@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from awssome.control.client import Caller
-from awssome.database.postgresql.server import PostgreSQL
+from awssome.database.servers import open_server
 from awssome.database.sessions import Sessions
 from awssome.database.tenant import deals, figures
 from awssome.domain.deals import Stage as DealStage
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
-from awssome.domain.tenants import Role, Tier
+from awssome.domain.tenants import EngineName, Role, Tier
 from awssome.portal.context import FRESH_SECONDS, STALE_SECONDS, AskAgain, Contexts, Person, TenantContext
 from tests.portal.conftest import SHARED, Stage
 from tests.portal.fake import Tenant
@@ -138,12 +138,12 @@ def test_a_tenant_without_a_workspace_fails_closed(
 
 
 def test_a_stale_placement_is_replaced_before_anything_is_read(
-    contexts: Contexts, alice: Caller, northwind: Tenant, pool_url: str
+    contexts: Contexts, alice: Caller, northwind: Tenant, engine: EngineName, pool_url: str
 ) -> None:
     context = context_of(contexts, alice)
     placement = northwind.placement
     assert placement is not None
-    server = PostgreSQL(pool_url)
+    server = open_server(engine, pool_url)
     server.claim(placement.schema, 1)
     server.set_fence(placement.schema, 1, mode=FenceMode.RW, epoch=2)
     northwind.placement = replace(placement, epoch=2)
@@ -153,11 +153,11 @@ def test_a_stale_placement_is_replaced_before_anything_is_read(
 
 
 def test_who_is_at_work_when_the_tenant_gets_an_address_of_its_own_is_sent_on_or_told(
-    contexts: Contexts, alice: Caller, northwind: Tenant, pool_url: str
+    contexts: Contexts, alice: Caller, northwind: Tenant, engine: EngineName, pool_url: str
 ) -> None:
     context = context_of(contexts, alice)
     assert northwind.placement is not None
-    server = PostgreSQL(pool_url)
+    server = open_server(engine, pool_url)
     server.claim(northwind.placement.schema, 1)
     server.set_fence(northwind.placement.schema, 1, mode=FenceMode.MOVED, epoch=2)
     northwind.tier = Tier.PAID
@@ -170,13 +170,13 @@ def test_who_is_at_work_when_the_tenant_gets_an_address_of_its_own_is_sent_on_or
 
 
 def test_a_write_waits_while_a_move_pauses_writes_and_is_done_once(
-    stage: Stage, sessions: Sessions, alice: Caller, northwind: Tenant, pool_url: str
+    stage: Stage, sessions: Sessions, alice: Caller, northwind: Tenant, engine: EngineName, pool_url: str
 ) -> None:
     contexts = Contexts(stage.control.control, sessions)
     context = context_of(contexts, alice)
     placement = northwind.placement
     assert placement is not None
-    server = PostgreSQL(pool_url)
+    server = open_server(engine, pool_url)
     server.claim(placement.schema, 1)
     server.set_fence(placement.schema, 1, mode=FenceMode.MOVED, epoch=1)
     asked = stage.control.asked
@@ -193,12 +193,12 @@ def test_a_write_waits_while_a_move_pauses_writes_and_is_done_once(
 
 
 def test_after_ten_seconds_of_pause_a_write_is_given_up_calmly(
-    stage: Stage, contexts: Contexts, alice: Caller, northwind: Tenant, clock: Clock, pool_url: str
+    stage: Stage, contexts: Contexts, alice: Caller, northwind: Tenant, clock: Clock, engine: EngineName, pool_url: str
 ) -> None:
     context = context_of(contexts, alice)
     placement = northwind.placement
     assert placement is not None
-    server = PostgreSQL(pool_url)
+    server = open_server(engine, pool_url)
     server.claim(placement.schema, 1)
     server.set_fence(placement.schema, 1, mode=FenceMode.MOVED, epoch=1)
     tries: list[float] = []
@@ -216,14 +216,14 @@ def test_after_ten_seconds_of_pause_a_write_is_given_up_calmly(
 
 
 def test_work_is_never_run_again_in_another_tenant(
-    stage: Stage, contexts: Contexts, alice: Caller, northwind: Tenant, pool_url: str
+    stage: Stage, contexts: Contexts, alice: Caller, northwind: Tenant, engine: EngineName, pool_url: str
 ) -> None:
     other = stage.tenant("other", alice=Role.OWNER)
     stage.control.switch_tenant(alice, northwind.id)
     context = context_of(contexts, alice)
     placement = northwind.placement
     assert placement is not None
-    server = PostgreSQL(pool_url)
+    server = open_server(engine, pool_url)
     server.claim(placement.schema, 1)
     server.set_fence(placement.schema, 1, mode=FenceMode.MOVED, epoch=1)
     stage.control.switch_tenant(alice, other.id)
@@ -236,12 +236,12 @@ def test_work_is_never_run_again_in_another_tenant(
 
 
 def test_a_role_that_was_lost_meanwhile_ends_the_work(
-    stage: Stage, contexts: Contexts, alice: Caller, northwind: Tenant, pool_url: str
+    stage: Stage, contexts: Contexts, alice: Caller, northwind: Tenant, engine: EngineName, pool_url: str
 ) -> None:
     context = context_of(contexts, alice, Role.MEMBER)
     placement = northwind.placement
     assert placement is not None
-    server = PostgreSQL(pool_url)
+    server = open_server(engine, pool_url)
     server.claim(placement.schema, 1)
     server.set_fence(placement.schema, 1, mode=FenceMode.MOVED, epoch=1)
     stage.control.roles["alice@example.com", northwind.id] = Role.VIEWER

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from awssome.database.postgresql.server import PostgreSQL
+from awssome.database.servers import open_server
 from awssome.domain.moves import FenceMode
-from awssome.domain.tenants import Role, TenantState, Tier
+from awssome.domain.tenants import EngineName, Role, TenantState, Tier
 from awssome.portal.guard import Looks, signed_in
 from tests.portal.conftest import SHARED, Stage
 from tests.portal.fake import Tenant
@@ -282,11 +282,11 @@ def test_a_form_on_the_old_host_says_where_the_workspace_is(stage: Stage, northw
 
 
 def test_a_tenant_that_gets_its_own_host_while_a_page_is_made_is_followed_there(
-    stage: Stage, northwind: Tenant, pool_url: str
+    stage: Stage, northwind: Tenant, engine: EngineName, pool_url: str
 ) -> None:
     alice, placement = stage.browser("alice"), northwind.placement
     assert alice.get("/deals").status_code == 200 and placement is not None
-    server = PostgreSQL(pool_url)
+    server = open_server(engine, pool_url)
     server.claim(placement.schema, 1)
     server.set_fence(placement.schema, 1, mode=FenceMode.RW, epoch=2)
     northwind.tier, northwind.placement = Tier.PAID, replace(placement, epoch=2)

@@ -13,12 +13,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from sqlalchemy import LargeBinary, Table, insert
 
 from awssome.database import Connection
 from awssome.database.mover import Mover
-from awssome.database.postgresql.entrance import connect_as_tenant
 from awssome.database.registry import moves, placements
 from awssome.database.registry.audit import Actor
 from awssome.database.schema import (
@@ -39,6 +37,7 @@ from awssome.domain.times import new_id, now
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
+from tests.engines import DRIVER_ERRORS, NOW, Raw
 
 OLGA = Actor("olga@awssome.example")
 
@@ -119,12 +118,12 @@ def add(connection: Connection, key: str) -> None:
 def rows_of(placement: Placement) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, by plain SELECTs as the tenant itself."""
     found = {}
-    with closing(connect_as_tenant(placement)) as connection:
+    with closing(Raw(placement)) as tenant:
         for table in DATA_TABLES:
             columns = ", ".join(column.name for column in table.columns)
             keys = ", ".join(column.name for column in table.primary_key)
             query = f"SELECT {columns} FROM {placement.schema}.{table.name} ORDER BY {keys}"
-            found[table.name] = connection.execute(query).fetchall()
+            found[table.name] = tenant.rows(query)
     return found
 
 
@@ -227,11 +226,12 @@ def _carry(near: socket.socket, far: socket.socket) -> None:
 
 def _takes_a_write(placement: Placement) -> bool:
     try:
-        with closing(connect_as_tenant(placement)) as connection:
-            connection.execute("BEGIN")
-            connection.execute(f"INSERT INTO {placement.schema}.stage_mappings VALUES ('probe', '', '', now())")
-            connection.execute("ROLLBACK")
-    except (Refused, psycopg.Error):
+        with closing(Raw(placement)) as tenant:
+            tenant.rows("BEGIN TRANSACTION")
+            at = NOW[placement.engine]
+            tenant.rows(f"INSERT INTO {placement.schema}.stage_mappings VALUES ('probe', '', '', {at})")
+            tenant.rows("ROLLBACK")
+    except (Refused, *DRIVER_ERRORS):
         return False
     return True
 
@@ -246,7 +246,7 @@ def _fill_a_deal(connection: Connection, number: int, text: str) -> None:
             stage="Prospect",
             customer_company=text[:120] if number % 2 else None,
             business_problem=None if number % 2 else text,
-            target_close_date=(date(1, 1, 1), date(9999, 12, 31), None)[number % 3],
+            target_close_date=(date(1753, 1, 1), date(9999, 12, 31), None)[number % 3],
             deal_amount=(Decimal("999999999999999.9999"), Decimal("-0.0001"), Decimal(0), None)[number % 4],
             deal_currency="EUR",
             expected_aws_spend=Decimal("12.5"),
@@ -301,7 +301,8 @@ def _canonical(table: Table, number: int, value: Any) -> str:
     elif isinstance(list(table.columns)[number].type, LargeBinary):
         text = bytes(value).hex()
     elif isinstance(value, datetime):
-        text = value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+        utc = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        text = utc.isoformat(timespec="microseconds")
     elif isinstance(value, Decimal):
         text = f"{value:.4f}"
     else:

@@ -9,22 +9,20 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-import psycopg
 import pytest
 from sqlalchemy import select, text
 
-from awssome.database.postgresql.driver import connection_parameters
-from awssome.database.postgresql.entrance import connect_as_tenant
 from awssome.database.registry import audit, moves, placements, servers, tenants
 from awssome.database.schema import DATA_TABLES, stage_mappings
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import STEPS, FenceMode, Phase
-from awssome.domain.tenants import PlacementState, ServerKind, Tier
+from awssome.domain.tenants import EngineName, PlacementState, ServerKind, Tier
 from awssome.domain.times import now
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
 from awssome.workflows.workspace import Workspace
 from tests.conftest import Tenancy, register_server
+from tests.engines import Raw, as_administrator
 from tests.workflows.moving import (
     OLGA,
     Truth,
@@ -39,6 +37,23 @@ from tests.workflows.moving import (
     upgrade,
     writable,
 )
+
+IN_ITS_WORDS = {
+    EngineName.POSTGRESQL: {
+        "NOT ready": "NOT ready",
+        "later": "updated_at + interval '1 microsecond'",
+        "another day": "target_close_date + 1",
+        "another byte": "set_byte(access_token, 255, 1)",
+        "short": "length(changes) < 250",
+    },
+    EngineName.SQLSERVER: {
+        "NOT ready": "ready ^ 1",
+        "later": "DATEADD(microsecond, 1, updated_at)",
+        "another day": "DATEADD(day, 1, target_close_date)",
+        "another byte": "SUBSTRING(access_token, 1, 255) + 0x01",
+        "short": "LEN(changes) < 250",
+    },
+}
 
 pytestmark = pytest.mark.usefixtures("dedicated")
 
@@ -82,30 +97,31 @@ def test_an_upgrade_carries_every_row_and_keeps_the_proof(services: WorkerServic
     assert {"tenant.upgraded", "move.requested", "move.completed"} <= set(actions)
 
 
-def test_the_checksum_notices_every_kind_of_change(services: WorkerServices, alice: Tenancy, pool_url: str) -> None:
+def test_the_checksum_notices_every_kind_of_change(
+    engine: EngineName, services: WorkerServices, alice: Tenancy, pool_url: str
+) -> None:
     schema = alice.placement.schema
     server = services.open_server(_server_of(services, alice))
     before = server.sums(schema)
+    own = IN_ITS_WORDS[engine]
     changes = (
-        ("deal_registrations", "UPDATE {} SET title = title || ' ' WHERE version = 1"),
+        ("deal_registrations", "UPDATE {} SET title = CONCAT(title, ' ') WHERE version = 1"),
         ("deal_registrations", "UPDATE {} SET customer_company = '' WHERE customer_company IS NULL"),
         ("deal_registrations", "UPDATE {} SET deal_amount = deal_amount + 0.0001 WHERE deal_amount < 1"),
-        ("deal_registrations", "UPDATE {} SET ready = NOT ready"),
-        ("deal_registrations", "UPDATE {} SET updated_at = updated_at + interval '1 microsecond' WHERE version = 0"),
-        ("deal_registrations", "UPDATE {} SET target_close_date = target_close_date + 1 WHERE version = 0"),
-        ("hubspot_tokens", "UPDATE {} SET access_token = set_byte(access_token, 255, 1)"),
+        ("deal_registrations", "UPDATE {} SET ready = " + own["NOT ready"]),
+        ("deal_registrations", "UPDATE {} SET updated_at = " + own["later"] + " WHERE version = 0"),
+        ("deal_registrations", "UPDATE {} SET target_close_date = " + own["another day"] + " WHERE version = 0"),
+        ("hubspot_tokens", "UPDATE {} SET access_token = " + own["another byte"]),
         ("hubspot_tokens", "UPDATE {} SET refresh_token = NULL"),
-        ("deal_events", "UPDATE {} SET actor = changes, changes = actor WHERE length(changes) < 250"),
+        ("deal_events", "UPDATE {} SET actor = changes, changes = actor WHERE " + own["short"]),
         ("sync_issues", "DELETE FROM {} WHERE title = ''"),
     )
-    with psycopg.connect(**connection_parameters(pool_url)) as admin:
-        for table, change in changes:
-            admin.execute(change.format(f"{schema}.{table}"))
-            admin.commit()
-            after = server.sums(schema)
-            assert after[table] != before[table], change
-            assert {name for name in after if after[name] != before[name]} == {table}
-            before = after
+    for table, change in changes:
+        as_administrator(engine, pool_url, change.format(f"{schema}.{table}"))
+        after = server.sums(schema)
+        assert after[table] != before[table], change
+        assert {name for name in after if after[name] != before[name]} == {table}
+        before = after
 
 
 def test_during_the_copy_reads_go_on_and_writes_are_told_to_come_back(services: WorkerServices, alice: Tenancy) -> None:
@@ -255,7 +271,7 @@ def test_a_stale_placement_is_refused_for_reads_and_writes_after_the_move(
             pass
         assert refused.value.code is Code.FENCED
     with pytest.raises(Refused) as closed:
-        connect_as_tenant(alice.placement)
+        Raw(alice.placement)
     assert closed.value.code is Code.FENCED
 
 

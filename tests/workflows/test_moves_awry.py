@@ -6,21 +6,20 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
+from psycopg.errors import DiskFull
 
 from awssome.database import mover as movers
 from awssome.database.postgresql import server as postgresql
-from awssome.database.postgresql.entrance import connect_as_tenant
-from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import Placement, TenantState
+from awssome.domain.tenants import EngineName, Placement, TenantState
 from awssome.workflows import moves as moving
 from awssome.workflows import provisioning
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
+from tests.engines import SERVERS, Raw, only_postgresql
 from tests.workflows.moving import OLGA, Truth, fill, mover, placement_of, the_move, upgrade
 
 pytestmark = pytest.mark.usefixtures("dedicated")
@@ -34,6 +33,7 @@ def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tena
     return tenancy
 
 
+@only_postgresql
 def test_a_mover_that_wakes_up_in_the_middle_of_a_drop_leaves_alone_what_was_made_since(
     services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,36 +77,36 @@ def test_who_is_suspended_during_a_move_is_shut_out_at_the_target_too(
 
 @pytest.mark.parametrize("change", ["moved", "suspended"])
 def test_a_login_is_set_as_things_stand_when_it_is_done(
-    change: str, services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+    change: str, engine: EngineName, services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker has read that the tenant is active on the pool, and sleeps before it opens the login there."""
-    plain = PostgreSQL.open_login
+    plain = SERVERS[engine].open_login
 
-    def slow(self: PostgreSQL, schema: str) -> None:
-        monkeypatch.setattr(PostgreSQL, "open_login", plain)
+    def slow(self: Any, schema: str) -> None:
+        monkeypatch.setattr(SERVERS[engine], "open_login", plain)
         if change == "moved":
             mover(services).carry_on(upgrade(services, alice))
         else:
             _turn(services, alice, TenantState.SUSPENDED)
         plain(self, schema)
 
-    monkeypatch.setattr(PostgreSQL, "open_login", slow)
+    monkeypatch.setattr(SERVERS[engine], "open_login", slow)
     provisioning.set_login(services, alice.id)
     assert not _lets_in(alice.placement)
     assert _lets_in(placement_of(services, alice)) == (change == "moved")
 
 
 def test_an_error_that_lasts_ends_the_move_with_the_source_open(
-    services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+    engine: EngineName, services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> int:
-        raise psycopg.errors.DiskFull("no space left on the target")
+        raise DiskFull("no space left on the target")
 
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
     with monkeypatch.context() as broken:
-        broken.setattr(PostgreSQL, "copy", full)
-        with pytest.raises(psycopg.errors.DiskFull):
+        broken.setattr(SERVERS[engine], "copy", full)
+        with pytest.raises(DiskFull):
             mover(services).carry_on(move_id)
         assert Phase(the_move(services, move_id).phase) is Phase.FAILED
         assert mover(services).carry_on(move_id) is Phase.FAILED  # the job's next try pauses nothing
@@ -120,7 +120,7 @@ def test_an_error_that_lasts_ends_the_move_with_the_source_open(
 
 
 def test_a_target_that_keeps_going_away_pauses_writes_only_so_often(
-    services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+    engine: EngineName, services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> int:
         raise Refused(Code.UNAVAILABLE, "The database server does not answer.")
@@ -129,10 +129,10 @@ def test_a_target_that_keeps_going_away_pauses_writes_only_so_often(
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
     with monkeypatch.context() as before_the_pause:
-        before_the_pause.setattr(PostgreSQL, "provision", away)
+        before_the_pause.setattr(SERVERS[engine], "provision", away)
         _tries(services, move_id, 3)
     assert Phase(the_move(services, move_id).phase) is Phase.REQUESTED  # nobody has waited for these
-    monkeypatch.setattr(PostgreSQL, "copy", away)
+    monkeypatch.setattr(SERVERS[engine], "copy", away)
     _tries(services, move_id, 1)
     assert Phase(the_move(services, move_id).phase) is Phase.REQUESTED
     _tries(services, move_id, 1)
@@ -160,7 +160,7 @@ def _turn(services: WorkerServices, tenancy: Tenancy, state: TenantState) -> Non
 def _lets_in(placement: Placement) -> bool:
     """Whether the placement's login opens a session."""
     try:
-        connect_as_tenant(placement).close()
+        Raw(placement).close()
     except Refused as refused:
         assert refused.code is Code.FENCED
         return False

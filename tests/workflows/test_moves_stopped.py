@@ -6,20 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
-import psycopg
 import pytest
-from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from awssome.database import mover as movers
-from awssome.database.postgresql.driver import connection_parameters
 from awssome.database.registry import moves, placements, servers
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import ServerKind
+from awssome.domain.tenants import EngineName, ServerKind
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy, register_server
+from tests.engines import as_administrator
 from tests.workflows.moving import (
     OLGA,
     Truth,
@@ -49,13 +47,16 @@ def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tena
     ("table", "tampered"),
     [
         ("deal_registrations", "UPDATE {} SET title = 'other' WHERE version = 0"),
-        ("deal_events", "DELETE FROM {} WHERE id = (SELECT min(id::text) FROM {})::uuid"),
-        ("stage_mappings", "INSERT INTO {} VALUES ('more', '', '', now())"),
+        (
+            "deal_events",
+            "DELETE FROM {} WHERE at = (SELECT MIN(at) FROM {})",
+        ),
+        ("stage_mappings", "INSERT INTO {} SELECT 'more', '', '', updated_at FROM {}"),
     ],
     ids=["a changed value", "a missing row", "one row too many"],
 )
 def test_a_copy_that_differs_is_never_opened(
-    table: str, tampered: str, services: WorkerServices, alice: Tenancy, dedicated_url: str
+    table: str, tampered: str, engine: EngineName, services: WorkerServices, alice: Tenancy, dedicated_url: str
 ) -> None:
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
@@ -64,8 +65,7 @@ def test_a_copy_that_differs_is_never_opened(
         if step == "verify":
             with services.registry.begin() as connection:
                 target = placements.find(connection, services.keys, the_move(services, move_id).target_id)
-            with psycopg.connect(**connection_parameters(dedicated_url)) as admin:
-                admin.execute(tampered.replace("{}", f"{target.schema}.{table}"))
+            as_administrator(engine, dedicated_url, tampered.replace("{}", f"{target.schema}.{table}"))
 
     assert mover(services, step=tamper).carry_on(move_id) is Phase.FAILED
     move = the_move(services, move_id)
@@ -87,7 +87,7 @@ def test_a_copy_that_differs_is_never_opened(
 
 
 @pytest.fixture
-def failed(services: WorkerServices, alice: Tenancy, dedicated_url: str) -> UUID:
+def failed(engine: EngineName, services: WorkerServices, alice: Tenancy, dedicated_url: str) -> UUID:
     """A move whose copy differed."""
     move_id = upgrade(services, alice)
 
@@ -95,8 +95,7 @@ def failed(services: WorkerServices, alice: Tenancy, dedicated_url: str) -> UUID
         if step == "verify":
             with services.registry.begin() as connection:
                 target = placements.find(connection, services.keys, the_move(services, move_id).target_id)
-            with psycopg.connect(**connection_parameters(dedicated_url)) as admin:
-                admin.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(target.schema, "sync_issues")))
+            as_administrator(engine, dedicated_url, f"DELETE FROM {target.schema}.sync_issues")
 
     assert mover(services, step=tamper).carry_on(move_id) is Phase.FAILED
     return move_id

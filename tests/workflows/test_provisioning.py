@@ -9,15 +9,16 @@ import pytest
 from sqlalchemy import insert, select
 
 from awssome.database import template
-from awssome.database.postgresql.server import PostgreSQL
+from awssome.database.engine import Server
 from awssome.database.registry import placements, servers, tenants
 from awssome.database.schema import hubspot_tokens, stage_mappings
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import TenantState
+from awssome.domain.tenants import EngineName, TenantState
 from awssome.domain.times import now
 from awssome.workflows import provisioning
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
+from tests.engines import DRIVER_ERRORS, SERVERS
 
 
 def test_a_new_tenant_is_active_and_its_login_reads_and_writes_its_own_tables(
@@ -76,7 +77,7 @@ def test_a_defect_is_on_the_tenant_in_words_and_the_retry_clears_it(
         tenant = tenants.create(connection, "Unlucky Co")
     with monkeypatch.context() as broken:
         broken.setattr(template, "statements", lambda *_: "SELECT no_such_column")
-        with pytest.raises(psycopg.Error):
+        with pytest.raises(DRIVER_ERRORS):
             provisioning.provision(services, tenant.id)
     with services.registry.begin() as connection:
         found = tenants.find(connection, tenant.id)
@@ -88,12 +89,12 @@ def test_a_defect_is_on_the_tenant_in_words_and_the_retry_clears_it(
 
 
 def test_a_server_whose_check_breaks_off_says_so_and_stays_closed(
-    services: WorkerServices, monkeypatch: pytest.MonkeyPatch
+    engine: EngineName, services: WorkerServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def breaks_off(self: PostgreSQL) -> dict[str, str]:
+    def breaks_off(self: Server) -> dict[str, str]:
         raise psycopg.ProgrammingError("told to nobody")
 
-    monkeypatch.setattr(PostgreSQL, "check", breaks_off)
+    monkeypatch.setattr(SERVERS[engine], "check", breaks_off)
     with services.registry.begin() as connection:
         server_id = servers.by_name(connection, "pool-1").id
     with pytest.raises(psycopg.ProgrammingError):

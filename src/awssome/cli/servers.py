@@ -65,7 +65,8 @@ def add(
         typer.Option(
             envvar="AWSSOME_SERVER_URL",
             show_envvar=True,
-            help="URL of its administrator, as in postgresql://admin:password@host:5432/tenants. Kept encrypted.",
+            help="URL of its administrator, as in postgresql://admin:password@host:5432/tenants "
+            "or mssql://admin:password@host:1433/tenants. Kept encrypted.",
             show_default=False,
         ),
     ],

@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, Date, LargeBinary, Table
+from sqlalchemy import Boolean, LargeBinary, Table
 from sqlalchemy.types import TypeEngine
 
 from awssome.database.engine import TableSum
-from awssome.database.types import STEP, Amount, Instant
+from awssome.database.types import STEP, Amount, Day, Instant
 
 _NULL = "~,"
 
@@ -42,7 +42,7 @@ def _text(kind: TypeEngine[Any]) -> Callable[[Any], str]:
     """How values of a column's type are written."""
     if isinstance(kind, Instant):
         return lambda value: str(value.isoformat(timespec="microseconds"))
-    if isinstance(kind, Date):
+    if isinstance(kind, Day):
         return lambda value: str(value.isoformat())
     if isinstance(kind, LargeBinary):
         return lambda value: bytes(value).hex()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from sqlalchemy import (
     Boolean,
     Column,
-    Date,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -22,7 +21,7 @@ from sqlalchemy import (
     text as sql,
 )
 
-from awssome.database.types import Instant, Json, amount, binary, text, whole
+from awssome.database.types import Day, Instant, Json, amount, binary, text, whole
 
 SYMBOL = "tenant"
 """The schema that stands for a tenant's in every statement."""
@@ -45,7 +44,7 @@ deal_registrations = Table(
     Column("use_case", text(120)),
     Column("opportunity_type", text(32)),
     Column("delivery_model", text(40)),
-    Column("target_close_date", Date),
+    Column("target_close_date", Day),
     Column("deal_amount", amount()),
     Column("deal_currency", text(3)),
     Column("expected_aws_spend", amount()),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, LargeBinary, Numeric, Text, Unicode
+from sqlalchemy import BigInteger, Date, DateTime, LargeBinary, Numeric, Text, Unicode
 from sqlalchemy.dialects.mssql import DATETIME2, NVARCHAR, VARBINARY
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from awssome.domain.deals import LARGEST, SCALE
+from awssome.domain.deals import FIRST_YEAR, LARGEST, SCALE
 from awssome.domain.errors import Code, Refused
 
 BINARY_ORDER = "Latin1_General_100_BIN2"
@@ -83,6 +83,27 @@ class Amount(TypeDecorator[Decimal]):
 
 STEP = Decimal(1).scaleb(-SCALE)
 """The smallest amount."""
+
+
+class Day(TypeDecorator[date]):
+    """A day from 1753 on, the first that every part of SQL Server knows."""
+
+    impl = Date
+    cache_ok = True
+
+    def process_bind_param(self, value: date | None, dialect: Dialect) -> date | None:
+        """:raises Refused: INVALID for an earlier day."""
+        if value is not None and value.year < FIRST_YEAR:
+            raise Refused(
+                Code.INVALID,
+                f"A day before {FIRST_YEAR} cannot be stored. Nothing was changed.",
+                f"Use a year from {FIRST_YEAR} on.",
+            )
+        return value
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:
+        """What a column is compared with may be any day."""
+        return Date()
 
 
 class Instant(TypeDecorator[datetime]):

@@ -16,12 +16,14 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from awssome.control.client import Control
-from awssome.control.messages import CreateOperator
+from awssome.control.messages import AddServer, CreateOperator, ServerRow
 from awssome.demo import home
 from awssome.demo.ensemble import Ensemble, World
 from awssome.demo.stage import Stage
 from awssome.demo.story import ALICE, BOB, CHARLIE, OLGA, PASSWORD, Player
-from awssome.domain.tenants import Tier
+from awssome.domain.errors import Code, Refused
+from awssome.domain.servers import engine_of
+from awssome.domain.tenants import ServerKind, Tier
 from awssome.web import logs
 
 
@@ -33,6 +35,8 @@ class Options:
     :ivar clusters: names of the embedded clusters below home.
     :ivar operator_token: gives the command line's token, once the home is fresh.
     :ivar deals: deals in the HubSpot sandbox.
+    :ivar pool_url: a server to use as the pool in place of the embedded one; its administrator's URL.
+    :ivar dedicated_url: likewise, as the dedicated server.
     :ivar leave: end after the story.
     :ivar as_json: print the report, and nothing else, to standard output.
     """
@@ -41,6 +45,8 @@ class Options:
     clusters: Sequence[str]
     operator_token: Callable[[], str]
     deals: int = 250
+    pool_url: str | None = None
+    dedicated_url: str | None = None
     leave: bool = False
     as_json: bool = False
 
@@ -61,6 +67,13 @@ def play(options: Options) -> None:
         with stage.step("Two database servers, three sandboxes, management, portal and worker"):
             stack.enter_context(ensemble.running())
             api.create_operator(CreateOperator(email=OLGA.email, name=OLGA.name, password=SecretStr(PASSWORD)))
+        for name, kind, url in (
+            ("own-pool", ServerKind.POOL, options.pool_url),
+            ("own-dedicated", ServerKind.DEDICATED, options.dedicated_url),
+        ):
+            if url is not None:
+                with stage.step(f"A server of yours as the {kind}") as told:
+                    told.append(_use(api, ensemble, name, kind, url))
         report = Player(stage, ensemble, api).play(options.deals)
         if options.as_json:
             print(json.dumps(report.as_dict(), indent=2), flush=True)
@@ -72,6 +85,27 @@ def play(options: Options) -> None:
             while True:
                 ensemble.watch()
                 time.sleep(0.5)
+
+
+def _use(api: Control, ensemble: Ensemble, name: str, kind: ServerKind, url: str) -> str:
+    """Have a server of the operator's in place of the embedded one; what it is.
+
+    :raises Refused: CONFLICT when it cannot hold tenants.
+    """
+    engine = engine_of(url)
+    api.add_server(AddServer(name=name, kind=kind, engine=engine, url=SecretStr(url), capacity=None))
+
+    def checked() -> ServerRow | None:
+        found = next(server for server in api.servers() if server.name == name)
+        return found if found.open or found.problem else None
+
+    server = ensemble.until(checked, f"a worker to check {name}", seconds=120)
+    if not server.open:
+        raise Refused(Code.CONFLICT, f"{name} cannot be used. {server.problem}", "Mend that, then start again.")
+    for other in api.servers():
+        if other.kind is kind and other.name != name:
+            api.close_server(other.name)
+    return f"{name}, {engine} at {server.host}:{server.port}/{server.database}"
 
 
 def _tell(stage: Stage, world: World, tenant: str) -> None:

@@ -140,6 +140,9 @@ FIELD: dict[str, Field] = {field.name: field for field in FIELDS}
 SCALE = 4
 """Digits after the point that amounts are stored with; 15 before it."""
 
+FIRST_YEAR = 1753
+"""Days are from this year on: the first that every part of SQL Server knows."""
+
 LARGEST = Decimal(10) ** 15
 """Amounts are smaller than this."""
 
@@ -246,6 +249,6 @@ def _parse_date(text: str) -> date:
         day = date.fromisoformat(text[:10])
     except ValueError:
         raise ValueError("Use a date like 2027-03-31.") from None
-    if not 1753 <= day.year <= 9999:
-        raise ValueError("Use a year from 1753 on.")
+    if day.year < FIRST_YEAR:
+        raise ValueError(f"Use a year from {FIRST_YEAR} on.")
     return day

@@ -41,6 +41,19 @@ def checked_name(name: str) -> str:
     return name
 
 
+def engine_of(url: str) -> EngineName:
+    """The engine that a server's URL is for. :raises Refused: INVALID when it is for none."""
+    scheme = urlsplit(url.strip()).scheme.partition("+")[0]
+    for engine, schemes in _SCHEMES.items():
+        if scheme in schemes:
+            return engine
+    raise Refused(
+        Code.INVALID,
+        "This is not the URL of a database server.",
+        fields={"url": "Use " + " or ".join(_EXAMPLES.values()) + "."},
+    )
+
+
 def location(url: str, engine: EngineName) -> tuple[str, int, str]:
     """(host, port, database) of a URL like `postgresql://user:password@host:5432/database`.
 

@@ -9,7 +9,7 @@ from awssome.database.registry import audit, moves, placements, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import MoveKind, Phase
-from awssome.domain.tenants import ServerKind, TenantState, Tier
+from awssome.domain.tenants import EngineName, ServerKind, TenantState, Tier
 from awssome.domain.times import now
 from awssome.workflows.queue import Queue
 
@@ -41,7 +41,7 @@ def upgrade(connection: Connection, queue: Queue, actor: Actor, ref: str, server
     server_id = (
         servers.take_dedicated(connection, server, tenant.id)
         if server
-        else servers.free_dedicated(connection, tenant.id)
+        else servers.free_dedicated(connection, tenant.id, EngineName(here.engine))
     )
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.UPGRADE)
 
@@ -71,7 +71,7 @@ def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server
         raise _not_active()
     here = placements.server_of(connection, source)
     if server is None:
-        server_id = servers.emptiest_pool(connection)
+        server_id = servers.emptiest_pool(connection, EngineName(servers.by_id(connection, here).engine))
     else:
         there = servers.by_name(connection, server)
         server_id = there.id
@@ -132,6 +132,13 @@ def _start(
     server_id: UUID,
     kind: MoveKind,
 ) -> UUID:
+    there, here = servers.by_id(connection, server_id), placements.server_of(connection, source)
+    if there.engine != servers.by_id(connection, here).engine:
+        raise Refused(
+            Code.CONFLICT,
+            f"Server “{there.name}” is of another engine. A move stays within its engine.",
+            "Name a server of the same engine.",
+        )
     target = placements.create(connection, tenant.id, server_id)
     move_id = moves.create(connection, tenant.id, kind, source, target, actor.name)
     audit.record(connection, actor, "move.requested", tenant.id, move=move_id, kind=kind)

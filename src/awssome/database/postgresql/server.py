@@ -16,14 +16,14 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
-from sqlalchemy import Boolean, Date, LargeBinary, Table
+from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
 from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
-from awssome.database.types import Instant
+from awssome.database.types import Day, Instant
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name
@@ -306,7 +306,7 @@ def _sum_query(table: Table, schema: str) -> str:
 def _canonical(name: str, kind: Any) -> str:
     if isinstance(kind, Instant):
         return f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
-    if isinstance(kind, Date):
+    if isinstance(kind, Day):
         return f"to_char({name}, 'YYYY-MM-DD')"
     if isinstance(kind, LargeBinary):
         return f"encode({name}, 'hex')"

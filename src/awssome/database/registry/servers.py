@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -100,13 +100,18 @@ def admin_url(connection: Connection, keys: Keys, server_id: UUID) -> tuple[Engi
     return EngineName(row.engine), keys.unseal_admin(row.admin_url)
 
 
-def emptiest_pool(connection: Connection) -> UUID:
-    """The open pool with the most room. :raises Refused: UNAVAILABLE when there is none."""
+def emptiest_pool(connection: Connection, engine: EngineName | None = None) -> UUID:
+    """The open pool with the most room.
+
+    :param engine: only pools of this engine.
+    :raises Refused: UNAVAILABLE when there is none.
+    """
     load = _load().subquery()
     row = connection.execute(
         select(servers.c.id)
         .outerjoin(load, load.c.server_id == servers.c.id)
         .where(servers.c.kind == ServerKind.POOL, servers.c.open)
+        .where(true() if engine is None else servers.c.engine == engine)
         .where(func.coalesce(load.c.live, 0) + func.coalesce(load.c.retained, 0) < servers.c.capacity)
         .order_by(func.coalesce(load.c.live, 0), servers.c.name)
         .limit(1)
@@ -117,14 +122,14 @@ def emptiest_pool(connection: Connection) -> UUID:
     return found
 
 
-def free_dedicated(connection: Connection, tenant_id: UUID) -> UUID:
-    """A registered dedicated server that nobody has, taken for this tenant. The tenant's own comes first.
+def free_dedicated(connection: Connection, tenant_id: UUID, engine: EngineName) -> UUID:
+    """A registered dedicated server of the engine that nobody has, taken for this tenant. The tenant's own comes first.
 
     :raises Refused: UNAVAILABLE when all are taken.
     """
     row = connection.execute(
         select(servers.c.id)
-        .where(servers.c.kind == ServerKind.DEDICATED, servers.c.open)
+        .where(servers.c.kind == ServerKind.DEDICATED, servers.c.open, servers.c.engine == engine)
         .where(servers.c.tenant_id.is_(None) | (servers.c.tenant_id == tenant_id))
         .order_by(servers.c.tenant_id.is_(None), servers.c.name)
         .limit(1)
@@ -132,7 +137,9 @@ def free_dedicated(connection: Connection, tenant_id: UUID) -> UUID:
     ).first()
     if row is None:
         raise Refused(
-            Code.UNAVAILABLE, "No dedicated server is free.", "Register one with `awssome server add --kind dedicated`."
+            Code.UNAVAILABLE,
+            "No dedicated server is free.",
+            f"Register one with `awssome server add --kind dedicated --engine {engine}`.",
         )
     connection.execute(update(servers).where(servers.c.id == row.id).values(tenant_id=tenant_id))
     found: UUID = row.id

@@ -120,6 +120,11 @@ def number_of(error: BaseException) -> int | None:
     return number
 
 
+def met_by_statement(error: BaseException) -> bool:
+    """Whether a statement met the error, and not the commit or the connection as such."""
+    return hasattr(error, "awssome_number")
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether the connection has ended."""
     return getattr(error, "driver_error", None) in _LOST

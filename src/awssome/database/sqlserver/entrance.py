@@ -13,7 +13,7 @@ import mssql_python
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from awssome.database.dialects import of_today
+from awssome.database import dialects as dialects
 from awssome.database.engine import Entrance, fenced, too_long, unavailable
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver import driver
@@ -58,16 +58,18 @@ def refusal(error: BaseException) -> Refused | None:
         return fenced()
     if number in (driver.DEADLOCK, driver.LOCK_TIMEOUT, driver.SNAPSHOT_CONFLICT) or _has_timed_out(error):
         return too_long()
-    return unavailable() if driver.is_lost(error) else None
+    if driver.is_lost(error):
+        # The server ends sessions without giving a reason. Before COMMIT nothing is done: it may be tried elsewhere.
+        return fenced() if driver.met_by_statement(error) else unavailable()
+    return None
 
 
 def prepare(engine: Engine) -> None:
     """Have every transaction take the guard before its first write."""
-    of_today(engine.dialect)
     event.listen(engine, "before_cursor_execute", _guard)
 
 
-ENTRANCE = Entrance("mssql+mssqlpython://", connect_as_tenant, begin, refusal, prepare)
+ENTRANCE = Entrance("mssql+typed://", connect_as_tenant, begin, refusal, prepare)
 """How sessions of tenants are opened on SQL Server."""
 
 

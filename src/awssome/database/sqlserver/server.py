@@ -13,13 +13,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import mssql_python
-from sqlalchemy import Table
+from sqlalchemy import Table, Uuid
 
 from awssome.database import template
 from awssome.database.canonical import summed
+from awssome.database.dialects import TypedSQLServer, execute_many, guid, input_sizes
 from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
 from awssome.database.schema import DATA_TABLES, metadata
 from awssome.database.sqlserver.driver import (
@@ -316,12 +318,12 @@ class SQLServer(Server):
             f"SET NOCOUNT ON; SET XACT_ABORT ON; BEGIN TRY BEGIN TRANSACTION; {body} COMMIT; END TRY "
             f"BEGIN CATCH IF @@TRANCOUNT > 0 ROLLBACK; THROW; END CATCH; {result}"
         )
-        return run(connection, "EXEC sp_executesql ?", script)
+        return run(connection, _EXECUTE, script)
 
     @staticmethod
     def _inner(connection: Connection, body: str) -> None:
         """Run a script inside the transaction that is open."""
-        run(connection, "EXEC sp_executesql ?", f"SET NOCOUNT ON; {body}")
+        run(connection, _EXECUTE, f"SET NOCOUNT ON; {body}")
 
     @staticmethod
     def _has_fence(connection: Connection, name: str) -> bool:
@@ -356,10 +358,15 @@ def load(connection: Connection, schema: str, table: Table, rows: Iterator[Seque
     """
     marks = ", ".join("?" for _ in table.columns)
     insert = f"INSERT INTO {checked_schema_name(schema)}.{table.name} ({_columns(table)}) VALUES ({marks})"
-    written = 0
+    kinds = [column.type for column in table.columns]
+    keys = [isinstance(kind, Uuid) for kind in kinds]
+    written, dialect = 0, TypedSQLServer()
     with connection.cursor() as cursor:
-        while chunk := [tuple(row) for row, _ in zip(rows, range(CHUNK), strict=False)]:
-            cursor.executemany(insert, chunk)
+        while chunk := [
+            tuple(guid(value) if key else value for key, value in zip(keys, row, strict=True))
+            for row in islice(rows, CHUNK)
+        ]:
+            execute_many(cursor, insert, input_sizes(kinds, chunk, dialect), chunk)
             written += len(chunk)
     return written
 
@@ -418,6 +425,9 @@ def _checked_password(password: str) -> str:
 
 
 _AZURE_SQL_DATABASE = 5
+
+# The driver sends plain text as varchar, and sp_executesql takes nvarchar only.
+_EXECUTE = "DECLARE @script nvarchar(max) = ?; EXEC sp_executesql @script"
 
 _CHECK = """
 SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS version,

@@ -153,7 +153,10 @@ def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], 
 def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None) -> Response:
     with desk.registry.begin() as connection:
         detail = operations.tenant_detail(connection, ref)
-        others = [server for server in operations.servers_with_load(connection) if server.name != detail.server]
+        servers = operations.servers_with_load(connection)
+    # A move stays within its engine.
+    engines = {server.engine for server in servers if server.name == detail.server}
+    others = [server for server in servers if server.name != detail.server and server.engine in engines]
     under_way = next((move for move in detail.moves if is_under_way(move)), None)
     return desk.pages.render(
         request,

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from awssome.database.template import TENANT
-from awssome.database.types import Instant, Json, amount, binary, text, whole
+from awssome.database.types import Day, Instant, Json, amount, binary, text, whole
 
 revision = "0001"
 down_revision = None
@@ -58,7 +58,7 @@ def upgrade() -> None:
         sa.Column("use_case", text(120), nullable=True),
         sa.Column("opportunity_type", text(32), nullable=True),
         sa.Column("delivery_model", text(40), nullable=True),
-        sa.Column("target_close_date", sa.Date(), nullable=True),
+        sa.Column("target_close_date", Day(), nullable=True),
         sa.Column("deal_amount", amount(), nullable=True),
         sa.Column("deal_currency", text(3), nullable=True),
         sa.Column("expected_aws_spend", amount(), nullable=True),
