@@ -120,7 +120,7 @@ class PostgreSQLOnlooker:
 
 
 class SQLServerOnlooker:
-    """Looks at sys.dm_exec_sessions."""
+    """Looks at what sp_who lists."""
 
     def __init__(self, url: str) -> None:
         self._connection = driver.connect(driver.connection_string(url), autocommit=True)
@@ -144,7 +144,7 @@ class SQLServerOnlooker:
         self._connection.close()
 
     def _list(self) -> list[Any]:
-        return driver.run(self._connection, "SELECT login_name, session_id FROM sys.dm_exec_sessions")
+        return [(row.loginame.strip(), int(row.spid)) for row in driver.run(self._connection, "EXEC sp_who")]
 
 
 @contextmanager

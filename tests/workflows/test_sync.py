@@ -336,7 +336,7 @@ def test_a_sync_follows_its_tenant_to_another_server(workshop: Workshops, dedica
     assert moved == [Phase.RETAINING]
     with alice.services.registry.begin() as connection:
         placement = placements.current(connection, alice.services.keys, alice.id)
-    assert placement.port != alice.tenancy.placement.port
+    assert (placement.port, placement.database) != (alice.tenancy.placement.port, alice.tenancy.placement.database)
     assert (done.state, done.deal_limit, done.created) == (SyncState.DONE, 10, 10)  # its limit is the one it began with
     there = len(alice.deals(TAILSPIN))
     assert (alice.sync().imported, len(alice.live())) == (there, there)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import StatementError
 from sqlalchemy.pool import QueuePool
 
 from awssome.database.engine import Entrance, fenced, unavailable
@@ -216,7 +216,9 @@ def _translated(engine: EngineName) -> Iterator[None]:
     except _Gone:
         raise unavailable() from None
     except Exception as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        cause = error.orig if isinstance(error, StatementError) else error
+        if isinstance(cause, Refused):  # a value that its column cannot keep
+            raise cause from None
         of_driver = isinstance(cause, _engine(engine).dialect.loaded_dbapi.Error)
         told = _ENTRANCES[engine].refusal(cause) if cause is not None and of_driver else None
         if told is None:

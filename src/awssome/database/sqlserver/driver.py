@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import mssql_python
 import mssql_python.cursor
 from mssql_python import ddbc_bindings
 from sqlalchemy.engine import make_url
 
+from awssome.domain.errors import Code, Refused
 from awssome.domain.servers import LOOPBACK, sqlserver_options
 
 LOGIN_SECONDS = 5
@@ -27,8 +29,8 @@ DUPLICATE = frozenset({2601, 2627})
 DEADLOCK = 1205
 LOCK_TIMEOUT = 1222
 SNAPSHOT_CONFLICT = 3960
-DENIED = frozenset({229, 230, 297, 300})
-"""No permission: on an object, on a column, for the action, on the server."""
+DENIED = frozenset({229, 230, 297, 300, 51003})
+"""No permission: on an object, on a column, for the action, on the server; and by a trigger of the template."""
 
 LOGIN_FAILED = frozenset({916, 4060, 18456, 18470, 18486})
 """No access to the database (two), unknown login or password, login disabled, login locked out."""
@@ -43,9 +45,16 @@ _NOT_LET_IN = frozenset({"Invalid authorization specification", "Syntax error or
 def connection_string(url: str) -> str:
     """The driver's connection string for an administrator's SQLAlchemy URL.
 
-    :raises Refused: INVALID when the URL holds an option that it may not hold.
+    :raises Refused: INVALID when the URL holds an option that it may not hold, or can be read in two ways.
     """
     parsed = make_url(url)
+    if (parsed.host or "").lower() != urlsplit(url).hostname or not parsed.username or not parsed.password:
+        # The options were judged by one host; they must not be used for another.
+        raise Refused(
+            Code.INVALID,
+            "This is not the URL of a database server.",
+            fields={"url": "Use mssql://user:password@host:1433/database, with special characters as %40."},
+        )
     return place(
         parsed.host or "127.0.0.1",
         parsed.port or 1433,
@@ -74,7 +83,7 @@ def place(
         "connectretrycount": "0",
     }
     parts |= {name.lower(): value for name, value in (options or {}).items()}
-    return "".join(f"{name}={_braced(value)};" for name, value in parts.items())
+    return "".join(f"{name}={_braced(value)};" for name, value in parts.items() if value)
 
 
 class Connection(mssql_python.Connection):

@@ -10,6 +10,7 @@ inside `sp_executesql`, where SET options end with the script.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -98,7 +99,7 @@ class SQLServer(Server):
             self._script(
                 connection,
                 f"""
-                {_turn("provision", name)}
+                {_turn(password)}
                 IF SUSER_ID(N'{name}') IS NULL
                     CREATE LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}';
                 IF DATABASE_PRINCIPAL_ID(N'{_owner(name)}') IS NULL
@@ -130,7 +131,7 @@ class SQLServer(Server):
         """Closes the login and ends its sessions first: SQL Server drops no login that is connected.
 
         Schema, user, login and fence come and go in one transaction: without a fence nothing is there, and what a later
-        mover makes after we looked is not ours.
+        mover makes after we looked is not ours. The user goes by its login: its name may not be what it was.
         """
         name = checked_schema_name(schema)
         with self._commanding() as connection:
@@ -143,11 +144,11 @@ class SQLServer(Server):
                 for table in reversed(metadata.sorted_tables)
             )
             # The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
-            done = self._script(
-                connection,
-                f"""
-                {_turn("provision", name)}
-                DECLARE @held bigint = -1;
+            script = f"""
+                DECLARE @held bigint = -1, @user nvarchar(128) = (
+                    SELECT name FROM sys.database_principals WHERE sid = SUSER_SID(N'{name}')
+                );
+                DECLARE @drop_user nvarchar(400) = N'DROP USER "' + REPLACE(@user, N'"', N'""') + N'"';
                 IF OBJECT_ID(N'{name}._fence') IS NOT NULL
                 BEGIN
                     UPDATE {name}._fence SET mover = mover WHERE id = 1;
@@ -156,15 +157,19 @@ class SQLServer(Server):
                     BEGIN
                         {tables}
                         DROP SCHEMA {name};
-                        DROP USER {name};
+                        IF @user IS NOT NULL EXEC(@drop_user);
                         DROP ROLE {_owner(name)};
                         DROP LOGIN {name};
                     END
                 END
-                """,
-                "SELECT @held",
-            )
-            if done and done[0][0] > mover:
+            """
+            try:
+                held = self._script(connection, script, "SELECT @held")[0][0]
+            except mssql_python.Error:
+                if self._has_fence(connection, name):
+                    raise
+                return  # somebody else has dropped it while we waited for the row
+            if held > mover:
                 raise MoverLost
 
     def set_password(self, schema: str, password: str) -> None:
@@ -177,8 +182,7 @@ class SQLServer(Server):
         """DISABLE, then KILL: a session outlives its login's rights."""
         name = checked_schema_name(schema)
         with self._commanding() as connection:
-            if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is not None:
-                self._end_sessions(connection, name)
+            self._end_sessions(connection, name)
 
     def open_login(self, schema: str) -> None:
         """ENABLE."""
@@ -337,10 +341,12 @@ class SQLServer(Server):
 
     @staticmethod
     def _end_sessions(connection: Connection, name: str) -> None:
-        run(connection, f"IF SUSER_ID(N'{name}') IS NOT NULL ALTER LOGIN {name} DISABLE")
-        for (session,) in run(connection, f"SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N'{name}'"):
+        if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
+            return
+        run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
+        for session in run(connection, f"EXEC sp_who N'{name}'"):
             with suppress(mssql_python.ProgrammingError):  # it has ended by itself
-                run(connection, f"KILL {int(session)}")
+                run(connection, f"KILL {int(session.spid)}")
 
     @staticmethod
     def _turned_on(connection: Connection, database: str, setting: str) -> bool:
@@ -400,10 +406,14 @@ def _locked(connection: Connection, lock: str, mode: str, timeout_ms: int) -> bo
     return bool(taken[0][0] >= 0)
 
 
-def _turn(what: str, name: str) -> str:
-    """One after the other: who makes or drops a schema holds this to the end of its transaction."""
+def _turn(password: str) -> str:
+    """One after the other: who makes a schema holds this to the end of its transaction.
+
+    Every login may take a lock whose name it knows; this one's follows from what only the platform knows.
+    """
+    name = hashlib.sha256(password.encode()).hexdigest()[:32]
     return (
-        f"DECLARE @turn int; EXEC @turn = sp_getapplock @Resource = N'awssome-{what}-{name}', "
+        f"DECLARE @turn int; EXEC @turn = sp_getapplock @Resource = N'awssome-{name}', "
         "@LockMode = N'Exclusive', @LockOwner = N'Transaction', @LockTimeout = 10000; "
         "IF @turn < 0 THROW 51002, N'Another process is at work on this schema.', 1;"
     )

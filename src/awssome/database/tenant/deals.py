@@ -286,8 +286,8 @@ def _select(today: date) -> Select[Any]:
 def _conditions(filters: Filters, today: date) -> list[ColumnElement[bool]]:
     c = deal_registrations.c
     found: list[ColumnElement[bool]] = [c.archived_at.is_not(None) if filters.archived else c.archived_at.is_(None)]
-    if filters.search:
-        part = lowered(literal(filters.search.replace("\x00", ""), Unicode()))
+    if text := filters.search.replace("\x00", ""):
+        part = lowered(literal(text, Unicode()))
         found.append(or_(*(position(lowered(column), part) > 0 for column in (c.title, c.customer_company))))
     if filters.stage is not None:
         found.append(c.stage == filters.stage)

@@ -249,32 +249,41 @@ def _sqlserver() -> None:
     # The lock that writers share and a mover takes alone. Every login may take any lock whose name it knows, and only
     # the tenant and the mover can read this one.
     op.add_column("_fence", sa.Column("lock_name", sa.Unicode(length=64), nullable=False), schema=TENANT)
-    # There is no trigger before a write; this one undoes it. It belongs to the schema's owner, as the fence does.
-    # Whoever else can write here is an administrator, the mover. Only READ COMMITTED sees the row as it is now: an
-    # older snapshot could write past a cut-over. The hint is for snapshots that began before the level was changed.
+    # There is no trigger before a write; these undo it. They belong to the schema's owner, as the fence does. Whoever
+    # else can write here is an administrator, the mover. Only READ COMMITTED sees the fence as it is now: an older
+    # snapshot could write past a cut-over. The hint is for snapshots that began before the level was changed.
+    # SQL Server always lists a session to itself. A server that stands in for it may not: its level is not known then.
     for table in (*OPEN, *APPEND_ONLY):
-        _batch(
+        _trigger(
+            table,
             f"""
-            CREATE TRIGGER {TENANT}._guard_{table} ON {TENANT}.{table} AFTER INSERT, UPDATE, DELETE AS
-            BEGIN
-                SET NOCOUNT ON;
-                IF USER_NAME() <> N'{TENANT}' RETURN;
-                DECLARE @level int, @lock nvarchar(64), @result int = -1;
-                SELECT @level = transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID;
-                SELECT @lock = lock_name FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1;
-                IF @level = 2
-                    EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Shared',
-                        @LockOwner = N'Transaction', @LockTimeout = 2000;
-                IF @result < 0 OR NOT EXISTS (
-                    SELECT 1 FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1 AND mode = N'rw'
-                )
-                    THROW 51001, N'fenced', 1;
-            END
-            """
+            {"IF EXISTS (SELECT 1 FROM deleted) THROW 51003, N'denied', 1;" if table in APPEND_ONLY else ""}
+            DECLARE @level int, @lock nvarchar(64), @result int = -1;
+            SELECT @level = transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID;
+            SELECT @lock = lock_name FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1;
+            IF @level IS NULL OR @level = 2
+                EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Shared',
+                    @LockOwner = N'Transaction', @LockTimeout = 2000;
+            IF @result < 0 OR NOT EXISTS (
+                SELECT 1 FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1 AND mode = N'rw'
+            )
+                THROW 51001, N'fenced', 1;
+            """,
         )
+    # The tenant has no right to write these. Should a server look at rights less closely, they stay closed.
+    for table in ("_fence", "_outbox"):
+        _trigger(table, "THROW 51003, N'denied', 1;")
 
 
-def _batch(text: str) -> None:
-    """A statement that has to be alone in its batch."""
+def _trigger(table: str, what: str) -> None:
+    """After a write by the tenant's login; an administrator's passes. CREATE TRIGGER has to be alone in its batch."""
+    text = f"""
+        CREATE TRIGGER {TENANT}._guard_{table} ON {TENANT}.{table} AFTER INSERT, UPDATE, DELETE AS
+        BEGIN
+            SET NOCOUNT ON;
+            IF SUSER_SNAME() <> N'{TENANT}' RETURN;
+            {what}
+        END
+    """
     quoted = text.replace("'", "''")
     op.execute(f"EXEC(N'{quoted}')")
