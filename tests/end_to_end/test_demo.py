@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ from awssome.database import embedded
 from awssome.demo import home as demo_home
 from awssome.demo.ensemble import Ensemble
 from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import EngineName
+from tests.engines import only_sqlserver
 
 DEALS = 30
 COMMAND = [sys.executable, "-m", "awssome.cli", "demo", "--deals", str(DEALS)]
@@ -68,7 +71,26 @@ def test_a_killed_demo_leaves_nothing_running_and_the_next_one_plays_the_whole_s
     done = subprocess.run([*COMMAND, "--exit", "--json"], env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     until(lambda: parts(home) == [])
-    report = json.loads(done.stdout)
+    told_the_whole_story(json.loads(done.stdout))
+    assert "Confirm your e-mail address" in done.stderr, "the mail is shown while the story is played"
+
+
+@only_sqlserver
+def test_the_story_is_the_same_on_servers_of_ones_own(
+    engine: EngineName, home: Path, pool_url: str, dedicated_url: str
+) -> None:
+    environment = {**os.environ, "AWSSOME_HOME": str(home)}
+    servers = ["--pool-url", pool_url, "--dedicated-url", dedicated_url]
+    command = [*COMMAND, *servers, "--exit", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    told_the_whole_story(json.loads(done.stdout))
+    assert "own-pool → own-dedicated" in done.stderr
+    assert "own-dedicated → own-pool" in done.stderr
+
+
+def told_the_whole_story(report: dict[str, Any]) -> None:
+    """The report is complete, and everything in it went well."""
     assert list(report) == ["tenant", "signup", "first_sync", "upgrade", "second_sync", "rollback", "seconds"]
     assert report["tenant"] == "northwind-cloud"
     assert 0 < report["signup"]["seconds"] < report["seconds"]
@@ -82,7 +104,6 @@ def test_a_killed_demo_leaves_nothing_running_and_the_next_one_plays_the_whole_s
     assert all(len(table["checksum"]) == 16 for table in upgrade["tables"].values())
     assert report["rollback"]["verified"] is True
     assert report["rollback"]["write_pause_ms"] > 0
-    assert "Confirm your e-mail address" in done.stderr, "the mail is shown while the story is played"
 
 
 def test_ctrl_c_ends_everything(home: Path) -> None:

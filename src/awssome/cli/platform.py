@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from awssome import main
-from awssome.cli.output import Json, print_json, print_table, status
+from awssome.cli.output import Json, print_json, print_table, status, waiting
 from awssome.domain.errors import Code, Refused
 
 serve = typer.Typer(no_args_is_help=True, help="Serve a part of the platform until Ctrl-C or SIGTERM.")
@@ -91,12 +92,25 @@ def migrate(
 
 
 def doctor(
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SERVER",
+            help="Verify this server instead: isolation, fence, values, speed, in scratch workspaces of its own.",
+            show_default=False,
+        ),
+    ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Write the true revisions into the registry.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the registry with the servers: orphaned and missing schemas, revisions, seals. Drops nothing."""
     from awssome.database.doctor import Finding, examine
 
+    if server is not None:
+        if repair:
+            raise typer.BadParameter("There is nothing to repair when one server is verified.", param_hint="--repair")
+        _verify(server, as_json)
+        return
     settings = main.load()
     findings: list[Finding] = []
     try:
@@ -116,6 +130,26 @@ def doctor(
     bad = sum(not finding.ok for finding in findings)
     if bad:
         raise Refused(Code.CONFLICT, f"{bad} of {len(findings)} checks found something.")
+
+
+def _verify(name: str, as_json: bool) -> None:
+    """Print what the verification of one server finds. :raises Refused: CONFLICT when a check failed."""
+    from awssome.database.registry import servers
+    from awssome.database.verification import Address, verify
+
+    with main.control_plane(main.load()) as plane:
+        with plane.registry.begin() as connection:
+            row = servers.by_name(connection, name)
+        address = Address(row.host, row.port, row.database)
+        with closing(verify(plane.open_server(row.id), address)) as steps, waiting(f"Verifying server “{name}”"):
+            findings = list(steps)
+    if as_json:
+        print_json([finding.as_dict() for finding in findings])
+    else:
+        print_table(("", "Check", "Of", "Found"), [(f.outcome, f.check, f.about, f.told) for f in findings], empty="")
+    bad = sum(not finding.ok for finding in findings)
+    if bad:
+        raise Refused(Code.CONFLICT, f"{bad} of {len(findings)} checks failed.", "`--json` lists what was tried.")
 
 
 @sandbox.command(context_settings=_PASSED_ON)
@@ -138,6 +172,22 @@ def mail(context: typer.Context) -> None:
 
 def demo(
     deals: Annotated[int, typer.Option(min=1, max=20_000, help="Deals in the HubSpot sandbox.")] = 250,
+    pool_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AWSSOME_DEMO_POOL_URL",
+            help="A server to use as the pool, by its administrator's URL.",
+            show_default="embedded PostgreSQL",
+        ),
+    ] = None,
+    dedicated_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AWSSOME_DEMO_DEDICATED_URL",
+            help="Likewise, as the dedicated server.",
+            show_default="embedded PostgreSQL",
+        ),
+    ] = None,
     leave: Annotated[bool, typer.Option("--exit", help="End after the story instead of serving on.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -151,6 +201,8 @@ def demo(
             clusters=[directory for directory, _, _ in main.EMBEDDED],
             operator_token=settings.operator_secret,
             deals=deals,
+            pool_url=pool_url,
+            dedicated_url=dedicated_url,
             leave=leave,
             as_json=as_json,
         )
