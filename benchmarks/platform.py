@@ -36,7 +36,7 @@ def new_tenant(server: PostgreSQL, url: str) -> Placement:
     return placement(schema, url)
 
 
-def placement(schema: str, url: str) -> Placement:
+def placement(schema: str, url: str, engine: EngineName = EngineName.POSTGRESQL) -> Placement:
     """The placement of a schema that `new_tenant` made."""
     from sqlalchemy.engine import make_url
 
@@ -44,7 +44,7 @@ def placement(schema: str, url: str) -> Placement:
     return Placement(
         tenant_id=new_id(),
         placement_id=new_id(),
-        engine=EngineName.POSTGRESQL,
+        engine=engine,
         host=parsed.host or "",
         port=parsed.port or 0,
         database=parsed.database or "",

@@ -184,6 +184,7 @@ def sqlserver_database() -> Iterator[str]:
     finally:
         admin.close()
     own = url.set(database=name).render_as_string(hide_password=False)
+    SQLServer(own).check()  # turns on what moves need of snapshots
     yield own
     logins = [use.schema for use in SQLServer(own).use()]
     admin = driver.connect(driver.connection_string(SQLSERVER_URL), autocommit=True)

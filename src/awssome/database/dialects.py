@@ -67,6 +67,11 @@ class TypedSQLServer(MSDialect_mssqlpython):
         kinds = [kind for _, _, kind in list_of_tuples]
         context.input_sizes = input_sizes(kinds, context.parameters, self)
 
+    def do_rollback_to_savepoint(self, connection: Any, name: str) -> None:
+        """Nothing where the server has rolled all of it back: what went wrong is on its way up already."""
+        if connection.exec_driver_sql("SELECT @@TRANCOUNT").scalar():
+            super().do_rollback_to_savepoint(connection, name)  # type: ignore[no-untyped-call]
+
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """One row of parameters."""
         cursor.setinputsizes(_single(getattr(context, "input_sizes", ())))
@@ -147,7 +152,10 @@ def _by_value(given: Sequence[Any]) -> InputSize:
 
 def _text(values: Iterable[str | None], length: int) -> InputSize:
     longest = max((len(value.encode("utf-16-le")) // 2 for value in values if value is not None), default=0)
-    return _TEXT, max(longest, length or min(_INLINE, 2 * longest + 1)), 0
+    if longest > _INLINE:
+        return _TEXT, longest, 0
+    # Few sizes, so that the server plans few statements: the column's, or one that every inline text fits.
+    return _TEXT, max(longest, length or _INLINE) if longest <= (length or _INLINE) else _INLINE, 0
 
 
 def _binary(values: Iterable[bytes | None]) -> InputSize:

@@ -24,7 +24,7 @@ class age(FunctionElement[UUID]):  # noqa: N801 - reads as a function of SQL
 
 
 class lowered(FunctionElement[str]):  # noqa: N801
-    """`lowered(text)`: in small letters of any script, compared by code."""
+    """`lowered(text)`: in small letters, of the scripts that the engine knows them of, compared by code."""
 
     name = "lowered"
     type = Unicode()
@@ -46,7 +46,7 @@ def _age(element: age, compiler: SQLCompiler, **options: Any) -> str:
 
 @compiles(age, "mssql")
 def _age_as_text(element: age, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS CHAR(36))"
+    return f"CAST({compiler.process(element.clauses, **options)} AS CHAR(36)) COLLATE {BINARY_ORDER}"
 
 
 @compiles(lowered)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import mssql_python
 import mssql_python.cursor
 from mssql_python import ddbc_bindings
+from sqlalchemy.dialects.mssql.mssqlpython import MSDialect_mssqlpython
 from sqlalchemy.engine import make_url
 
 from awssome.domain.errors import Code, Refused
@@ -25,20 +26,23 @@ STATEMENT_SECONDS = 30
 FENCED = 51001
 """Error that the guard of the tenant template throws."""
 
-DUPLICATE = frozenset({2601, 2627})
-DEADLOCK = 1205
 LOCK_TIMEOUT = 1222
-SNAPSHOT_CONFLICT = 3960
+
+PASSING = frozenset({701, 1204, 1205, LOCK_TIMEOUT, 3960, 3961, 8645, 15434, 51002})
+"""No memory (two), no locks, deadlock, lock not had in time, snapshot conflict (two), a login still connected, and the
+turn of another process not ended: what another try may not meet."""
+
+FULL = frozenset({1101, 1105, 9002})
+"""No room in the database (two) or in its log."""
 DENIED = frozenset({229, 230, 297, 300, 51003})
 """No permission: on an object, on a column, for the action, on the server; and by a trigger of the template."""
-
-LOGIN_FAILED = frozenset({916, 4060, 18456, 18470, 18486})
-"""No access to the database (two), unknown login or password, login disabled, login locked out."""
 
 _STAND_IN = 33557097
 """Babelfish answers this for many errors; what it denies is told from the rest by its text."""
 
-_LOST = frozenset({"Communication link failure", "Connection not open", "Disconnect error"})
+_ENDED = frozenset({64, 233, 596, 6005, 10053, 10054, 10060})
+"""The session was ended, the server shuts down, or the network is gone."""
+
 _NOT_LET_IN = frozenset({"Invalid authorization specification", "Syntax error or access violation"})
 
 
@@ -136,7 +140,8 @@ def met_by_statement(error: BaseException) -> bool:
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection has ended."""
-    return getattr(error, "driver_error", None) in _LOST
+    told = getattr(error, "driver_error", None)
+    return told in MSDialect_mssqlpython._disconnect_driver_errors or number_of(error) in _ENDED
 
 
 def is_shut_out(error: BaseException) -> bool:
@@ -152,7 +157,7 @@ def _tell_numbers() -> None:
     """Have the driver's exceptions carry SQL Server's error number.
 
     It reads the numbers and drops them (github.com/microsoft/mssql-python, issue 581). Until that is closed, its
-    version is pinned, and `tests/database/test_sqlserver_driver.py` sees that this goes on working.
+    version is pinned, and `tests/database/sqlserver/test_driver.py` sees that this goes on working.
     """
     driver: Any = mssql_python.cursor
     bindings: Any = ddbc_bindings

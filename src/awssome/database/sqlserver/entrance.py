@@ -53,11 +53,13 @@ def begin(connection: driver.Connection, schema: str) -> int | None:
 def refusal(error: BaseException) -> Refused | None:
     """What a driver's error means to the user of a tenant's session; None: a defect."""
     number = driver.number_of(error)
-    if number == driver.FENCED or number in driver.DENIED or number in driver.LOGIN_FAILED:
+    if number == driver.FENCED or number in driver.DENIED:
         # Rights are looked at before triggers: who has lost them is at a place that is no longer true.
         return fenced()
-    if number in (driver.DEADLOCK, driver.LOCK_TIMEOUT, driver.SNAPSHOT_CONFLICT) or _has_timed_out(error):
+    if number in driver.PASSING or _has_timed_out(error):
         return too_long()
+    if number in driver.FULL:
+        return unavailable()
     if driver.is_lost(error):
         # The server ends sessions without giving a reason. Before COMMIT nothing is done: it may be tried elsewhere.
         return fenced() if driver.met_by_statement(error) else unavailable()
@@ -67,6 +69,7 @@ def refusal(error: BaseException) -> Refused | None:
 def prepare(engine: Engine) -> None:
     """Have every transaction take the guard before its first write."""
     event.listen(engine, "before_cursor_execute", _guard)
+    event.listen(engine, "rollback_savepoint", _forget_guard)
 
 
 ENTRANCE = Entrance("mssql+typed://", connect_as_tenant, begin, refusal, prepare)
@@ -85,6 +88,11 @@ def _guard(
     if not rows or rows[0][0] < 0 or rows[0][1] != FenceMode.RW:
         raise fenced()
     connection.info["guarded"] = transaction
+
+
+def _forget_guard(connection: Connection, name: str, context: Any) -> None:
+    """SQL Server gives the locks back that were taken since the savepoint."""
+    connection.info.pop("guarded", None)
 
 
 # The name of the lock is known to the tenant and to the mover only: locks of this kind are open to every login.

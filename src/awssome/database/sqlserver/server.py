@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -26,7 +27,9 @@ from awssome.database.dialects import TypedSQLServer, execute_many, guid, input_
 from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
 from awssome.database.schema import DATA_TABLES, metadata
 from awssome.database.sqlserver.driver import (
+    FULL,
     LOCK_TIMEOUT,
+    PASSING,
     Connection,
     connect,
     connection_string,
@@ -42,8 +45,17 @@ from awssome.domain.tenants import EngineName, checked_schema_name
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own rows for as long as it likes."""
 
+SETTING_SECONDS = 20
+"""How long a setting of a database may take to be turned on: it waits for who is connected."""
+
+END_SECONDS = 10.0
+"""How long ended sessions may take to be gone: what they were doing is rolled back first."""
+
 CHUNK = 5_000
 """Rows that are fetched and written at a time."""
+
+CLAIM_WAIT_MS = 2_000
+"""How long a mover that claims a schema waits for writers that are under way."""
 
 OLDEST = 12
 """Major version of SQL Server 2014. RDS offers newer ones only."""
@@ -70,7 +82,7 @@ class SQLServer(Server):
                 (found.row_versions, "READ_COMMITTED_SNAPSHOT"),
                 (found.snapshot, "ALLOW_SNAPSHOT_ISOLATION"),
             ):
-                if not on and not self._turned_on(connection, found.name, setting):
+                if not on and not self._turn_on(connection, found.name, setting):
                     missing.append(f"{setting} (run: ALTER DATABASE {_quoted(found.name)} SET {setting} ON)")
         if int(str(found.version).partition(".")[0]) < OLDEST:
             missing.append(f"SQL Server 2014 or newer (this is version {found.version})")
@@ -122,6 +134,7 @@ class SQLServer(Server):
         """Replays the rendered revisions that the fence says are missing."""
         name = checked_schema_name(schema)
         with self._transaction() as connection:
+            self._close_fence(connection, name, LOCK_TIMEOUT_MS)
             revision = run(connection, f"UPDATE {name}._fence SET mover = mover; SELECT revision FROM {name}._fence")
             if revision and revision[0][0] != template.head():
                 self._inner(connection, template.for_schema(template.statements(self.engine, revision[0][0]), name))
@@ -139,10 +152,6 @@ class SQLServer(Server):
                 return
             self._check_mover(connection, name, mover)
             self._end_sessions(connection, name)
-            tables = "".join(
-                f"IF OBJECT_ID(N'{name}.{table.name}') IS NOT NULL DROP TABLE {name}.{table.name};\n"
-                for table in reversed(metadata.sorted_tables)
-            )
             # The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
             script = f"""
                 DECLARE @held bigint = -1, @user nvarchar(128) = (
@@ -155,11 +164,11 @@ class SQLServer(Server):
                     SELECT @held = mover FROM {name}._fence WHERE id = 1;
                     IF @held <= {int(mover)}
                     BEGIN
-                        {tables}
+                        {self._drop_tables(connection, name)}
                         DROP SCHEMA {name};
                         IF @user IS NOT NULL EXEC(@drop_user);
                         DROP ROLE {_owner(name)};
-                        DROP LOGIN {name};
+                        IF SUSER_ID(N'{name}') IS NOT NULL DROP LOGIN {name};
                     END
                 END
             """
@@ -199,18 +208,20 @@ class SQLServer(Server):
         return Fence(rows[0][0], FenceMode(rows[0][1]), rows[0][2], rows[0][3]) if rows else None
 
     def claim(self, schema: str, mover: int) -> None:
-        """Only ever raises the number: a frozen mover that wakes up cannot claim again."""
+        """Only ever raises the number: a frozen mover that wakes up cannot claim again.
+
+        :raises FenceBusy: when writers keep the fence for longer than a claim waits.
+        """
         name = checked_schema_name(schema)
         with self._transaction() as connection:
+            self._close_fence(connection, name, CLAIM_WAIT_MS)
             _change(connection, f"UPDATE {name}._fence SET mover = {int(mover)} WHERE id = 1 AND mover <= {int(mover)}")
 
     def set_fence(self, schema: str, mover: int, *, mode: FenceMode, epoch: int, timeout_ms: int = 2000) -> None:
         """The exclusive lock waits for every writer (the guard holds it in shared mode) and lets readers pass."""
         name = checked_schema_name(schema)
         with self._transaction() as connection:
-            lock = run(connection, f"SELECT lock_name FROM {name}._fence WHERE id = 1")[0][0]
-            if not _locked(connection, lock, "Exclusive", timeout_ms):
-                raise FenceBusy
+            self._close_fence(connection, name, timeout_ms)
             _change(
                 connection,
                 f"UPDATE {name}._fence SET mode = N'{FenceMode(mode)}', epoch = {int(epoch)} "
@@ -273,27 +284,33 @@ class SQLServer(Server):
         """A connection that commits each batch by itself."""
         with self._connection() as connection:
             connection.autocommit = True
+            run(connection, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             yield connection
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         connection, self._kept = self._kept or self._open(), None
-        broken = False
+        well = False
         try:
             yield connection
+            well = True
         except mssql_python.Error as error:
-            broken = is_lost(error)
-            if broken:
+            if is_lost(error):
                 raise self._no_answer() from None
-            if number_of(error) == LOCK_TIMEOUT:
-                raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+            if number_of(error) in PASSING:
+                raise Refused(Code.UNAVAILABLE, "The server is busy with this workspace.", "Try again.") from None
+            if number_of(error) in FULL:
+                where = self._address()
+                raise Refused(
+                    Code.UNAVAILABLE, f"The database server at {where} has no room left.", "Free some."
+                ) from None
             raise
         finally:
-            if self._keep and self._kept is None and not broken:
+            # After an error a connection is not used again: what it left open must not be committed by the next call.
+            if well and self._keep and self._kept is None:
                 self._kept = connection
             else:
-                with suppress(mssql_python.Error):
-                    connection.close()
+                connection.close()
 
     def _open(self) -> Connection:
         try:
@@ -330,6 +347,35 @@ class SQLServer(Server):
         run(connection, _EXECUTE, f"SET NOCOUNT ON; {body}")
 
     @staticmethod
+    def _drop_tables(connection: Connection, name: str) -> str:
+        """Statements that drop all tables of the schema, an older revision's too, children before parents."""
+        there = {
+            row[0] for row in run(connection, f"SELECT name FROM sys.tables WHERE schema_id = SCHEMA_ID(N'{name}')")
+        }
+        known = [table.name for table in reversed(metadata.sorted_tables)]
+        ordered = [*sorted(there.difference(known)), *(table for table in known if table in there)]
+        return "".join(f"DROP TABLE {name}.{_quoted(table)};\n" for table in ordered)
+
+    def _close_fence(self, connection: Connection, name: str, timeout_ms: int) -> None:
+        """Hold writers off until the transaction ends, after those under way have ended. :raises FenceBusy: in vain.
+
+        Whoever gives up the shared lock early still holds the row of the fence, by the trigger.
+        """
+        lock = run(connection, f"SELECT lock_name FROM {name}._fence WHERE id = 1")[0][0]
+        if not _locked(connection, lock, "Exclusive", timeout_ms):
+            raise FenceBusy
+        run(connection, f"SET LOCK_TIMEOUT {int(timeout_ms)}")
+        try:
+            run(connection, f"UPDATE {name}._fence SET mover = mover WHERE id = 1")
+        except mssql_python.Error as error:
+            if number_of(error) == LOCK_TIMEOUT:
+                raise FenceBusy from None
+            raise
+        finally:
+            with suppress(mssql_python.Error):
+                run(connection, f"SET LOCK_TIMEOUT {self._lock_timeout_ms}")
+
+    @staticmethod
     def _has_fence(connection: Connection, name: str) -> bool:
         return run(connection, f"SELECT OBJECT_ID(N'{name}._fence')")[0][0] is not None
 
@@ -344,16 +390,24 @@ class SQLServer(Server):
         if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
             return
         run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
-        for session in run(connection, f"EXEC sp_who N'{name}'"):
-            with suppress(mssql_python.ProgrammingError):  # it has ended by itself
-                run(connection, f"KILL {int(session.spid)}")
+        give_up = time.monotonic() + END_SECONDS
+        while sessions := {int(row.spid) for row in run(connection, f"EXEC sp_who N'{name}'")}:
+            for session in sessions:
+                with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
+                    run(connection, f"KILL {session}")
+            if time.monotonic() > give_up:
+                raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
+            time.sleep(0.02)
 
     @staticmethod
-    def _turned_on(connection: Connection, database: str, setting: str) -> bool:
+    def _turn_on(connection: Connection, database: str, setting: str) -> bool:
         try:
-            run(connection, f"ALTER DATABASE {_quoted(database)} SET {setting} ON WITH NO_WAIT")
+            connection.timeout = SETTING_SECONDS
+            run(connection, f"ALTER DATABASE {_quoted(database)} SET {setting} ON")
         except mssql_python.Error:
             return False
+        finally:
+            connection.timeout = 0
         return True
 
 
@@ -443,7 +497,8 @@ _CHECK = """
 SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS version,
     CAST(SERVERPROPERTY('EngineEdition') AS int) AS edition,
     d.name AS name, d.collation_name AS collation,
-    d.is_read_committed_snapshot_on AS row_versions, d.snapshot_isolation_state AS snapshot,
+    d.is_read_committed_snapshot_on AS row_versions,
+    CASE d.snapshot_isolation_state WHEN 1 THEN 1 ELSE 0 END AS snapshot,
     HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY LOGIN') AS logins,
     HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY CONNECTION') AS connections,
     HAS_PERMS_BY_NAME(NULL, NULL, 'VIEW SERVER STATE') AS view_state,

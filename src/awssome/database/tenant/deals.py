@@ -37,6 +37,10 @@ SORTS = (
 """What a list can be sorted by; with a minus in front, the other way round."""
 
 
+SEARCHED = 255
+"""Characters of a search that count; no title is longer."""
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which deals a list shows; what is not given does not matter.
@@ -286,7 +290,7 @@ def _select(today: date) -> Select[Any]:
 def _conditions(filters: Filters, today: date) -> list[ColumnElement[bool]]:
     c = deal_registrations.c
     found: list[ColumnElement[bool]] = [c.archived_at.is_not(None) if filters.archived else c.archived_at.is_(None)]
-    if text := filters.search.replace("\x00", ""):
+    if text := filters.search.replace("\x00", "")[:SEARCHED]:
         part = lowered(literal(text, Unicode()))
         found.append(or_(*(position(lowered(column), part) > 0 for column in (c.title, c.customer_company))))
     if filters.stage is not None:

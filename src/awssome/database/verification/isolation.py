@@ -12,6 +12,7 @@ from awssome.database.verification.finding import Finding, Outcome, few, outcome
 from awssome.database.verification.rows import furnish
 from awssome.database.verification.scratch import Scratch
 from awssome.database.verification.statements import READ, Attempt, Statements
+from awssome.domain.errors import Refused
 from awssome.domain.tenants import Placement
 
 CHECK = "isolation"
@@ -139,9 +140,16 @@ def _try(neighbours: Neighbours, attempt: Attempt, session: str) -> _Answer | No
     """Run an attempt in a session of its own, and roll it back; None: it was let through."""
     statements = neighbours.statements
     rows: list[Any] = []
-    with closing(statements.connect(neighbours.own)) as connection:
+    try:
+        opened = statements.connect(neighbours.own)
+    except Refused as refused:
+        return _Answer(f"the login is not let in any more: {words_of(refused)}", False)
+    with closing(opened) as connection:
         statements.begin_by_itself(connection, not attempt.alone)
         try:
+            if not attempt.alone:
+                # Not every statement opens a transaction on SQL Server; reading a table does.
+                statements.run(connection, neighbours.named("SELECT epoch FROM {own}._fence", session))
             for statement in attempt.statements:
                 rows = statements.run(connection, neighbours.named(statement, session))
         except statements.error as error:

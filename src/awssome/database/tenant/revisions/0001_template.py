@@ -248,10 +248,11 @@ def _postgresql() -> None:
 def _sqlserver() -> None:
     # The lock that writers share and a mover takes alone. Every login may take any lock whose name it knows, and only
     # the tenant and the mover can read this one.
-    op.add_column("_fence", sa.Column("lock_name", sa.Unicode(length=64), nullable=False), schema=TENANT)
+    op.add_column("_fence", sa.Column("lock_name", text(64), nullable=False), schema=TENANT)
     # There is no trigger before a write; these undo it. They belong to the schema's owner, as the fence does. Whoever
     # else can write here is an administrator, the mover. Only READ COMMITTED sees the fence as it is now: an older
     # snapshot could write past a cut-over. The hint is for snapshots that began before the level was changed.
+    # The lock can be given back by hand; the row that REPEATABLEREAD holds cannot, and a mover waits for it, too.
     # SQL Server always lists a session to itself. A server that stands in for it may not: its level is not known then.
     for table in (*OPEN, *APPEND_ONLY):
         _trigger(
@@ -265,7 +266,7 @@ def _sqlserver() -> None:
                 EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Shared',
                     @LockOwner = N'Transaction', @LockTimeout = 2000;
             IF @result < 0 OR NOT EXISTS (
-                SELECT 1 FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1 AND mode = N'rw'
+                SELECT 1 FROM {TENANT}._fence WITH (REPEATABLEREAD) WHERE id = 1 AND mode = N'rw'
             )
                 THROW 51001, N'fenced', 1;
             """,

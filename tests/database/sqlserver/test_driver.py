@@ -17,7 +17,8 @@ from awssome.database.sqlserver.entrance import connect_as_tenant, refusal
 from awssome.domain.errors import Code, Refused
 from awssome.domain.servers import location, sqlserver_options
 from awssome.domain.tenants import EngineName, Placement
-from tests.engines import eventually, only_sqlserver
+from tests.database.sqlserver.neighbours import has_ended, rows
+from tests.engines import as_administrator, eventually, only_sqlserver
 
 FAR = "mssql://admin:secret@db.example.com:1433/tenants"
 NEAR = "mssql://admin:secret@127.0.0.1:1433/tenants"
@@ -69,14 +70,6 @@ def connection(workspace: Placement) -> Iterator[driver.Connection]:
             opened.rollback()
 
 
-@pytest.fixture
-def throwaway(make_workspace: Callable[[], Placement], pool: Server) -> Iterator[Placement]:
-    """A workspace that a test may spoil."""
-    placement = make_workspace()
-    yield placement
-    pool.drop(placement.schema, 0)
-
-
 @only_sqlserver
 class TestNumbers:
     """The driver drops SQL Server's numbers; ours carries them."""
@@ -110,7 +103,7 @@ class TestNumbers:
             "VALUES (NEWID(), 'queued', 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0, SYSUTCDATETIME(), 1)"
         )
         driver.run(connection, insert)
-        assert driver.number_of(_error(connection, insert)) in driver.DUPLICATE
+        assert driver.number_of(_error(connection, insert)) in (2601, 2627)
 
     def test_the_number_is_there_with_parameters_and_with_many_rows(
         self, connection: driver.Connection, workspace: Placement
@@ -164,11 +157,11 @@ class TestBatches:
         assert driver.number_of(_error(connection, batch.replace("{row}", row))) in (2627, driver.FENCED)
 
     def test_the_last_rows_are_given(self, connection: driver.Connection, workspace: Placement) -> None:
-        assert [tuple(row) for row in driver.run(connection, "SELECT 1; SELECT 2, 3; SELECT 4")] == [(4,)]
+        assert rows(connection, "SELECT 1; SELECT 2, 3; SELECT 4") == [(4,)]
         update = f"UPDATE {workspace.schema}.field_mappings SET property = property"
-        assert [tuple(row) for row in driver.run(connection, f"{update}; SELECT 5; {update}")] == [(5,)]
+        assert rows(connection, f"{update}; SELECT 5; {update}") == [(5,)]
         assert driver.run(connection, update) == []
-        assert [tuple(row) for row in driver.run(connection, "SELECT ?, ?", 6, "seven")] == [(6, "seven")]
+        assert rows(connection, "SELECT ?, ?", 6, "seven") == [(6, "seven")]
 
 
 @only_sqlserver
@@ -194,7 +187,7 @@ class TestEnds:
             driver.run(connection, end.replace("{s}", workspace.schema))
         connection.rollback()
         connection.rollback()
-        assert [tuple(row) for row in driver.run(connection, f"SELECT epoch FROM {workspace.schema}._fence")] == [(1,)]
+        assert rows(connection, f"SELECT epoch FROM {workspace.schema}._fence") == [(1,)]
 
     @pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "unnoticed"])
     def test_a_dead_connection_closes_in_silence(self, noticed: bool, throwaway: Placement, pool: Server) -> None:
@@ -202,7 +195,7 @@ class TestEnds:
         driver.run(opened, f"UPDATE {throwaway.schema}.field_mappings SET property = property")
         pool.close_login(throwaway.schema)
         if noticed:
-            eventually(lambda: _is_dead(opened))
+            eventually(lambda: has_ended(opened))
             error = _error(opened, "SELECT 1")
             assert driver.is_lost(error)
             told = refusal(error)
@@ -234,11 +227,10 @@ class TestPasswords:
         ["Aa1;Encrypt=no;x", "Aa1}x{y}}z", "{Aa1-braced}", "Aa1 = x ", "Aa1,1433;pwd=y", 'Aa1"quoted"', "Aa1é-Ω-世"],
     )
     def test_it_lets_its_login_in(self, password: str, throwaway: Placement, pool_url: str) -> None:
-        where = driver.connection_string(pool_url)
-        with closing(driver.connect(where, autocommit=True)) as administrator:
-            driver.run(administrator, f"ALTER LOGIN {throwaway.schema} WITH PASSWORD = N'{password}'")
+        change = f"ALTER LOGIN {throwaway.schema} WITH PASSWORD = N'{password}'"
+        as_administrator(EngineName.SQLSERVER, pool_url, change)
         with closing(connect_as_tenant(replace(throwaway, password=password))) as opened:
-            assert [tuple(row) for row in driver.run(opened, "SELECT SUSER_SNAME()")] == [(throwaway.login,)]
+            assert rows(opened, "SELECT SUSER_SNAME()") == [(throwaway.login,)]
 
 
 class TestConnectionStrings:
@@ -321,14 +313,6 @@ def _error(connection: driver.Connection, statement: str, *parameters: Any) -> m
     with pytest.raises(mssql_python.Error) as refused:
         driver.run(connection, statement, *parameters)
     return refused.value
-
-
-def _is_dead(connection: driver.Connection) -> bool:
-    try:
-        driver.run(connection, "SELECT 1")
-    except mssql_python.Error:
-        return True
-    return False
 
 
 def _part(connection_string: str, name: str) -> list[str]:
