@@ -16,7 +16,8 @@ from tests.engines import SQLSERVER_URL, sqlserver_database
 from awssome.database.schema import stage_mappings
 from awssome.database.sessions import Sessions
 from awssome.database.sqlserver import driver
-from awssome.database.sqlserver.server import SQLServer, load
+from awssome.database.sqlserver.bulk import load
+from awssome.database.sqlserver.server import SQLServer
 from awssome.database.types import text
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, new_schema_name

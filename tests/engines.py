@@ -21,7 +21,7 @@ from awssome.database.postgresql.driver import connection_parameters
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.sqlserver import driver
 from awssome.database.sqlserver import entrance as sqlserver
-from awssome.database.sqlserver.server import SQLServer
+from awssome.database.sqlserver.server import SQLServer, sessions_of
 from awssome.domain.tenants import EngineName, Placement
 
 SQLSERVER_URL = os.environ.get("AWSSOME_TEST_SQLSERVER_URL", "")
@@ -120,31 +120,27 @@ class PostgreSQLOnlooker:
 
 
 class SQLServerOnlooker:
-    """Looks at what sp_who lists."""
+    """Looks at the list of sessions."""
 
     def __init__(self, url: str) -> None:
         self._connection = driver.connect(driver.connection_string(url), autocommit=True)
 
     def sessions(self, logins: Sequence[str]) -> int:
         """How many sessions of these logins are open."""
-        return sum(name in logins for name, _ in self._list())
+        return sum(len(sessions_of(self._connection, login)) for login in logins)
 
     def end(self, login: str) -> int:
         """End the login's sessions; how many there were."""
         ended = 0
-        for name, session in self._list():
-            if name == login:
-                with suppress(mssql_python.Error):
-                    driver.run(self._connection, f"KILL {int(session)}")
-                    ended += 1
+        for session in sessions_of(self._connection, login):
+            with suppress(mssql_python.Error):
+                driver.run(self._connection, f"KILL {session}")
+                ended += 1
         return ended
 
     def close(self) -> None:
         """End it."""
         self._connection.close()
-
-    def _list(self) -> list[Any]:
-        return [(row.loginame.strip(), int(row.spid)) for row in driver.run(self._connection, "EXEC sp_who")]
 
 
 @contextmanager

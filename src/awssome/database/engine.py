@@ -113,7 +113,7 @@ class Server(ABC):
 
     @abstractmethod
     def check(self) -> dict[str, str]:
-        """Version and settings by name.
+        """Version and settings by name. Settings that tenants need and the administrator may turn on are turned on.
 
         :raises Refused: INVALID when the server cannot hold tenants, saying what is missing.
         """
@@ -151,7 +151,11 @@ class Server(ABC):
 
     @abstractmethod
     def claim(self, schema: str, mover: int) -> None:
-        """Stamp the mover's number on the fence. :raises MoverLost: when it carries a higher one."""
+        """Stamp the mover's number on the fence.
+
+        :raises MoverLost: when it carries a higher one.
+        :raises FenceBusy: when writers did not let the row go in time, on an engine where they hold it.
+        """
 
     @abstractmethod
     def set_fence(self, schema: str, mover: int, *, mode: FenceMode, epoch: int, timeout_ms: int = 2000) -> None:

@@ -13,31 +13,18 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from itertools import islice
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import mssql_python
-from sqlalchemy import Table, Uuid
 
 from awssome.database import template
 from awssome.database.canonical import summed
-from awssome.database.dialects import TypedSQLServer, execute_many, guid, input_sizes
 from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver.driver import (
-    FULL,
-    LOCK_TIMEOUT,
-    PASSING,
-    Connection,
-    connect,
-    connection_string,
-    is_lost,
-    is_shut_out,
-    number_of,
-    run,
-)
+from awssome.database.sqlserver.administrator import Administrator
+from awssome.database.sqlserver.bulk import fetch, load
+from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name
@@ -50,9 +37,6 @@ SETTING_SECONDS = 20
 
 END_SECONDS = 10.0
 """How long ended sessions may take to be gone: what they were doing is rolled back first."""
-
-CHUNK = 5_000
-"""Rows that are fetched and written at a time."""
 
 CLAIM_WAIT_MS = 2_000
 """How long a mover that claims a schema waits for writers that are under way."""
@@ -68,14 +52,11 @@ class SQLServer(Server):
     engine = EngineName.SQLSERVER
 
     def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
-        self._where = connection_string(url)
-        self._lock_timeout_ms = int(lock_timeout_ms)
-        self._keep = False
-        self._kept: Connection | None = None
+        self._administrator = Administrator(url, lock_timeout_ms)
 
     def check(self) -> dict[str, str]:
         """Version, snapshot settings (turned on where that is allowed) and rights of the administrator."""
-        with self._commanding() as connection:
+        with self._administrator.commanding() as connection:
             found = run(connection, _CHECK)[0]
             missing = []
             for on, setting in (
@@ -107,7 +88,7 @@ class SQLServer(Server):
         """One batch in one transaction, behind a lock of the schema's own: login, role, schema, user, tables, grants,
         triggers, fence; each only where it is missing."""
         name = checked_schema_name(schema)
-        with self._commanding() as connection:
+        with self._administrator.commanding() as connection:
             self._script(
                 connection,
                 f"""
@@ -137,7 +118,7 @@ class SQLServer(Server):
     def migrate(self, schema: str) -> None:
         """Replays the rendered revisions that the fence says are missing."""
         name = checked_schema_name(schema)
-        with self._transaction() as connection:
+        with self._administrator.transaction() as connection:
             self._close_fence(connection, name, LOCK_TIMEOUT_MS)
             revision = run(connection, f"UPDATE {name}._fence SET mover = mover; SELECT revision FROM {name}._fence")
             if revision and revision[0][0] != template.head():
@@ -151,7 +132,7 @@ class SQLServer(Server):
         mover makes after we looked is not ours. The user goes by its login: its name may not be what it was.
         """
         name = checked_schema_name(schema)
-        with self._commanding() as connection:
+        with self._administrator.commanding() as connection:
             if not self._has_fence(connection, name):
                 return
             self._check_mover(connection, name, mover)
@@ -188,24 +169,24 @@ class SQLServer(Server):
     def set_password(self, schema: str, password: str) -> None:
         """ALTER LOGIN."""
         name = checked_schema_name(schema)
-        with self._commanding() as connection:
+        with self._administrator.commanding() as connection:
             run(connection, f"ALTER LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}'")
 
     def close_login(self, schema: str) -> None:
         """DISABLE, then KILL: a session outlives its login's rights."""
         name = checked_schema_name(schema)
-        with self._commanding() as connection:
+        with self._administrator.commanding() as connection:
             self._end_sessions(connection, name)
 
     def open_login(self, schema: str) -> None:
         """ENABLE."""
-        with self._commanding() as connection:
+        with self._administrator.commanding() as connection:
             run(connection, f"ALTER LOGIN {checked_schema_name(schema)} ENABLE")
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
         name = checked_schema_name(schema)
-        with self._transaction() as connection:
+        with self._administrator.transaction() as connection:
             if not self._has_fence(connection, name):
                 return None
             rows = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence WHERE id = 1")
@@ -217,14 +198,14 @@ class SQLServer(Server):
         :raises FenceBusy: when writers keep the fence for longer than a claim waits.
         """
         name = checked_schema_name(schema)
-        with self._transaction() as connection:
+        with self._administrator.transaction() as connection:
             self._close_fence(connection, name, CLAIM_WAIT_MS)
             _change(connection, f"UPDATE {name}._fence SET mover = {int(mover)} WHERE id = 1 AND mover <= {int(mover)}")
 
     def set_fence(self, schema: str, mover: int, *, mode: FenceMode, epoch: int, timeout_ms: int = 2000) -> None:
         """The exclusive lock waits for every writer (the guard holds it in shared mode) and lets readers pass."""
         name = checked_schema_name(schema)
-        with self._transaction() as connection:
+        with self._administrator.transaction() as connection:
             self._close_fence(connection, name, timeout_ms)
             _change(
                 connection,
@@ -235,106 +216,30 @@ class SQLServer(Server):
     def sums(self, schema: str) -> dict[str, TableSum]:
         """Hashed here, in the canonical form, in one SNAPSHOT transaction: SQL Server's own checksums have 32 bits."""
         name = checked_schema_name(schema)
-        with self._transaction(snapshot=True) as connection:
-            return {table.name: summed(table, _rows(connection, name, table)) for table in DATA_TABLES}
+        with self._administrator.transaction(snapshot=True) as connection:
+            return {table.name: summed(table, fetch(connection, name, table)) for table in DATA_TABLES}
 
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """Rows from one SNAPSHOT transaction into one transaction."""
         if not isinstance(target, SQLServer):
             raise TypeError("SQL Server copies to SQL Server; between engines a tenant is exported and restored")
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
-        with self._transaction(snapshot=True) as source, target._transaction() as sink:
+        with self._administrator.transaction(snapshot=True) as source, target._administrator.transaction() as sink:
             # The UPDATE keeps the row until the end: no later mover claims what is being filled.
             held = f"UPDATE {target_name}._fence SET mover = mover WHERE id = 1 AND mover = {int(mover)}"
             _change(sink, held)
-            return sum(load(sink, target_name, table, _rows(source, source_name, table)) for table in DATA_TABLES)
+            return sum(load(sink, target_name, table, fetch(source, source_name, table)) for table in DATA_TABLES)
 
     def use(self) -> list[SchemaUse]:
         """Rows and reserved pages from the partitions' statistics, connections from the list of sessions."""
-        with self._transaction() as connection:
+        with self._administrator.transaction() as connection:
             sessions = {row[0]: row[1] for row in run(connection, _SESSIONS)}
             rows = run(connection, _USE)
         return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
-        self._keep = True
-        try:
-            yield
-        finally:
-            self._keep = False
-            if self._kept is not None:
-                self._kept.close()
-                self._kept = None
-
-    @contextmanager
-    def _transaction(self, *, snapshot: bool = False) -> Iterator[Connection]:
-        """A transaction as the administrator: commits at the end, rolls back on an exception."""
-        with self._connection() as connection:
-            connection.autocommit = False
-            run(connection, f"SET TRANSACTION ISOLATION LEVEL {'SNAPSHOT' if snapshot else 'READ COMMITTED'}")
-            connection.commit()  # the level counts from the next transaction on
-            try:
-                yield connection
-            except BaseException:
-                with suppress(mssql_python.Error):
-                    connection.rollback()
-                raise
-            connection.commit()
-
-    @contextmanager
-    def _commanding(self) -> Iterator[Connection]:
-        """A connection that commits each batch by itself."""
-        with self._connection() as connection:
-            connection.autocommit = True
-            run(connection, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            yield connection
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        connection, self._kept = self._kept or self._open(), None
-        well = False
-        try:
-            yield connection
-            well = True
-        except mssql_python.Error as error:
-            if is_lost(error):
-                raise self._no_answer() from None
-            if number_of(error) in PASSING:
-                raise Refused(Code.UNAVAILABLE, "The server is busy with this workspace.", "Try again.") from None
-            if number_of(error) in FULL:
-                where = self._address()
-                raise Refused(
-                    Code.UNAVAILABLE, f"The database server at {where} has no room left.", "Free some."
-                ) from None
-            raise
-        finally:
-            # After an error a connection is not used again: what it left open must not be committed by the next call.
-            if well and self._keep and self._kept is None:
-                self._kept = connection
-            else:
-                connection.close()
-
-    def _open(self) -> Connection:
-        try:
-            connection = connect(self._where, autocommit=True)
-            run(connection, f"SET LOCK_TIMEOUT {self._lock_timeout_ms}")
-        except mssql_python.Error as error:
-            if is_shut_out(error):
-                raise Refused(
-                    Code.UNAVAILABLE,
-                    f"The database server at {self._address()} does not let the administrator in.",
-                    "Check user, password and database in its URL.",
-                ) from None
-            raise self._no_answer() from None
-        return connection
-
-    def _no_answer(self) -> Refused:
-        return Refused(Code.UNAVAILABLE, f"The database server at {self._address()} does not answer.", "Try again.")
-
-    def _address(self) -> str:
-        return self._where.partition(";")[0].removeprefix("server=").replace(",", ":")
+    def connected(self) -> AbstractContextManager[None]:
+        """See `Administrator.connected`."""
+        return self._administrator.connected()
 
     @staticmethod
     def _script(connection: Connection, body: str, result: str = "") -> list[Any]:
@@ -377,7 +282,7 @@ class SQLServer(Server):
             raise
         finally:
             with suppress(mssql_python.Error):
-                run(connection, f"SET LOCK_TIMEOUT {self._lock_timeout_ms}")
+                run(connection, f"SET LOCK_TIMEOUT {self._administrator.lock_timeout_ms}")
 
     @staticmethod
     def _has_fence(connection: Connection, name: str) -> bool:
@@ -395,7 +300,7 @@ class SQLServer(Server):
             return
         run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
         give_up = time.monotonic() + END_SECONDS
-        while sessions := {int(row.spid) for row in run(connection, f"EXEC sp_who N'{name}'")}:
+        while sessions := sessions_of(connection, name):
             for session in sessions:
                 with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
                     run(connection, f"KILL {session}")
@@ -415,35 +320,15 @@ class SQLServer(Server):
         return True
 
 
-def load(connection: Connection, schema: str, table: Table, rows: Iterator[Sequence[Any]]) -> int:
-    """Write rows into a table, in chunks; returns how many.
+def sessions_of(connection: Connection, login: str) -> set[int]:
+    """The numbers of the login's sessions.
 
-    The driver writes arrays of values and goes on after a row that is refused, so the caller has a transaction open.
+    From `sys.sysprocesses`, because a server that stands in for SQL Server leaves some out of `sys.dm_exec_sessions`;
+    it spells the column of logins as one would expect.
     """
-    marks = ", ".join("?" for _ in table.columns)
-    insert = f"INSERT INTO {checked_schema_name(schema)}.{table.name} ({_columns(table)}) VALUES ({marks})"
-    kinds = [column.type for column in table.columns]
-    keys = [isinstance(kind, Uuid) for kind in kinds]
-    written, dialect = 0, TypedSQLServer()
-    with connection.cursor() as cursor:
-        while chunk := [
-            tuple(guid(value) if key else value for key, value in zip(keys, row, strict=True))
-            for row in islice(rows, CHUNK)
-        ]:
-            execute_many(cursor, insert, input_sizes(kinds, chunk, dialect), chunk)
-            written += len(chunk)
-    return written
-
-
-def _rows(connection: Connection, schema: str, table: Table) -> Iterator[Sequence[Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_columns(table)} FROM {schema}.{table.name}")
-        while chunk := cursor.fetchmany(CHUNK):
-            yield from chunk
-
-
-def _columns(table: Table) -> str:
-    return ", ".join(f"[{column.name}]" for column in table.columns)
+    rows = run(connection, "SELECT * FROM sys.sysprocesses")
+    names = (getattr(row, "loginame", None) or getattr(row, "loginname", None) or "" for row in rows)
+    return {int(row.spid) for row, name in zip(rows, names, strict=True) if name.strip() == login}
 
 
 def _change(connection: Connection, statement: str) -> None:

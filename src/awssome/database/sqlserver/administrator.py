@@ -1,0 +1,116 @@
+"""Connections of a server's administrator: opened for each call, or kept for the calls of a move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import mssql_python
+
+from awssome.database.sqlserver.driver import (
+    FULL,
+    PASSING,
+    Connection,
+    connect,
+    connection_string,
+    is_lost,
+    is_shut_out,
+    number_of,
+    run,
+)
+from awssome.domain.errors import Code, Refused
+
+
+class Administrator:
+    """Gives connections that authenticated as the administrator of a URL. Not for several threads.
+
+    Whatever it gives raises `Refused`, UNAVAILABLE, when the server does not answer, or is busy or full.
+
+    :ivar lock_timeout_ms: how long a statement waits for a lock.
+    """
+
+    def __init__(self, url: str, lock_timeout_ms: int) -> None:
+        self.lock_timeout_ms = int(lock_timeout_ms)
+        self._where = connection_string(url)
+        self._keep = False
+        self._kept: Connection | None = None
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
+        self._keep = True
+        try:
+            yield
+        finally:
+            self._keep = False
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
+
+    @contextmanager
+    def transaction(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """A transaction as the administrator: commits at the end, rolls back on an exception."""
+        with self._connection() as connection:
+            connection.autocommit = False
+            run(connection, f"SET TRANSACTION ISOLATION LEVEL {'SNAPSHOT' if snapshot else 'READ COMMITTED'}")
+            connection.commit()  # the level counts from the next transaction on
+            try:
+                yield connection
+            except BaseException:
+                with suppress(mssql_python.Error):
+                    connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def commanding(self) -> Iterator[Connection]:
+        """A connection that commits each batch by itself."""
+        with self._connection() as connection:
+            connection.autocommit = True
+            run(connection, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        connection, self._kept = self._kept or self._open(), None
+        well = False
+        try:
+            yield connection
+            well = True
+        except mssql_python.Error as error:
+            if is_lost(error):
+                raise self._no_answer() from None
+            if number_of(error) in PASSING:
+                raise Refused(Code.UNAVAILABLE, "The server is busy with this workspace.", "Try again.") from None
+            if number_of(error) in FULL:
+                where = self._address()
+                raise Refused(
+                    Code.UNAVAILABLE, f"The database server at {where} has no room left.", "Free some."
+                ) from None
+            raise
+        finally:
+            # After an error a connection is not used again: what it left open must not be committed by the next call.
+            if well and self._keep and self._kept is None:
+                self._kept = connection
+            else:
+                connection.close()
+
+    def _open(self) -> Connection:
+        try:
+            connection = connect(self._where, autocommit=True)
+            run(connection, f"SET LOCK_TIMEOUT {self.lock_timeout_ms}")
+        except mssql_python.Error as error:
+            if is_shut_out(error):
+                raise Refused(
+                    Code.UNAVAILABLE,
+                    f"The database server at {self._address()} does not let the administrator in.",
+                    "Check user, password and database in its URL.",
+                ) from None
+            raise self._no_answer() from None
+        return connection
+
+    def _no_answer(self) -> Refused:
+        return Refused(Code.UNAVAILABLE, f"The database server at {self._address()} does not answer.", "Try again.")
+
+    def _address(self) -> str:
+        return self._where.partition(";")[0].removeprefix("server=").replace(",", ":")
