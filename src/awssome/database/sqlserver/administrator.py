@@ -20,6 +20,9 @@ from awssome.database.sqlserver.driver import (
 )
 from awssome.domain.errors import Code, Refused
 
+STATEMENT_SECONDS = 300
+"""How long one statement may take, before the server counts as away."""
+
 
 class Administrator:
     """Gives connections that authenticated as the administrator of a URL. Not for several threads.
@@ -98,6 +101,7 @@ class Administrator:
     def _open(self) -> Connection:
         try:
             connection = connect(self._where, autocommit=True)
+            connection.timeout = STATEMENT_SECONDS
             run(connection, f"SET LOCK_TIMEOUT {self.lock_timeout_ms}")
         except mssql_python.Error as error:
             if is_shut_out(error):

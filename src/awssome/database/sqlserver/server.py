@@ -22,7 +22,7 @@ from awssome.database import template
 from awssome.database.canonical import summed
 from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver.administrator import Administrator
+from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
 from awssome.domain.errors import Code, Refused
@@ -316,19 +316,13 @@ class SQLServer(Server):
         except mssql_python.Error:
             return False
         finally:
-            connection.timeout = 0
+            connection.timeout = STATEMENT_SECONDS
         return True
 
 
 def sessions_of(connection: Connection, login: str) -> set[int]:
-    """The numbers of the login's sessions.
-
-    From `sys.sysprocesses`, because a server that stands in for SQL Server leaves some out of `sys.dm_exec_sessions`;
-    it spells the column of logins as one would expect.
-    """
-    rows = run(connection, "SELECT * FROM sys.sysprocesses")
-    names = (getattr(row, "loginame", None) or getattr(row, "loginname", None) or "" for row in rows)
-    return {int(row.spid) for row, name in zip(rows, names, strict=True) if name.strip() == login}
+    """The numbers of the login's sessions."""
+    return {int(row[0]) for row in run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))}
 
 
 def _change(connection: Connection, statement: str) -> None:
@@ -394,6 +388,15 @@ SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS version,
     HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'CONTROL') AS control,
     IS_SRVROLEMEMBER('sysadmin') AS sysadmin
 FROM sys.databases d WHERE d.name = DB_NAME()
+"""
+
+# A server that stands in for SQL Server leaves sessions out of the first view. It has them all in the second one, where
+# a column has a name that it has not on SQL Server.
+_SESSIONS_OF = """
+IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
+    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
+ELSE
+    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
 """
 
 _SESSIONS = (
