@@ -147,8 +147,8 @@ def _try(neighbours: Neighbours, attempt: Attempt, session: str) -> _Answer | No
     with closing(opened) as connection:
         statements.begin_by_itself(connection, not attempt.alone)
         try:
-            if not attempt.alone:
-                # Not every statement opens a transaction on SQL Server; reading a table does.
+            if not attempt.alone and not attempt.statements[0].startswith("SET TRANSACTION"):
+                # Not every statement opens a transaction on SQL Server; reading a table does. A level is set before.
                 statements.run(connection, neighbours.named("SELECT epoch FROM {own}._fence", session))
             for statement in attempt.statements:
                 rows = statements.run(connection, neighbours.named(statement, session))
