@@ -29,11 +29,19 @@ class Tier(StrEnum):
 
 
 class TenantState(StrEnum):
-    """`pending` until the workspace exists; `moving` is not a state of a tenant but of a move: it stays in use."""
+    """Where a tenant is in its life.
+
+    `pending` until the workspace exists. `moving` is never stored: operators see it of an active tenant that a move is
+    carrying; it stays in use. `archived`: dormant, its data is an archive only, until its owner returns. `retained`:
+    deleted, and its archive is kept for a while. `deleted`: nothing of its data is left.
+    """
 
     PENDING = "pending"
     ACTIVE = "active"
+    MOVING = "moving"
     SUSPENDED = "suspended"
+    ARCHIVED = "archived"
+    RETAINED = "retained"
     DELETED = "deleted"
 
 

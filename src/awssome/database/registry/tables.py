@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import INET, JSONB
 
-from awssome.database.types import Instant, text
+from awssome.database.types import Day, Instant, text
 
 metadata = MetaData(
     naming_convention={
@@ -69,8 +70,10 @@ tenants = Table(
     Column("problem", text(500)),
     Column("created_at", Instant, nullable=False),
     Column("activated_at", Instant),
+    Column("seen_at", Instant),
+    Column("retain_until", Instant),
     CheckConstraint("tier IN ('free', 'paid')", name="tier"),
-    CheckConstraint("state IN ('pending', 'active', 'suspended', 'deleted')", name="state"),
+    CheckConstraint("state IN ('pending', 'active', 'suspended', 'archived', 'retained', 'deleted')", name="state"),
     Index("tenants_created", "created_at", "id"),
     Index("tenants_company", sql("lower(company)"), "id"),
     Index(
@@ -187,6 +190,7 @@ placements = Table(
     Column("revision", text(32)),
     Column("created_at", Instant, nullable=False),
     Column("retain_until", Instant),
+    Column("problem", text(500)),
     CheckConstraint("state IN ('new', 'active', 'retained', 'dropped')", name="state"),
     Index("placements_tenant", "tenant_id"),
     Index("placements_server", "server_id", "state"),
@@ -221,6 +225,112 @@ moves = Table(
             "phase IN ('requested', 'provisioning', 'copying', 'verifying', 'cutting_over', 'switched')"
         ),
     ),
+)
+
+archives = Table(
+    "archives",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("placement_id", Uuid, ForeignKey("placements.id")),
+    Column("kind", text(16), nullable=False),
+    Column("state", text(16), nullable=False),
+    Column("file", text(200), nullable=False, unique=True),
+    Column("engine", text(16)),
+    Column("revision", text(32)),
+    Column("rows", BigInteger),
+    Column("bytes", BigInteger),
+    Column("sha256", LargeBinary),
+    Column("requested_by", text(254), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("expires_at", Instant),
+    Column("problem", text(500)),
+    CheckConstraint("kind IN ('manual', 'scheduled', 'dormant', 'final', 'uploaded')", name="kind"),
+    CheckConstraint("state IN ('requested', 'ready', 'failed', 'expired')", name="state"),
+    Index("archives_tenant", "tenant_id", "created_at"),
+    Index("archives_expiry", "expires_at", postgresql_where=sql("state = 'ready'")),
+)
+
+restores = Table(
+    "restores",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("archive_id", Uuid, ForeignKey("archives.id"), nullable=False),
+    Column("source_id", Uuid, ForeignKey("placements.id")),
+    Column("target_id", Uuid, ForeignKey("placements.id"), nullable=False),
+    Column("beside", Boolean, nullable=False),
+    Column("state", text(16), nullable=False),
+    Column("mover", BigInteger, nullable=False),
+    Column("requested_by", text(254), nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("evidence", JSONB, nullable=False),
+    Column("problem", text(1000)),
+    CheckConstraint("state IN ('requested', 'loading', 'verified', 'done', 'failed')", name="state"),
+    Index("restores_tenant", "tenant_id", "requested_at"),
+    Index(
+        "restores_one_under_way",
+        "tenant_id",
+        unique=True,
+        postgresql_where=sql("state IN ('requested', 'loading', 'verified')"),
+    ),
+)
+
+placement_usage = Table(
+    "placement_usage",
+    metadata,
+    Column("placement_id", Uuid, ForeignKey("placements.id"), primary_key=True),
+    Column("day", Day, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("connections", Integer, nullable=False),
+    Column("statements", BigInteger),
+    Column("statement_ms", Float),
+)
+
+server_usage = Table(
+    "server_usage",
+    metadata,
+    Column("server_id", Uuid, ForeignKey("servers.id"), primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("tenants", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("connections", Integer, nullable=False),
+    Column("connection_limit", Integer),
+    Column("statements", BigInteger),
+    Column("statement_ms", Float),
+)
+
+server_logs = Table(
+    "server_logs",
+    metadata,
+    Column("server_id", Uuid, ForeignKey("servers.id"), primary_key=True),
+    Column("position", text(400), nullable=False),
+    Column("read_at", Instant, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("rule", text(40), nullable=False),
+    Column("subject", text(120), nullable=False),
+    Column("severity", text(16), nullable=False),
+    Column("server_id", Uuid, ForeignKey("servers.id")),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id")),
+    Column("message", text(500), nullable=False),
+    Column("detail", JSONB, nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("cleared_at", Instant),
+    Column("mailed_at", Instant),
+    CheckConstraint("severity IN ('warning', 'error')", name="severity"),
+    Index("alerts_one_open", "rule", "subject", unique=True, postgresql_where=sql("cleared_at IS NULL")),
+    Index("alerts_opened", "opened_at", "id"),
 )
 
 oauth_states = Table(

@@ -1,0 +1,50 @@
+"""Moves, with their evidence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from awssome.control.messages.base import Body
+from awssome.domain.moves import MoveKind, Phase
+
+
+class MoveOut(Body):
+    """A move, with its evidence. `steps` are {key, label, state: done|now|todo|failed, seconds}."""
+
+    id: UUID
+    tenant_id: UUID
+    company: str
+    kind: MoveKind
+    phase: Phase
+    source: str
+    target: str
+    requested_by: str
+    requested_at: datetime
+    switched_at: datetime | None
+    finished_at: datetime | None
+    retain_until: datetime | None
+    write_pause_ms: int | None
+    verified: bool
+    steps: list[dict[str, Any]]
+    tables: list[dict[str, Any]] = Field(description="{name, rows, source, target, equal} by table")
+    rows: int
+    problem: str | None
+    actions: list[str] = Field(description="what may be done now: cancel, retry, rollback")
+
+
+class StartMove(Body):
+    """Move a tenant; without a server the platform chooses."""
+
+    server: str | None = None
+
+
+class MovePage(Body):
+    """One page of moves, newest first."""
+
+    moves: list[MoveOut]
+    next: str | None
+    previous: str | None = None

@@ -1,0 +1,82 @@
+"""Tenants as operators see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import Field
+
+from awssome.control.messages.base import Body
+from awssome.control.messages.moves import MoveOut
+from awssome.control.messages.workspace import MemberOut
+from awssome.domain.tenants import EngineName, TenantState, Tier
+
+
+class TenantRow(Body):
+    """A tenant as operators see it."""
+
+    id: UUID
+    slug: str
+    company: str
+    tier: Tier
+    state: TenantState
+    server: str | None
+    engine: EngineName | None
+    hubspot: str
+    owner: str | None
+    upgrade_requested_at: datetime | None
+    problem: str | None
+    created_at: datetime
+
+
+class TenantPage(Body):
+    """One page of tenants; `next` continues it, `previous` is the page before."""
+
+    tenants: list[TenantRow]
+    total: int
+    next: str | None
+    previous: str | None = None
+
+
+class PlacementRow(Body):
+    """A placement of a tenant, present or past."""
+
+    id: UUID
+    server: str
+    schema_name: str
+    state: str
+    created_at: datetime
+    retain_until: datetime | None
+    current: bool
+
+
+class TenantDetail(TenantRow):
+    """One tenant, with where it is and was."""
+
+    role_arn: str | None
+    hubspot_portal_id: int | None
+    hubspot_domain: str | None
+    epoch: int
+    placements: list[PlacementRow]
+    moves: list[MoveOut]
+    members: list[MemberOut]
+
+
+class CreateTenant(Body):
+    """An operator vouches: an active free tenant at once."""
+
+    email: str
+    company: str
+
+
+class Credentials(Body):
+    """A tenant's database login, for an operator; audited."""
+
+    engine: EngineName
+    host: str
+    port: int
+    database: str
+    schema_name: str = Field(serialization_alias="schema")
+    user: str
+    password: str
