@@ -53,6 +53,19 @@ class SchemaUse:
     connections: int
 
 
+@dataclass(frozen=True)
+class Holding:
+    """What a server holds of one tenant, as far as the doctor compares it.
+
+    :ivar fence: None when there is no schema with a fence.
+    :ivar login_open: whether the login lets anybody in; None when there is no login.
+    """
+
+    schema: str
+    fence: Fence | None
+    login_open: bool | None
+
+
 class MoverLost(Exception):
     """Another mover has claimed the schema since; this one has to stop."""
 
@@ -146,6 +159,10 @@ class Server(ABC):
         """Allow sessions of the login again."""
 
     @abstractmethod
+    def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
+        """End the login's sessions that began longer ago than so many seconds; who has its password may come again."""
+
+    @abstractmethod
     def fence(self, schema: str) -> Fence | None:
         """The schema's fence, or None when the schema is not there."""
 
@@ -181,6 +198,10 @@ class Server(ABC):
     @abstractmethod
     def use(self) -> list[SchemaUse]:
         """What each tenant uses on this server; one query for all."""
+
+    @abstractmethod
+    def holdings(self) -> list[Holding]:
+        """Fence and login of every tenant on this server, in a number of queries that is small beside theirs."""
 
     @abstractmethod
     def connected(self) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""Where a database server is, read from its administrator's URL."""
+"""Servers: their names and places, and where one is, read from its administrator's URL."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def checked_name(name: str) -> str:
             fields={"name": "Use a letter first, then small letters, digits and single dashes, up to 60."},
         )
     return name
+
+
+def free_places(capacity: int, tenants: int, retained: int) -> int:
+    """How many tenants could still come; a copy that is kept for rollback takes a place.
+
+    A pool without one takes no new tenants, and takes them again as soon as it has one: nothing else closes it.
+    """
+    return max(0, capacity - tenants - retained)
 
 
 def engine_of(url: str) -> EngineName:

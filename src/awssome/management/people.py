@@ -10,7 +10,7 @@ from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.registry import accounts, audit, sessions, tenants
+from awssome.database.registry import accounts, audit, erasure, sessions, tenants
 from awssome.database.registry.accounts import Account, Link
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.sessions import Session
@@ -124,7 +124,7 @@ def use_link(services: Services, actor: Actor, agent: str, body: m.UseLink) -> m
         accounts.update_account(connection, account.id, **changes)
         sessions.revoke_all(connection, account.id)
         if link.purpose == "confirm" and link.tenant_id is not None:
-            tenants.forget_unconfirmed(connection, account.id, but=link.tenant_id)
+            erasure.forget_unconfirmed(connection, account.id, but=link.tenant_id)
         audit.record(connection, actor, f"link.used.{link.purpose}", link.tenant_id, email=account.email)
         token = sessions.create(
             connection, account.id, "portal", address=actor.address or "", agent=agent, tenant_id=link.tenant_id

@@ -27,7 +27,7 @@ def tenant_row(row: Any) -> m.TenantRow:
         slug=row.slug,
         company=row.company,
         tier=Tier(row.tier),
-        state=TenantState(row.state),
+        state=TenantState.MOVING if row.moving and row.state == TenantState.ACTIVE else TenantState(row.state),
         server=row.server,
         engine=EngineName(row.engine) if row.engine else None,
         hubspot=row.hubspot_state,

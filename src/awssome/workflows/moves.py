@@ -71,16 +71,16 @@ def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server
         raise _not_active()
     here = placements.server_of(connection, source)
     if server is None:
-        server_id = servers.emptiest_pool(connection, EngineName(servers.by_id(connection, here).engine))
+        engine = EngineName(servers.by_id(connection, here).engine)
+        server_id = servers.emptiest_pool(connection, engine, but=here)
     else:
         there = servers.by_name(connection, server)
-        server_id = there.id
+        if there.id == here:
+            raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
         if there.kind == ServerKind.DEDICATED:
             server_id = servers.take_dedicated(connection, server, tenant.id)
-        elif not there.open:
-            raise Refused(Code.CONFLICT, f"Server “{server}” is closed to new tenants.", "Choose another one.")
-    if server_id == here:
-        raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
+        else:
+            server_id = servers.take_place(connection, server)
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.REBALANCE)
 
 
@@ -139,7 +139,7 @@ def _start(
             f"Server “{there.name}” is of another engine. A move stays within its engine.",
             "Name a server of the same engine.",
         )
-    target = placements.create(connection, tenant.id, server_id)
+    target = placements.create(connection, tenant.id, server_id, placements.key_of(connection, source))
     move_id = moves.create(connection, tenant.id, kind, source, target, actor.name)
     audit.record(connection, actor, "move.requested", tenant.id, move=move_id, kind=kind)
     queue.move(connection, move_id)

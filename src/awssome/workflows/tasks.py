@@ -11,7 +11,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
-from awssome.workflows import mail, moves, provisioning, sync
+from awssome.workflows import expiry, mail, moves, provisioning, rotation, sync
 from awssome.workflows.queue import MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
 from awssome.workflows.services import WorkerServices
 
@@ -85,11 +85,29 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def move(context: JobContext, move_id: str) -> None:
         mover.carry_on(UUID(move_id))
 
+    @task("rotate", SWEEP, _LATER)
+    def rotate(context: JobContext, placement_id: str, version: int) -> None:
+        rotation.rotate(services, UUID(placement_id), version)
+
+    @task("end_old_sessions", SWEEP, _LATER)
+    def end_old_sessions(context: JobContext, placement_id: str, since: str) -> None:
+        rotation.end_old_sessions(services, UUID(placement_id), datetime.fromisoformat(since))
+
+    @task("discard", SIGN_UP, _LATER)
+    def discard(context: JobContext, placement_id: str) -> None:
+        provisioning.discard(services, UUID(placement_id))
+
+    @task("reseal", SWEEP, _LATER)
+    def reseal(context: JobContext) -> None:
+        rotation.reseal(services)
+
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def sweep(context: JobContext, timestamp: int) -> None:
         with services.registry.begin() as connection:
             moves.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            expiry.sweep(connection, services.queue)
         with services.registry.begin() as connection:
             purge.purge(connection)
         with services.registry.begin() as connection:

@@ -173,6 +173,11 @@ servers = Table(
     Column("capacity", Integer, nullable=False),
     Column("tenant_id", Uuid, ForeignKey("tenants.id")),
     Column("created_at", Instant, nullable=False),
+    # A drain is what operators want of a server: it goes on until no more tenants than `drain_to_count` live there.
+    Column("drain_to_count", Integer),
+    Column("drain_server_id", Uuid, ForeignKey("servers.id")),
+    Column("drain_by", text(254)),
+    Column("drain_since", Instant),
     CheckConstraint("kind IN ('pool', 'dedicated')", name="kind"),
     CheckConstraint("engine IN ('postgresql', 'sqlserver')", name="engine"),
 )
