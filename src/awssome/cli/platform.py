@@ -9,10 +9,9 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from awssome import main
-from awssome.cli.output import Json, print_json, print_table, status, waiting
+from awssome.cli.output import Json, print_json, print_table, progress, status, waiting
 from awssome.domain.errors import Code, Refused
 
 serve = typer.Typer(no_args_is_help=True, help="Serve a part of the platform until Ctrl-C or SIGTERM.")
@@ -68,10 +67,10 @@ def migrate(
         behind = migrating.tenants_behind(plane.registry)
         done = 0
         if not dry_run:
-            with _progress() as progress:
-                task = progress.add_task("Tenants", total=len(behind))
+            with progress() as bar:
+                task = bar.add_task("Tenants", total=len(behind))
                 for schema, problem in migrating.upgrade_tenants(plane.registry, plane.keys, plane.open_server, behind):
-                    progress.advance(task)
+                    bar.advance(task)
                     if problem is None:
                         done += 1
                     else:
@@ -227,15 +226,3 @@ def _become(name: str, options: list[str]) -> None:
     """Go on as the sandbox's own program: it shares no code with us."""
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", f"awssome_sandbox.{name}", *options])  # noqa: S606 - no shell is wanted
-
-
-def _progress() -> Progress:
-    to = status()
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=to,
-        disable=not to.is_terminal,
-    )

@@ -9,7 +9,9 @@ import typer
 from awssome.cli.central import central, until_active, until_moved
 from awssome.cli.moves import show_move
 from awssome.cli.output import Json, console, print_facts, print_json, print_table
+from awssome.cli.rotations import ask_for_rotations, until_rotated
 from awssome.control.messages import CreateTenant, MoveOut, TenantDetail, TenantRow
+from awssome.domain.errors import Code, Refused
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: find, make, move, suspend.")
 
@@ -127,6 +129,31 @@ def resume(ref: Ref, as_json: Json = False) -> None:
     with central() as api:
         api.resume(ref)
         _show(api.tenant(ref), as_json)
+
+
+@app.command()
+def rotate(
+    ref: Annotated[str | None, typer.Argument(metavar="[TENANT]", help="Id or slug.", show_default=False)] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Every active tenant, behind all other work.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it is done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give database logins another password, from the present secret key, and end the sessions of the old one."""
+    if (ref is None) is not everybody:
+        raise typer.BadParameter("Name a tenant, or use --all.")
+    with central() as api:
+        asked = ask_for_rotations(api, ref)
+        failed = 0 if no_wait else until_rotated(api, asked)
+    if as_json:
+        print_json({"asked": asked, "failed": failed})
+    elif no_wait:
+        console().print(f"{asked:,} logins get another password.")
+    else:
+        console().print(f"{asked - failed:,} of {asked:,} logins have another password.")
+    if failed:
+        raise Refused(
+            Code.CONFLICT, f"{failed:,} logins could not be given another password.", "The page Jobs says why."
+        )
 
 
 def _move(ref: str, kind: str, server: str | None, no_wait: bool, as_json: bool) -> None:

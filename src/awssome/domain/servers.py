@@ -44,6 +44,22 @@ def free_places(capacity: int, tenants: int, retained: int) -> int:
     return max(0, capacity - tenants - retained)
 
 
+def spread(pools: list[tuple[str, int, int]], count: int) -> list[str | None]:
+    """Where so many tenants go, one after the other, each to the emptiest pool that has a place; None: nowhere.
+
+    :param pools: name, tenants and free places of each.
+    """
+    there = {name: [tenants, free] for name, tenants, free in pools}
+    found: list[str | None] = []
+    for _ in range(count):
+        with_room = [(held, name) for name, (held, free) in there.items() if free > 0]
+        name = min(with_room)[1] if with_room else None
+        if name is not None:
+            there[name] = [there[name][0] + 1, there[name][1] - 1]
+        found.append(name)
+    return found
+
+
 def engine_of(url: str) -> EngineName:
     """The engine that a server's URL is for. :raises Refused: INVALID when it is for none."""
     scheme = urlsplit(url.strip()).scheme.partition("+")[0]

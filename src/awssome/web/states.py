@@ -21,6 +21,8 @@ STATES: dict[str, State] = {
     "provisioning": State("Being set up", "accent", "running"),
     "active": State("Active", "good", "check"),
     "suspended": State("Suspended", "bad", "pause"),
+    "moving": State("Moving", "accent", "running"),
+    "draining": State("Being drained", "accent", "running"),
     "closed": State("Closed", "neutral", "lock"),
     "open": State("Open", "good", "check"),
     "deleted": State("Deleted", "neutral", "cross"),

@@ -78,6 +78,12 @@ class Queue:
         """Drop what a placement that nobody lives on left on its server."""
         self._defer(connection, SIGN_UP, "discard", f"placement:{placement_id}", placement_id=str(placement_id))
 
+    def drain(self, connection: Connection, server_id: UUID) -> None:
+        """Start the next moves off a server that is being drained; nothing if that is about to be done."""
+        lock, server = f"drain:{server_id}", str(server_id)
+        if not jobs.waits(connection, lock):
+            self._defer(connection, SWEEP, "drain", lock, server_id=server)
+
     def reseal(self, connection: Connection) -> None:
         """Seal what the registry keeps under the present secret key."""
         self._defer(connection, SWEEP, "reseal", "reseal")

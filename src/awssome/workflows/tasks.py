@@ -23,7 +23,7 @@ from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
-from awssome.workflows import expiry, mail, moves, provisioning, rotation, sync
+from awssome.workflows import draining, expiry, mail, moves, provisioning, rotation, sync
 from awssome.workflows.queue import MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
 from awssome.workflows.services import WorkerServices
 
@@ -84,6 +84,8 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @task("move", MOVE, _LATER)
     def move(context: JobContext, move_id: str) -> None:
         mover.carry_on(UUID(move_id))
+        with services.registry.begin() as connection:
+            draining.after_move(connection, services.queue, UUID(move_id))
 
     @task("rotate", SWEEP, _LATER)
     def rotate(context: JobContext, placement_id: str, version: int) -> None:
@@ -97,6 +99,10 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def discard(context: JobContext, placement_id: str) -> None:
         provisioning.discard(services, UUID(placement_id))
 
+    @task("drain", SWEEP, _LATER)
+    def drain(context: JobContext, server_id: str) -> None:
+        draining.carry_on(services.registry, services.queue, UUID(server_id))
+
     @task("reseal", SWEEP, _LATER)
     def reseal(context: JobContext) -> None:
         rotation.reseal(services)
@@ -106,6 +112,8 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def sweep(context: JobContext, timestamp: int) -> None:
         with services.registry.begin() as connection:
             moves.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            draining.sweep(connection, services.queue)
         with services.registry.begin() as connection:
             expiry.sweep(connection, services.queue)
         with services.registry.begin() as connection:

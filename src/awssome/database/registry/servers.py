@@ -16,6 +16,10 @@ from awssome.domain.servers import free_places
 from awssome.domain.tenants import POOL_LIMIT, EngineName, PlacementState, ServerKind
 from awssome.domain.times import new_id, now
 
+Row = Any
+"""A server with its load: the columns of `servers`, `tenants` that live there, `retained` copies, `tenant` (company of
+whom a dedicated one belongs to), `drain_server` (name of where a drain leads)."""
+
 
 def register(
     connection: Connection,

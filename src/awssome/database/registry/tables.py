@@ -178,6 +178,7 @@ servers = Table(
     Column("drain_server_id", Uuid, ForeignKey("servers.id")),
     Column("drain_by", text(254)),
     Column("drain_since", Instant),
+    Column("drain_problem", text(500)),
     CheckConstraint("kind IN ('pool', 'dedicated')", name="kind"),
     CheckConstraint("engine IN ('postgresql', 'sqlserver')", name="engine"),
 )

@@ -8,7 +8,19 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
-from awssome.management.pages import audit, guard, home, jobs, moves, operators, palette, servers, sign_in, tenants
+from awssome.management.pages import (
+    audit,
+    guard,
+    home,
+    jobs,
+    lifecycle,
+    moves,
+    operators,
+    palette,
+    servers,
+    sign_in,
+    tenants,
+)
 from awssome.web import Pages, furnish
 from awssome.web.states import State
 from awssome.workflows.services import Services
@@ -45,7 +57,7 @@ def install(app: FastAPI, services: Services) -> None:
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
     furnish(app, pages, session_cookie=guard.SESSION_COOKIE)
-    for room in (sign_in, home, tenants, servers, moves, jobs, audit, operators, palette):
+    for room in (sign_in, home, tenants, servers, lifecycle, moves, jobs, audit, operators, palette):
         app.include_router(room.router)
 
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
     op.add_column("servers", sa.Column("drain_server_id", sa.Uuid()))
     op.add_column("servers", sa.Column("drain_by", sa.Unicode(length=254)))
     op.add_column("servers", sa.Column("drain_since", Instant()))
+    op.add_column("servers", sa.Column("drain_problem", sa.Unicode(length=500)))
     op.create_foreign_key(op.f("servers_drain_server_id_fk"), "servers", "servers", ["drain_server_id"], ["id"])
     _archives()
     _restores()
