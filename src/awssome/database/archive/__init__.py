@@ -6,8 +6,8 @@ which revision, and proves each table by rows, checksum and SHA-256. HubSpot's t
 tenant's schema: encrypted.
 """
 
-from awssome.database.archive.manifest import FORMAT, Manifest, Subject, TableEntry
+from awssome.database.archive.manifest import FORMAT, Manifest, Subject, TableEntry, damaged
 from awssome.database.archive.reading import Archive, opened
 from awssome.database.archive.writing import write
 
-__all__ = ["FORMAT", "Archive", "Manifest", "Subject", "TableEntry", "opened", "write"]
+__all__ = ["FORMAT", "Archive", "Manifest", "Subject", "TableEntry", "damaged", "opened", "write"]
