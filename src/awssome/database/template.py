@@ -14,9 +14,11 @@ from pathlib import Path
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
+from alembic.util import CommandError
 
 from awssome.database.dialects import dialect
+from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName, checked_schema_name
 
 TENANT = "__tenant__"
@@ -34,20 +36,37 @@ def head() -> str:
     return newest
 
 
+def revisions(after: str | None = None, until: str | None = None) -> list[Script]:
+    """The revisions from the one behind `after` (None: the first) to `until` (None: `head()`), oldest first.
+
+    :raises Refused: CONFLICT for a revision that this version does not know.
+    """
+    try:
+        found = list(_script().walk_revisions(base=after or "base", head=until or "head"))
+    except CommandError:
+        found = []
+    if not found or (until and found[0].revision != until):  # Alembic also takes the first letters of a revision
+        raise Refused(
+            Code.CONFLICT,
+            f"Revision {str(until or after)[:32]} of the workspace's tables is not known here; the newest is {head()}.",
+            "Use a version of Awssome that is as new as the one that made them.",
+        )
+    return [step for step in reversed(found) if step.revision != after]
+
+
 @cache
-def statements(engine: EngineName, after: str | None = None) -> str:
-    """The SQL that brings a tenant from revision `after` (None: nothing there) to `head()`, under `TENANT`."""
-    script = _script()
+def statements(engine: EngineName, after: str | None = None, until: str | None = None) -> str:
+    """The SQL that brings a tenant from revision `after` (None: nothing there) to `until` (None: `head()`), under
+    `TENANT`. :raises Refused: CONFLICT for a revision that this version does not know."""
     buffer = io.StringIO()
     context = MigrationContext.configure(
         dialect=dialect(engine),
         opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True, "mssql_batch_separator": ""},
     )
-    steps = list(reversed(list(script.walk_revisions(base=after or "base", head="head"))))
+    steps = revisions(after, until)
     with Operations.context(context):
         for step in steps:
-            if step.revision != after:
-                step.module.upgrade()
+            step.module.upgrade()
     return buffer.getvalue()
 
 

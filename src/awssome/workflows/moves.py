@@ -74,13 +74,9 @@ def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server
         engine = EngineName(servers.by_id(connection, here).engine)
         server_id = servers.emptiest_pool(connection, engine, but=here)
     else:
-        there = servers.by_name(connection, server)
-        if there.id == here:
+        if servers.by_name(connection, server).id == here:
             raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
-        if there.kind == ServerKind.DEDICATED:
-            server_id = servers.take_dedicated(connection, server, tenant.id)
-        else:
-            server_id = servers.take_place(connection, server)
+        server_id = servers.take(connection, server, tenant.id)
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.REBALANCE)
 
 
@@ -139,7 +135,7 @@ def _start(
             f"Server “{there.name}” is of another engine. A move stays within its engine.",
             "Name a server of the same engine.",
         )
-    target = placements.create(connection, tenant.id, server_id, placements.key_of(connection, source))
+    target = placements.create(connection, tenant.id, server_id)
     move_id = moves.create(connection, tenant.id, kind, source, target, actor.name)
     audit.record(connection, actor, "move.requested", tenant.id, move=move_id, kind=kind)
     queue.move(connection, move_id)

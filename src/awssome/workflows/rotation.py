@@ -89,9 +89,10 @@ def end_old_sessions(services: WorkerServices, placement_id: UUID, since: dateti
 
 
 def reseal(services: WorkerServices) -> None:
-    """Seal the administrators' URLs of all servers under the present secret key."""
+    """Have the present secret key named and used by whatever needs no login to be changed for that."""
     with services.registry.begin() as connection:
         servers.reseal(connection, services.keys)
+        placements.name_key(connection, services.keys.key_id)
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,23 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.registry.tables import moves, placements, restores, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
-from awssome.domain.secrets import Keys
+from awssome.domain.secrets import OLDEST, Keys
 from awssome.domain.tenants import EngineName, Placement, PlacementState, TenantState, new_schema_name
 from awssome.domain.times import new_id, now
 
 
-def create(connection: Connection, tenant_id: UUID, server_id: UUID, key_id: str) -> UUID:
-    """A new placement with an opaque schema name of its own. :param key_id: the secret key of its login's password."""
+def create(connection: Connection, tenant_id: UUID, server_id: UUID, key_id: str | None = None) -> UUID:
+    """A new placement with an opaque schema name of its own.
+
+    :param key_id: the secret key of its login's password; None: that of the tenant's placement before.
+    """
     placement_id = new_id()
     connection.execute(
         insert(placements).values(
@@ -28,7 +31,7 @@ def create(connection: Connection, tenant_id: UUID, server_id: UUID, key_id: str
             server_id=server_id,
             schema_name=new_schema_name(),
             secret_version=1,
-            key_id=key_id,
+            key_id=key_id or func.coalesce(_last_key(tenant_id), OLDEST),
             state=PlacementState.NEW,
             created_at=now(),
         )
@@ -52,6 +55,12 @@ def find(connection: Connection, keys: Keys, placement_id: UUID) -> Placement:
         _rows().join(tenants, tenants.c.id == placements.c.tenant_id).where(placements.c.id == placement_id)
     ).one()
     return _placement(keys, row)
+
+
+def name_key(connection: Connection, key_id: str) -> None:
+    """Placements whose login is closed or gone name this key from now on: their passwords open nothing."""
+    shut = placements.c.state.in_((PlacementState.RETAINED, PlacementState.DROPPED))
+    connection.execute(update(placements).where(shut, placements.c.key_id != key_id).values(key_id=key_id))
 
 
 def key_of(connection: Connection, placement_id: UUID) -> str:
@@ -162,6 +171,11 @@ def behind(connection: Connection, revision: str) -> list[UUID]:
             )
         )
     )
+
+
+def _last_key(tenant_id: UUID) -> ScalarSelect[str]:
+    newest = select(placements.c.key_id).where(placements.c.tenant_id == tenant_id)
+    return newest.order_by(placements.c.created_at.desc()).limit(1).scalar_subquery()
 
 
 def _rows() -> Any:

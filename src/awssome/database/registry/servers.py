@@ -134,18 +134,6 @@ def emptiest_pool(connection: Connection, engine: EngineName | None = None, *, b
     raise Refused(Code.UNAVAILABLE, "No shared server has room for another workspace.", "Operators have been told.")
 
 
-def take_place(connection: Connection, name: str) -> UUID:
-    """A place on this pool, which is locked until the transaction ends. :raises Refused: NOT_FOUND, CONFLICT."""
-    connection.execute(select(servers.c.id).where(servers.c.name == name).with_for_update(key_share=True))
-    row = by_name(connection, name)
-    if not row.open or row.drain_to_count is not None:
-        raise Refused(Code.CONFLICT, f"Server “{name}” is closed to new tenants.", "Choose another one.")
-    if not free_places(row.capacity, row.tenants, row.retained):
-        raise Refused(Code.CONFLICT, f"Server “{name}” is full.", "Choose another one, or raise its capacity.")
-    found: UUID = row.id
-    return found
-
-
 def free_dedicated(connection: Connection, tenant_id: UUID, engine: EngineName) -> UUID:
     """A registered dedicated server of the engine that nobody has, taken for this tenant. The tenant's own comes first.
 
@@ -184,6 +172,25 @@ def take_dedicated(connection: Connection, name: str, tenant_id: UUID) -> UUID:
     )
     if not taken.rowcount:
         raise Refused(Code.CONFLICT, f"Server “{name}” belongs to {row.tenant}.", "Name another dedicated server.")
+    found: UUID = row.id
+    return found
+
+
+def take(connection: Connection, name: str, tenant_id: UUID) -> UUID:
+    """The server of this name for a placement of the tenant, if it may have one there.
+
+    A pool is locked until the transaction ends, as by `emptiest_pool`.
+
+    :raises Refused: NOT_FOUND; CONFLICT when it is closed, full or another tenant's.
+    """
+    connection.execute(select(servers.c.id).where(servers.c.name == name).with_for_update(key_share=True))
+    row = by_name(connection, name)
+    if row.kind == ServerKind.DEDICATED:
+        return take_dedicated(connection, name, tenant_id)
+    if not row.open or row.drain_to_count is not None:
+        raise Refused(Code.CONFLICT, f"Server “{name}” is closed to new tenants.", "Choose another one.")
+    if not free_places(row.capacity, row.tenants, row.retained):
+        raise Refused(Code.CONFLICT, f"Server “{name}” is full.", "Choose another one, or raise its capacity.")
     found: UUID = row.id
     return found
 
