@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from awssome.control.messages import ErrorBody
-from awssome.management.api import lifecycle, operators, people, tenant
+from awssome.management.api import archives, lifecycle, operators, people, tenant
 from awssome.management.pages import routes
 from awssome.workflows.services import Services
 
@@ -22,7 +22,7 @@ def create(services: Services) -> FastAPI:
         responses={"default": {"model": ErrorBody, "description": "Why it was refused"}},
     )
     app.state.services = services
-    for room in (people, tenant, operators, lifecycle):
+    for room in (people, tenant, operators, lifecycle, archives):
         app.include_router(room.router, prefix="/api/v1")
     routes.install(app, services)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from fastapi import FastAPI
 
@@ -21,6 +22,7 @@ def furnish(
     sign_in: str = "/sign-in",
     form_targets: Sequence[str] = (),
     body_limit: int = 1_000_000,
+    larger_bodies: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Give the application static files, error pages, security headers, request ids, a body limit and CSRF protection.
 
@@ -29,12 +31,13 @@ def furnish(
     :param form_targets: other origins that an answer to a form may redirect to, for browsers apply the content security
         policy's `form-action` to redirects as well.
     :param body_limit: largest request body accepted, in bytes.
+    :param larger_bodies: end of a path -> its own limit.
     """
     app.mount("/static", ASSETS, name="static")
     errors.install(app, pages, sign_in=sign_in)
     # The last one added is the outermost: an error page, too, has an id and the security headers.
     app.add_middleware(Csrf, session_cookie=session_cookie)
-    app.add_middleware(BodyLimit, limit=body_limit)
+    app.add_middleware(BodyLimit, limit=body_limit, larger=larger_bodies)
     app.add_middleware(errors.ErrorBoundary, pages=pages, sign_in=sign_in)
     app.add_middleware(SecurityHeaders, form_targets=form_targets)
     app.add_middleware(RequestContext)
