@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     :ivar archives: where archives lie: a directory, or `s3://bucket/prefix`; below home if not given.
     :ivar export_hours: how often an active tenant's data is exported; 0: never by itself.
     :ivar archive_days: how long such archives are kept.
+    :ivar dormant_days: a free tenant at which nobody looks for so long is archived; 0: never.
     :ivar threads: requests that one web process works on at a time.
     """
 
@@ -90,6 +91,7 @@ class Settings(BaseSettings):
     archives: str = ""
     export_hours: int = Field(24, ge=0)
     archive_days: int = Field(14, ge=1)
+    dormant_days: int = Field(90, ge=0)
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_json: bool = False
 

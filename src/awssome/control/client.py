@@ -155,6 +155,10 @@ class Control:
         """The owner asks for the paid tier."""
         self._send("POST", "/tenant/upgrade-request", caller)
 
+    def delete_workspace(self, caller: Caller) -> None:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        self._send("POST", "/tenant/deletion", caller)
+
     def members(self, caller: Caller) -> list[m.MemberOut]:
         """Who belongs to the tenant."""
         return self._call(list[m.MemberOut], "GET", "/tenant/members", caller)
@@ -229,6 +233,14 @@ class Control:
     def resume(self, ref: str) -> None:
         """Open a suspended tenant."""
         self._send("POST", f"/tenants/{ref}/resume")
+
+    def delete_tenant(self, ref: str) -> m.TenantDetail:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        return self._call(m.TenantDetail, "DELETE", f"/tenants/{ref}")
+
+    def bring_back(self, ref: str, server: str | None = None) -> m.TenantDetail:
+        """Bring an archived or deleted tenant back."""
+        return self._call(m.TenantDetail, "POST", f"/tenants/{ref}/return", body=m.StartMove(server=server))
 
     def rotate(self, ref: str) -> None:
         """Another password for the tenant's login."""

@@ -53,10 +53,14 @@ TRANSITIONS: dict[TenantState, frozenset[TenantState]] = {
     TenantState.ACTIVE: frozenset({TenantState.SUSPENDED, TenantState.ARCHIVED, TenantState.RETAINED}),
     TenantState.SUSPENDED: frozenset({TenantState.ACTIVE, TenantState.RETAINED}),
     TenantState.ARCHIVED: frozenset({TenantState.ACTIVE, TenantState.RETAINED}),
-    TenantState.RETAINED: frozenset({TenantState.ACTIVE, TenantState.ARCHIVED, TenantState.DELETED}),
+    TenantState.RETAINED: frozenset({TenantState.ACTIVE, TenantState.DELETED}),
     TenantState.DELETED: frozenset(),
 }
 """The life of a tenant: from each state, those that may follow. `moving` is not among them: it is never stored."""
+
+
+AWAY = frozenset({TenantState.ARCHIVED, TenantState.RETAINED})
+"""In these states a tenant's data is an archive, and its workspace is dropped, or is about to be."""
 
 
 def check_transition(before: TenantState, after: TenantState) -> None:

@@ -6,11 +6,27 @@ from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.registry import audit, jobs, servers
+from awssome.database.registry import audit, jobs, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.management import operations
-from awssome.workflows import draining, rotation
+from awssome.workflows import draining, leaving, returning, rotation
 from awssome.workflows.services import Services
+
+
+def delete_tenant(services: Services, connection: Connection, actor: Actor, ref: str) -> m.TenantDetail:
+    """Close the tenant at once; its data is archived, kept for 30 days and erased. :raises Refused: CONFLICT."""
+    tenant_id = tenants.by_ref(connection, ref).id
+    leaving.delete(connection, services.queue, actor, tenant_id)
+    return operations.tenant_detail(connection, str(tenant_id))
+
+
+def bring_back(
+    services: Services, connection: Connection, actor: Actor, ref: str, server: str | None = None
+) -> m.TenantDetail:
+    """Bring an archived or deleted tenant back. :raises Refused: CONFLICT, GONE, UNAVAILABLE."""
+    tenant_id = tenants.by_ref(connection, ref).id
+    returning.bring_back(connection, services.queue, actor, tenant_id, server)
+    return operations.tenant_detail(connection, str(tenant_id))
 
 
 def rotate(services: Services, connection: Connection, actor: Actor, ref: str) -> None:

@@ -36,6 +36,8 @@ def tenant_row(row: Any) -> m.TenantRow:
         upgrade_requested_at=row.upgrade_requested_at,
         problem=row.problem,
         created_at=row.created_at,
+        seen_at=row.seen_at,
+        retain_until=row.retain_until,
     )
 
 
@@ -65,6 +67,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
         upgrade_requested_at=found.upgrade_requested_at,
         problem=found.problem,
         created_at=found.created_at,
+        retain_until=found.retain_until,
         move=move(newest[0]) if newest else None,
     )
 

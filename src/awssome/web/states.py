@@ -21,6 +21,7 @@ STATES: dict[str, State] = {
     "provisioning": State("Being set up", "accent", "running"),
     "active": State("Active", "good", "check"),
     "suspended": State("Suspended", "bad", "pause"),
+    "deleted_kept": State("Deleted, kept", "neutral", "archive"),
     "moving": State("Moving", "accent", "running"),
     "draining": State("Being drained", "accent", "running"),
     "closed": State("Closed", "neutral", "lock"),

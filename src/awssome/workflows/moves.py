@@ -96,7 +96,7 @@ def retry(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> 
     move = moves.find(connection, move_id)
     if move.phase in (Phase.RETAINING, Phase.DROPPED, Phase.CANCELLED):
         raise Refused(Code.CONFLICT, "This move has ended.", "Start another one.")
-    if move.phase is Phase.FAILED and tenants.find(connection, move.tenant_id).placement_id != move.source_id:
+    if move.phase is Phase.FAILED and _movable(connection, str(move.tenant_id)).placement_id != move.source_id:
         raise Refused(Code.CONFLICT, "The tenant has moved since.", "Cancel this move: that drops its copy.")
     moves.reopen(connection, move_id)
     audit.record(connection, actor, "move.retried", move.tenant_id, move=move_id)

@@ -44,7 +44,18 @@ def discard(services: WorkerServices, placement_id: UUID) -> None:
     with services.registry.begin() as connection:
         if not placements.is_abandoned(connection, placement_id):
             return
+    drop(services, placement_id)
+
+
+def drop(services: WorkerServices, placement_id: UUID) -> None:
+    """Drop what the server has of a placement, and let its place go.
+
+    :raises Refused: CONFLICT when the tenant lives there.
+    """
+    with services.registry.begin() as connection:
         placement = placements.find(connection, services.keys, placement_id)
+        if tenants.find(connection, placement.tenant_id).placement_id == placement_id:
+            raise Refused(Code.CONFLICT, "The tenant lives on this placement; it is not dropped.")
         server_id = placements.server_of(connection, placement_id)
     server = services.open_server(server_id)
     fence = server.fence(placement.schema)

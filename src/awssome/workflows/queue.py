@@ -90,6 +90,18 @@ class Queue:
         began = since.isoformat()
         self._defer(connection, SWEEP, "end_old_sessions", None, wait=wait, placement_id=str(placement_id), since=began)
 
+    def close_workspace(self, connection: Connection, tenant_id: UUID) -> None:
+        """Close the workspace of a tenant that goes, and have it emptied then."""
+        self._defer(connection, SIGN_UP, "close_workspace", f"tenant:{tenant_id}", tenant_id=str(tenant_id))
+
+    def empty_workspace(self, connection: Connection, tenant_id: UUID) -> None:
+        """Export and drop the workspace of a tenant that goes."""
+        self._defer(connection, ARCHIVE, "empty_workspace", f"tenant:{tenant_id}", tenant_id=str(tenant_id))
+
+    def reopen_workspace(self, connection: Connection, tenant_id: UUID) -> None:
+        """Open the workspace of a tenant that has come back."""
+        self._defer(connection, SIGN_UP, "reopen_workspace", f"reopen:{tenant_id}", tenant_id=str(tenant_id))
+
     def discard(self, connection: Connection, placement_id: UUID) -> None:
         """Drop what a placement that nobody lives on left on its server."""
         self._defer(connection, SIGN_UP, "discard", f"placement:{placement_id}", placement_id=str(placement_id))

@@ -23,7 +23,18 @@ from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
-from awssome.workflows import archives, draining, expiry, mail, moves, provisioning, rotation, sync
+from awssome.workflows import (
+    archives,
+    draining,
+    expiry,
+    leaving,
+    mail,
+    moves,
+    provisioning,
+    returning,
+    rotation,
+    sync,
+)
 from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
 from awssome.workflows.services import WorkerServices
 
@@ -95,6 +106,18 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def end_old_sessions(context: JobContext, placement_id: str, since: str) -> None:
         rotation.end_old_sessions(services, UUID(placement_id), datetime.fromisoformat(since))
 
+    @task("close_workspace", SIGN_UP, _ForEver())
+    def close_workspace(context: JobContext, tenant_id: str) -> None:
+        leaving.close_workspace(services, UUID(tenant_id))
+
+    @task("empty_workspace", ARCHIVE, _ForEver())
+    def empty_workspace(context: JobContext, tenant_id: str) -> None:
+        leaving.empty_workspace(services, UUID(tenant_id))
+
+    @task("reopen_workspace", SIGN_UP, _ForEver())
+    def reopen_workspace(context: JobContext, tenant_id: str) -> None:
+        returning.reopen_workspace(services, UUID(tenant_id))
+
     @task("discard", SIGN_UP, _LATER)
     def discard(context: JobContext, placement_id: str) -> None:
         provisioning.discard(services, UUID(placement_id))
@@ -132,6 +155,8 @@ def build(services: WorkerServices, conninfo: str) -> App:
             draining.sweep(connection, services.queue)
         with services.registry.begin() as connection:
             expiry.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            leaving.sweep(connection, services.queue, services.archive_policy, services.dormant_days)
         with services.registry.begin() as connection:
             archives.sweep(connection, services.queue, services.archive_policy)
         with services.registry.begin() as connection:

@@ -17,7 +17,9 @@ from awssome.database.registry.tables import (
     email_links,
     handovers,
     memberships,
+    moves,
     oauth_states,
+    restores,
     sessions,
     tenants,
 )
@@ -55,6 +57,8 @@ def forget_tenant(connection: Connection, tenant_id: UUID) -> None:
     for table in (memberships, email_links, handovers, oauth_states):
         connection.execute(delete(table).where(table.c.tenant_id == tenant_id))
     connection.execute(update(sessions).where(sessions.c.tenant_id == tenant_id).values(tenant_id=None))
+    for table in (moves, restores):
+        connection.execute(update(table).where(table.c.tenant_id == tenant_id).values(requested_by=""))
     _forget_accounts(connection, people)
 
 

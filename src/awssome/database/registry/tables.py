@@ -72,6 +72,7 @@ tenants = Table(
     Column("activated_at", Instant),
     Column("seen_at", Instant),
     Column("retain_until", Instant),
+    Column("mover", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("tier IN ('free', 'paid')", name="tier"),
     CheckConstraint("state IN ('pending', 'active', 'suspended', 'archived', 'retained', 'deleted')", name="state"),
     Index("tenants_created", "created_at", "id"),

@@ -16,7 +16,7 @@ from awssome.database.registry.tables import accounts, memberships, moves, place
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import UNDER_WAY
 from awssome.domain.secrets import new_token
-from awssome.domain.tenants import RESERVED_SLUGS, Role, TenantState, Tier, check_transition, slug_from
+from awssome.domain.tenants import AWAY, RESERVED_SLUGS, Role, TenantState, Tier, check_transition, slug_from
 from awssome.domain.times import new_id, now
 
 _KEYS = {
@@ -52,6 +52,8 @@ class Tenant:
     upgrade_requested_at: datetime | None
     problem: str | None
     created_at: datetime
+    seen_at: datetime | None
+    retain_until: datetime | None
 
 
 def create(connection: Connection, company: str) -> Tenant:
@@ -128,11 +130,11 @@ def has_role(connection: Connection, arn: str, *, but: UUID) -> bool:
     )
 
 
-def note_seen(connection: Connection, tenant_id: UUID) -> None:
+def note_seen(connection: Connection, tenant: Tenant) -> None:
     """Somebody of the tenant's is there. Written down at most once an hour, whatever the number of requests."""
     at = now()
-    stale = tenants.c.seen_at.is_(None) | (tenants.c.seen_at < at - _SEEN_EVERY)
-    connection.execute(update(tenants).where(tenants.c.id == tenant_id, stale).values(seen_at=at))
+    if tenant.seen_at is None or tenant.seen_at < at - _SEEN_EVERY:
+        change(connection, tenant.id, seen_at=at)
 
 
 def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, target: UUID, epoch: int) -> bool:
@@ -152,8 +154,20 @@ def settle(connection: Connection, tenant_id: UUID, target: UUID, epoch: int) ->
     """
     changed = connection.execute(
         update(tenants)
-        .where(tenants.c.id == tenant_id, tenants.c.placement_id.is_(None), tenants.c.epoch == epoch)
-        .values(placement_id=target, epoch=epoch + 1, state=TenantState.ACTIVE, retain_until=None, problem=None)
+        .where(
+            tenants.c.id == tenant_id,
+            tenants.c.placement_id.is_(None),
+            tenants.c.epoch == epoch,
+            tenants.c.state.in_(AWAY),
+        )
+        .values(
+            placement_id=target,
+            epoch=epoch + 1,
+            state=TenantState.ACTIVE,
+            seen_at=now(),
+            retain_until=None,
+            problem=None,
+        )
     )
     return changed.rowcount == 1
 
@@ -269,4 +283,6 @@ def _tenant(row: Any) -> Tenant:
         upgrade_requested_at=row.upgrade_requested_at,
         problem=row.problem,
         created_at=row.created_at,
+        seen_at=row.seen_at,
+        retain_until=row.retain_until,
     )

@@ -11,6 +11,20 @@ from awssome.management.api.guard import OperatorCall
 router = APIRouter(tags=["operators"])
 
 
+@router.delete("/tenants/{ref}", status_code=202)
+def delete_tenant(call: OperatorCall, ref: str) -> m.TenantDetail:
+    """Close the tenant at once, and have its data archived; for 30 days it can be brought back."""
+    with call.registry.begin() as connection:
+        return lifecycle.delete_tenant(call.services, connection, call.actor, ref)
+
+
+@router.post("/tenants/{ref}/return", status_code=202)
+def bring_back(call: OperatorCall, ref: str, body: m.StartMove) -> m.TenantDetail:
+    """Bring an archived or deleted tenant back."""
+    with call.registry.begin() as connection:
+        return lifecycle.bring_back(call.services, connection, call.actor, ref, body.server)
+
+
 @router.post("/tenants/{ref}/rotation", status_code=202)
 def rotate(call: OperatorCall, ref: str) -> None:
     """Another password for the tenant's login; its old sessions end."""

@@ -9,11 +9,11 @@ from fastapi.responses import Response
 
 from awssome.control.messages import ChangeServer, StartDrain
 from awssome.domain.errors import Code, Refused
-from awssome.management import lifecycle
+from awssome.management import lifecycle, operations
 from awssome.management.pages.guard import AtDesk
 from awssome.management.pages.rows import server_address, tenant_address
 from awssome.management.pages.servers import MOST_TENANTS, show_server
-from awssome.management.pages.tenants import show_tenant
+from awssome.management.pages.tenants import require_name, show_tenant
 
 router = APIRouter()
 
@@ -27,6 +27,30 @@ def rotate(request: Request, desk: AtDesk, ref: str) -> Response:
     except Refused as refused:
         return show_tenant(request, desk, ref, refused)
     return desk.pages.redirect(request, tenant_address(ref), "success", "The secret is being rotated.")
+
+
+@router.post("/tenants/{ref}/delete")
+def delete(request: Request, desk: AtDesk, ref: str, confirm: Annotated[str, Form()] = "") -> Response:
+    """Close the tenant at once; its data is archived."""
+    try:
+        with desk.registry.begin() as connection:
+            company = operations.tenant_detail(connection, ref).company
+            require_name(confirm, company)
+            deleted = lifecycle.delete_tenant(desk.services, connection, desk.actor, ref)
+    except Refused as refused:
+        return show_tenant(request, desk, ref, refused)
+    return desk.pages.redirect(request, tenant_address(str(deleted.id)), "success", f"{company} is deleted.")
+
+
+@router.post("/tenants/{ref}/return")
+def bring_back(request: Request, desk: AtDesk, ref: str) -> Response:
+    """Bring an archived or deleted tenant back."""
+    try:
+        with desk.registry.begin() as connection:
+            lifecycle.bring_back(desk.services, connection, desk.actor, ref)
+    except Refused as refused:
+        return show_tenant(request, desk, ref, refused)
+    return desk.pages.redirect(request, tenant_address(ref), "success", "The tenant is being brought back.")
 
 
 @router.post("/servers/{name}/capacity")

@@ -9,7 +9,7 @@ from typing import Any
 from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
-from awssome.domain.tenants import EngineName, ServerKind
+from awssome.domain.tenants import EngineName, ServerKind, TenantState
 from awssome.domain.times import now
 from awssome.web.formats import day, duration, plural
 
@@ -29,6 +29,7 @@ def tenant_row(tenant: TenantRow) -> dict[str, Any]:
     """A tenant's line in a table."""
     return {
         **tenant.model_dump(),
+        "state": "deleted_kept" if tenant.state is TenantState.RETAINED else tenant.state,
         "href": tenant_address(tenant.slug),
         "server_href": server_address(tenant.server) if tenant.server else None,
         "created": tenant.created_at,

@@ -18,6 +18,8 @@ def upgrade() -> None:
     op.create_check_constraint(op.f("tenants_state"), "tenants", f"state IN {_STATES}")
     op.add_column("tenants", sa.Column("seen_at", Instant()))
     op.add_column("tenants", sa.Column("retain_until", Instant()))
+    op.add_column("tenants", sa.Column("mover", sa.BigInteger(), nullable=False, server_default="0"))
+    op.execute("UPDATE tenants SET seen_at = now()")  # nobody is dormant because nobody looked before
     op.add_column("placements", sa.Column("problem", sa.Unicode(length=500)))
     op.add_column("servers", sa.Column("drain_to_count", sa.Integer()))
     op.add_column("servers", sa.Column("drain_server_id", sa.Uuid()))
