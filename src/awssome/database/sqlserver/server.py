@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
@@ -200,11 +200,12 @@ class SQLServer(Server):
         with self._administrator.commanding() as connection:
             run(connection, f"ALTER LOGIN {checked_schema_name(schema)} ENABLE")
 
-    def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
-        """KILL."""
+    def end_sessions(self, schema: str) -> None:
+        """KILL those that are there; who comes meanwhile is left alone."""
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
-            self._kill(connection, name, older_than)
+            there = sessions_of(connection, name)
+            self._kill(connection, lambda: there & sessions_of(connection, name))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -351,21 +352,17 @@ class SQLServer(Server):
         if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
             return
         run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
-        SQLServer._kill(connection, name)
+        SQLServer._kill(connection, lambda: sessions_of(connection, name))
 
     @staticmethod
-    def _kill(connection: Connection, name: str, older_than: float | None = None) -> None:
-        """:param older_than: leave those alone that began within so many seconds before this; None: none."""
-        began = time.monotonic()
-
-        def there() -> set[int]:
-            return sessions_of(connection, name, 0 if older_than is None else older_than + time.monotonic() - began)
-
+    def _kill(connection: Connection, there: Callable[[], set[int]]) -> None:
+        """End sessions until none of them is there."""
+        give_up = time.monotonic() + END_SECONDS
         while sessions := there():
             for session in sessions:
                 with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
                     run(connection, f"KILL {session}")
-            if time.monotonic() > began + END_SECONDS:
+            if time.monotonic() > give_up:
                 raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
             time.sleep(0.02)
 
@@ -381,10 +378,9 @@ class SQLServer(Server):
         return True
 
 
-def sessions_of(connection: Connection, login: str, older_than: float = 0.0) -> set[int]:
-    """The numbers of the login's sessions that began longer ago than so many seconds."""
-    query = _SESSIONS_OF.format(login=checked_schema_name(login), ms=int(older_than * 1000))
-    return {int(row[0]) for row in run(connection, query)}
+def sessions_of(connection: Connection, login: str) -> set[int]:
+    """The numbers of the login's sessions."""
+    return {int(row[0]) for row in run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))}
 
 
 def _change(connection: Connection, statement: str) -> None:
@@ -456,11 +452,9 @@ FROM sys.databases d WHERE d.name = DB_NAME()
 # a column has a name that it has not on SQL Server.
 _SESSIONS_OF = """
 IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
-    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''
-        AND login_time <= DATEADD(ms, -{ms}, GETDATE())')
+    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
 ELSE
-    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''
-        AND login_time <= DATEADD(ms, -{ms}, GETDATE())')
+    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
 """
 
 _SESSIONS = (
