@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +106,7 @@ def too_long() -> Refused:
 
 
 class Server(ABC):
-    """One server of the data plane. Methods are safe to repeat after a crash at any point."""
+    """One server of the data plane, for several threads. Methods are safe to repeat after a crash at any point."""
 
     engine: EngineName
 
@@ -183,5 +182,5 @@ class Server(ABC):
         """What each tenant uses on this server; one query for all."""
 
     @abstractmethod
-    def connected(self) -> AbstractContextManager[None]:
-        """Within the block, calls that follow each other share one connection: a move pauses writes between them."""
+    def close(self) -> None:
+        """Close the connections that are kept from call to call. It can be used again afterwards."""

@@ -71,9 +71,7 @@ class Mover:
             return move.phase
         if move.phase is Phase.DROPPING:
             return self._drop(move)
-        trip = self._trip(move)
-        with trip.source_server.connected(), trip.target_server.connected():
-            return self._travel(move, trip)
+        return self._travel(move, self._trip(move))
 
     def _travel(self, move: Move, trip: _Trip) -> Phase:
         if trip.at is _At.TARGET:

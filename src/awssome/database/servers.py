@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import LiteralString
 from uuid import UUID
@@ -39,12 +40,20 @@ _SERVERS: dict[EngineName, Callable[[str], Server]] = {
 
 
 def opener(registry: Registry, keys: Keys) -> Opener:
-    """Opens servers by looking up their administrators' URLs in the registry. For workers only."""
+    """Opens servers by looking up their administrators' URLs in the registry. For workers only.
+
+    A server stays the same one, with the connections that it keeps, for all jobs and until its URL changes.
+    """
+    known: dict[UUID, tuple[str, Server]] = {}
+    lock = threading.Lock()
 
     def opened(server_id: UUID) -> Server:
         with registry.begin() as connection:
             engine, url = registered.admin_url(connection, keys, server_id)
-        return open_server(engine, url)
+        with lock:
+            if server_id not in known or known[server_id][0] != url:
+                known[server_id] = url, open_server(engine, url)
+            return known[server_id][1]
 
     return opened
 

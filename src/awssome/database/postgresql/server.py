@@ -16,10 +16,12 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
 from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.kept import Kept
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
@@ -45,8 +47,7 @@ class PostgreSQL(Server):
         self._parameters = connection_parameters(url)
         # A mover that is frozen in a transaction must not hold its locks for ever either.
         self._options = f"-c idle_in_transaction_session_timeout=60000 -c lock_timeout={int(lock_timeout_ms)}"
-        self._keep = False
-        self._kept: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._kept = Kept(self._open, _as_new)
 
     def check(self) -> dict[str, str]:
         """Version, encoding and rights of the administrator."""
@@ -218,22 +219,14 @@ class PostgreSQL(Server):
             ).fetchall()
         return [SchemaUse(*row) for row in rows]
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
-        self._keep = True
-        try:
-            yield
-        finally:
-            self._keep = False
-            if self._kept is not None:
-                self._kept.close()
-                self._kept = None
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._kept.close()
 
     @contextmanager
     def _connect(self, *, snapshot: bool = False) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A transaction as the administrator: commits at the end, rolls back on an exception."""
-        connection, self._kept = self._kept or self._open(), None
+        connection = self._kept.take()
         try:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None
             connection.read_only = snapshot or None
@@ -251,14 +244,19 @@ class PostgreSQL(Server):
                 raise
             raise self._no_answer() from None
         finally:
-            if self._keep and self._kept is None and not connection.closed:
-                self._kept = connection
+            if connection.info.transaction_status is TransactionStatus.IDLE:
+                self._kept.give_back(connection)
             else:
                 connection.close()
 
     def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
         try:
-            return psycopg.connect(**self._parameters, options=self._options, application_name="awssome-admin")
+            return psycopg.connect(
+                **self._parameters,
+                options=self._options,
+                application_name="awssome-admin",
+                prepare_threshold=None,  # a connection that is taken again has forgotten what was prepared
+            )
         except psycopg.OperationalError:
             raise self._no_answer() from None
 
@@ -275,6 +273,17 @@ class PostgreSQL(Server):
         run(connection, f"ALTER ROLE {name} NOLOGIN")
         connection.commit()  # nobody can come in any more before those inside are ended
         connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,))
+
+
+def _as_new(connection: psycopg.Connection[Any]) -> bool:
+    """Forget settings, locks, temporary tables and whatever else outlives a transaction; False when it is dead."""
+    try:
+        connection.autocommit = True
+        connection.execute("DISCARD ALL")
+        connection.autocommit = False
+    except psycopg.Error:
+        return False
+    return True
 
 
 def scram_verifier(password: str) -> str:

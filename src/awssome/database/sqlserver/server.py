@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from typing import Any
 
 import mssql_python
@@ -237,9 +237,9 @@ class SQLServer(Server):
             rows = run(connection, _USE)
         return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
 
-    def connected(self) -> AbstractContextManager[None]:
-        """See `Administrator.connected`."""
-        return self._administrator.connected()
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._administrator.close()
 
     @staticmethod
     def _script(connection: Connection, body: str, result: str = "") -> list[Any]:
