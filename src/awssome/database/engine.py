@@ -7,12 +7,13 @@ is how a tenant gets in, as its own login; `database.sessions` uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Engine
 
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, Placement
@@ -50,6 +51,17 @@ class SchemaUse:
     rows: int
     bytes: int
     connections: int
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What came of bringing a schema's tables to the newest revision.
+
+    :ivar problem: why they are not there, in words for operators; None: they are.
+    """
+
+    schema: str
+    problem: str | None = None
 
 
 class MoverLost(Exception):
@@ -100,15 +112,24 @@ def unavailable() -> Refused:
     )
 
 
+def unknown_revision(revision: str | None) -> str:
+    """Why tables are not migrated whose fence names no revision of this version."""
+    return f"The tables are at revision {revision or 'none'}, which this version does not know."
+
+
 def too_long() -> Refused:
     """The server stopped a statement that took too long, or waited too long for a lock."""
     return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
 
 
 class Server(ABC):
-    """One server of the data plane, for several threads. Methods are safe to repeat after a crash at any point."""
+    """One server of the data plane, for several threads. Methods are safe to repeat after a crash at any point.
+
+    :ivar beyond: revisions of the template beyond the product's own, as `database.template` takes them.
+    """
 
     engine: EngineName
+    beyond: Beyond = ()
 
     @abstractmethod
     def check(self) -> dict[str, str]:
@@ -118,12 +139,24 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
-        """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there."""
+    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> str:
+        """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there.
+
+        :returns: the revision of the tables, which another version may have made.
+        """
 
     @abstractmethod
-    def migrate(self, schema: str) -> None:
-        """Bring the schema's tables to the template's newest revision, and say so on the fence, in one transaction."""
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Bring each schema's tables to the template's newest revision, and say so on its fence, in one transaction.
+
+        Tables that are there already are left alone. What keeps one schema back keeps no other one back. Sessions of
+        the tenants wait for a moment at most: locks are asked for shortly, and again.
+
+        :param after: the revision that all are thought to have. Where it is true, and the engine can, they are brought
+            there together, in one transaction and one round trip.
+        :returns: what came of each, in the order given.
+        :raises Refused: UNAVAILABLE when the server does not answer: then nothing is known of any.
+        """
 
     @abstractmethod
     def drop(self, schema: str, mover: int) -> None:

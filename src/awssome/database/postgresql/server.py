@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -20,11 +20,13 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
-from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.engine import Fence, FenceBusy, Migrated, MoverLost, SchemaUse, Server, TableSum
 from awssome.database.kept import Kept
+from awssome.database.postgresql import migration
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
+from awssome.database.template import Beyond
 from awssome.database.types import Day, Instant
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
@@ -43,7 +45,8 @@ class PostgreSQL(Server):
 
     engine = EngineName.POSTGRESQL
 
-    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, beyond: Beyond = ()) -> None:
+        self.beyond = beyond
         self._parameters = connection_parameters(url)
         # A mover that is frozen in a transaction must not hold its locks for ever either.
         self._options = f"-c idle_in_transaction_session_timeout=60000 -c lock_timeout={int(lock_timeout_ms)}"
@@ -76,31 +79,31 @@ class PostgreSQL(Server):
             raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
         return {"version": version, "encoding": encoding}
 
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
+    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> str:
         """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
         name = checked_schema_name(schema)
         script = f"""
             CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{scram_verifier(password)}';
             ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS};
             CREATE SCHEMA {name};
-            {template.for_schema(template.statements(self.engine), name)}
+            {template.for_schema(template.statements(self.engine, beyond=self.beyond), name)}
             INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision)
-            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{template.head()}');
+            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{template.head(self.beyond)}');
         """
         with self._connect() as connection:
             try:
                 run(connection, script)
             except (errors.DuplicateObject, errors.DuplicateSchema):
                 connection.rollback()
+                there = run(connection, f"SELECT revision FROM {name}._fence WHERE id = 1").fetchone()
+                return str(there[0]) if there else ""
+        return template.head(self.beyond)
 
-    def migrate(self, schema: str) -> None:
-        """Replays the rendered revisions that the fence says are missing."""
-        name = checked_schema_name(schema)
-        with self._connect() as connection:
-            row = run(connection, f"SELECT revision FROM {name}._fence FOR UPDATE").fetchone()
-            if row is not None and row[0] != template.head():
-                run(connection, template.for_schema(template.statements(self.engine, row[0]), name))
-                run(connection, f"UPDATE {name}._fence SET revision = '{template.head()}'")
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Together where that can be, else one by one."""
+        if after is not None and len(schemas) > 1 and migration.together(self._connect, schemas, after, self.beyond):
+            return [Migrated(schema) for schema in schemas]
+        return [migration.alone(self._connect, schema, self.beyond) for schema in schemas]
 
     def drop(self, schema: str, mover: int) -> None:
         """The fence's row stays locked to the end, so that no later mover can claim what is being dropped.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import mssql_python
 
@@ -120,3 +121,20 @@ class Administrator:
 
     def _address(self) -> str:
         return self._where.partition(";")[0].removeprefix("server=").replace(",", ":")
+
+
+def script(connection: Connection, body: str, result: str = "") -> list[Any]:
+    """Run a script in one transaction of its own: all or nothing. The connection has to commit by itself.
+
+    :param result: statements that run when that has been done.
+    :returns: the last rows that it gave.
+    """
+    text = (
+        f"SET NOCOUNT ON; SET XACT_ABORT ON; BEGIN TRY BEGIN TRANSACTION; {body} COMMIT; END TRY "
+        f"BEGIN CATCH IF @@TRANCOUNT > 0 ROLLBACK; THROW; END CATCH; {result}"
+    )
+    return run(connection, _EXECUTE, text)
+
+
+# The driver sends plain text as varchar, and sp_executesql takes nvarchar only.
+_EXECUTE = "DECLARE @script nvarchar(max) = ?; EXEC sp_executesql @script"
