@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from awssome.config import Settings, load
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from awssome.database.registry import Registry
     from awssome.database.servers import Opener
     from awssome.domain.secrets import Keys
+    from awssome.workflows.archive_store import ArchiveStore
     from awssome.workflows.services import Services, WorkerServices
 
 __all__ = ["Settings", "load"]
@@ -187,6 +189,7 @@ def services(plane: Plane) -> Services:
     """What the central API works with: no administrator's rights on any server."""
     from awssome.aws.roles import Roles
     from awssome.database.sessions import Sessions
+    from awssome.domain.archives import ArchivePolicy
     from awssome.hubspot.oauth import app_for
     from awssome.workflows.queue import Queue
     from awssome.workflows.services import Services
@@ -210,6 +213,8 @@ def services(plane: Plane) -> Services:
             principal=settings.aws_principal_arn,
         ),
         addresses=addresses,
+        archives=_archive_store(settings),
+        archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
     )
 
 
@@ -224,6 +229,18 @@ def worker_services(plane: Plane) -> WorkerServices:
         open_server=plane.open_server,
         mailer=Mailer(host, port, plane.settings.mail_from, user, password),
     )
+
+
+def _archive_store(settings: Settings) -> ArchiveStore:
+    """The bucket or the directory that archives lie in."""
+    from awssome.workflows.archive_store import Directory
+
+    if settings.archives.startswith("s3://"):
+        from awssome.aws.archives import Bucket
+
+        bucket, _, prefix = settings.archives.removeprefix("s3://").partition("/")
+        return Bucket(bucket, prefix.strip("/"))
+    return Directory(Path(settings.archives) if settings.archives else settings.home / "archives")
 
 
 def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[str, list[tuple[str, ServerKind, str]]]:

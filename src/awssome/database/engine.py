@@ -7,12 +7,15 @@ is how a tenant gets in, as its own login; `database.sessions` uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Table
 from sqlalchemy.engine import Engine
 
+from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
@@ -62,6 +65,21 @@ class Migrated:
 
     schema: str
     problem: str | None = None
+
+
+Texts = Sequence[str | None]
+"""A row in the canonical form that `TableSum` tells: a text for each column, None for NULL."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A tenant's schema as of one instant.
+
+    :ivar rows: the rows of a table as they stream in; one table is read to its end before the next.
+    """
+
+    fence: Fence
+    rows: Callable[[Table], Iterator[Texts]]
 
 
 class MoverLost(Exception):
@@ -122,6 +140,20 @@ def too_long() -> Refused:
     return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
 
 
+def missing() -> Refused:
+    """There is no such schema on the server."""
+    return Refused(Code.NOT_FOUND, "The workspace's tables are not on the server that the registry names.")
+
+
+def not_taken(table: str) -> Refused:
+    """Rows to be loaded that a table does not take."""
+    return Refused(
+        Code.INVALID,
+        f"Table {table} does not take the rows that it should be given. Nothing was loaded.",
+        "The archive is damaged, or was not made by Awssome. Use another one.",
+    )
+
+
 class Server(ABC):
     """One server of the data plane, for several threads. Methods are safe to repeat after a crash at any point.
 
@@ -139,9 +171,12 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> str:
+    def provision(
+        self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
+    ) -> str:
         """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there.
 
+        :param revision: of the template; None: its newest.
         :returns: the revision of the tables, which another version may have made.
         """
 
@@ -199,8 +234,27 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def sums(self, schema: str) -> dict[str, TableSum]:
-        """Rows and checksum of every data table, all of one instant."""
+    def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
+        """Rows and checksum of every data table, all of one instant.
+
+        :param tables: as they are at the schema's revision, when that is not the newest.
+        """
+
+    @abstractmethod
+    def snapshot(self, schema: str) -> AbstractContextManager[Snapshot]:
+        """The schema as of one instant, for as long as the block lasts. As many round trips as there are tables.
+
+        :raises Refused: NOT_FOUND when it is not there.
+        """
+
+    @abstractmethod
+    def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
+        """Write rows into empty tables, parents before children, in one transaction: all or nothing.
+
+        :returns: the number of rows written.
+        :raises MoverLost: when another mover has claimed the schema.
+        :raises Refused: INVALID for rows that the tables do not take.
+        """
 
     @abstractmethod
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:

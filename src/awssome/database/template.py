@@ -20,6 +20,7 @@ from alembic.operations import Operations
 from alembic.script import Script, ScriptDirectory
 
 from awssome.database.dialects import dialect
+from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName, checked_schema_name
 
 TENANT = "__tenant__"
@@ -28,7 +29,7 @@ TENANT = "__tenant__"
 Beyond = tuple[Path, ...]
 """Directories of revisions that follow the product's own; none, but in tests."""
 
-_RENDERING = threading.Lock()
+_REPLAYING = threading.Lock()
 """Alembic's `op` is one for the whole process."""
 
 _REVISIONS = Path(__file__).parent / "tenant" / "revisions"
@@ -40,6 +41,24 @@ def head(beyond: Beyond = ()) -> str:
     return str(_steps(beyond)[-1].revision)
 
 
+def revisions(after: str | None = None, until: str | None = None, beyond: Beyond = ()) -> list[Script]:
+    """The revisions from the one behind `after` (None: the first) to `until` (None: `head()`), oldest first.
+
+    :raises Refused: CONFLICT for a revision that this version does not know.
+    """
+    steps = _steps(beyond)
+    known = [str(step.revision) for step in steps]
+    for revision in (after, until):
+        if revision is not None and revision not in known:
+            raise Refused(
+                Code.CONFLICT,
+                f"Revision {revision[:32]} of the workspace's tables is not known here; the newest is {known[-1]}.",
+                "Use a version of Awssome that is as new as the one that made them.",
+            )
+    first = 0 if after is None else known.index(after) + 1
+    return steps[first : known.index(until or known[-1]) + 1]
+
+
 @cache
 def older(beyond: Beyond = ()) -> tuple[str, ...]:
     """The revisions before the newest, oldest first. What is neither belongs to a version that is newer than this."""
@@ -47,16 +66,22 @@ def older(beyond: Beyond = ()) -> tuple[str, ...]:
 
 
 @cache
-def statements(engine: EngineName, after: str | None = None, beyond: Beyond = ()) -> str:
-    """The SQL that brings a tenant from revision `after` (None: nothing there) to `head()`, under `TENANT`."""
-    steps = _steps(beyond)
-    first = 0 if after is None else [step.revision for step in steps].index(after) + 1
-    return _rendered(engine, steps[first:], existing=after is not None)
+def statements(engine: EngineName, after: str | None = None, until: str | None = None, beyond: Beyond = ()) -> str:
+    """The SQL that brings a tenant from revision `after` (None: nothing there) to `until` (None: `head()`), under
+    `TENANT`. :raises Refused: CONFLICT for a revision that this version does not know."""
+    return _rendered(engine, revisions(after, until, beyond), existing=after is not None)
 
 
 def for_schema(sql: str, schema: str) -> str:
     """Rendered SQL with the real schema and login in place of the symbol."""
     return sql.replace(TENANT, checked_schema_name(schema))
+
+
+def replay(steps: list[Script], context: MigrationContext) -> None:
+    """Have the revisions told to a context, one after the other."""
+    with _REPLAYING, Operations.context(context):
+        for step in steps:
+            step.module.upgrade()
 
 
 def _steps(beyond: Beyond) -> list[Script]:
@@ -77,9 +102,7 @@ def _rendered(engine: EngineName, steps: list[Script], *, existing: bool) -> str
         dialect=dialect(engine),
         opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True, "mssql_batch_separator": ""},
     )
-    with _RENDERING, Operations.context(context):
-        for step in steps:
-            step.module.upgrade()
+    replay(steps, context)
     if engine is EngineName.SQLSERVER and existing:
         # SQL Server compiles a batch before it runs it, and knows no column of a table yet that the batch is to add.
         return "".join("EXEC(N'{}');\n".format(statement.strip().replace("'", "''")) for statement in buffer)

@@ -83,7 +83,7 @@ def alone(connect: Connect, schema: str, beyond: Beyond) -> Migrated:
 
 
 def _step(name: str, after: str, beyond: Beyond) -> str:
-    change = template.statements(EngineName.POSTGRESQL, after, beyond)
+    change = template.statements(EngineName.POSTGRESQL, after, beyond=beyond)
     return (
         f"UPDATE {name}._fence SET revision = '{template.head(beyond)}' WHERE id = 1 AND revision = '{after}' "
         f"RETURNING '{name}';\n{template.for_schema(change, name)}\n"

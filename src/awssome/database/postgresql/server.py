@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -20,7 +20,19 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
-from awssome.database.engine import Fence, FenceBusy, Migrated, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.engine import (
+    Fence,
+    FenceBusy,
+    Migrated,
+    MoverLost,
+    SchemaUse,
+    Server,
+    Snapshot,
+    TableSum,
+    Texts,
+    missing,
+    not_taken,
+)
 from awssome.database.kept import Kept
 from awssome.database.postgresql import migration
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
@@ -79,16 +91,18 @@ class PostgreSQL(Server):
             raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
         return {"version": version, "encoding": encoding}
 
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> str:
+    def provision(
+        self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
+    ) -> str:
         """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
-        name = checked_schema_name(schema)
+        name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         script = f"""
             CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{scram_verifier(password)}';
             ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS};
             CREATE SCHEMA {name};
-            {template.for_schema(template.statements(self.engine, beyond=self.beyond), name)}
+            {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
             INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision)
-            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{template.head(self.beyond)}');
+            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{reached}');
         """
         with self._connect() as connection:
             try:
@@ -97,7 +111,7 @@ class PostgreSQL(Server):
                 connection.rollback()
                 there = run(connection, f"SELECT revision FROM {name}._fence WHERE id = 1").fetchone()
                 return str(there[0]) if there else ""
-        return template.head(self.beyond)
+        return reached
 
     def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
         """Together where that can be, else one by one."""
@@ -178,16 +192,58 @@ class PostgreSQL(Server):
             if changed.rowcount != 1:
                 raise MoverLost
 
-    def sums(self, schema: str) -> dict[str, TableSum]:
+    def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
         """Hashed by the server, in one REPEATABLE READ snapshot."""
         name = checked_schema_name(schema)
         found = {}
         with self._connect(snapshot=True) as connection:
-            for table in DATA_TABLES:
+            for table in tables:
                 row = run(connection, _sum_query(table, name)).fetchone()
                 assert row is not None  # noqa: S101 - an aggregate always has a row
                 found[table.name] = TableSum(row[0], format(int(row[1]) % 2**64, "016x"))
         return found
+
+    @contextmanager
+    def snapshot(self, schema: str) -> Iterator[Snapshot]:
+        """COPY from one REPEATABLE READ snapshot, which the fence's row begins; the server writes the texts."""
+        name = checked_schema_name(schema)
+        with self._connect(snapshot=True) as connection:
+            try:
+                row = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence").fetchone()
+            except (errors.UndefinedTable, errors.InvalidSchemaName):
+                row = None
+            if row is None:
+                raise missing()
+
+            def rows(table: Table) -> Iterator[Texts]:
+                texts = ", ".join(_canonical(column.name, column.type) for column in table.columns)
+                out = trusted(f"COPY (SELECT {texts} FROM {name}.{table.name}) TO STDOUT")
+                with connection.cursor() as cursor, cursor.copy(out) as copy:
+                    yield from copy.rows()
+
+            yield Snapshot(Fence(row[0], FenceMode(row[1]), row[2], row[3]), rows)
+
+    def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
+        """COPY; the fence's row is held to the end, so that no later mover claims what is being filled."""
+        name, written = checked_schema_name(schema), 0
+        with self._connect() as connection:
+            run(connection, "SET LOCAL timezone = 'UTC'")
+            held = run(connection, f"SELECT FROM {name}._fence WHERE mover = {int(mover)} FOR UPDATE").fetchone()
+            if held is None:
+                raise MoverLost
+            try:
+                for table, rows in tables:
+                    columns = ", ".join(column.name for column in table.columns)
+                    hexadecimal = [n for n, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
+                    into = trusted(f"COPY {name}.{table.name} ({columns}) FROM STDIN")
+                    with connection.cursor() as cursor:
+                        with cursor.copy(into) as copy:
+                            for row in rows:
+                                copy.write_row(_as_bytea(row, hexadecimal) if hexadecimal else row)
+                        written += cursor.rowcount
+            except (errors.DataError, errors.IntegrityError):
+                raise not_taken(table.name) from None
+        return written
 
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """COPY in binary form from one snapshot into one transaction."""
@@ -313,6 +369,15 @@ def _sum_query(table: Table, schema: str) -> str:
     digest = f"substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 8)"
     as_number = f"('x' || encode({digest}, 'hex'))::bit(64)::bigint::numeric"
     return f"SELECT count(*), coalesce(sum({as_number}), 0) FROM {schema}.{table.name}"
+
+
+def _as_bytea(row: Texts, places: Sequence[int]) -> Texts:
+    """Bytes as PostgreSQL reads them."""
+    found = list(row)
+    for place in places:
+        if found[place] is not None:
+            found[place] = f"\\x{found[place]}"
+    return found
 
 
 def _canonical(name: str, kind: Any) -> str:

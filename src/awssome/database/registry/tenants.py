@@ -143,6 +143,19 @@ def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, targ
     return changed.rowcount == 1
 
 
+def settle(connection: Connection, tenant_id: UUID, target: UUID, epoch: int) -> bool:
+    """A tenant that has no placement gets one, and is active: compare (none, epoch) and set (target, epoch + 1).
+
+    False when it was not so.
+    """
+    changed = connection.execute(
+        update(tenants)
+        .where(tenants.c.id == tenant_id, tenants.c.placement_id.is_(None), tenants.c.epoch == epoch)
+        .values(placement_id=target, epoch=epoch + 1, state=TenantState.ACTIVE, retain_until=None, problem=None)
+    )
+    return changed.rowcount == 1
+
+
 def page(
     connection: Connection,
     *,

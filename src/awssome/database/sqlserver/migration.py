@@ -70,7 +70,7 @@ def _replayed(administrator: Administrator, name: str, after: str | None, beyond
 def _body(name: str, after: str, beyond: Beyond) -> str:
     # Writers hold the lock and then, by the trigger, the row; who changes tables takes both in this order, as a mover
     # does. SET options end with the script.
-    change = template.for_schema(template.statements(EngineName.SQLSERVER, after, beyond), name)
+    change = template.for_schema(template.statements(EngineName.SQLSERVER, after, beyond=beyond), name)
     return f"""
         SET LOCK_TIMEOUT {WAIT_MS};
         DECLARE @result int = -1, @lock nvarchar(64);

@@ -13,14 +13,27 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import mssql_python
+from sqlalchemy import Table
 
 from awssome.database import template
-from awssome.database.canonical import summed
-from awssome.database.engine import Fence, FenceBusy, Migrated, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.canonical import read, summed, written
+from awssome.database.engine import (
+    Fence,
+    FenceBusy,
+    Migrated,
+    MoverLost,
+    SchemaUse,
+    Server,
+    Snapshot,
+    TableSum,
+    Texts,
+    missing,
+    not_taken,
+)
 from awssome.database.schema import DATA_TABLES, metadata
 from awssome.database.sqlserver import migration
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
@@ -87,10 +100,12 @@ class SQLServer(Server):
             raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
         return {"version": str(found.version), "collation": str(found.collation)}
 
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> str:
+    def provision(
+        self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
+    ) -> str:
         """One batch in one transaction, behind a lock of the schema's own: login, role, schema, user, tables, grants,
         triggers, fence; each only where it is missing."""
-        name = checked_schema_name(schema)
+        name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         with self._administrator.commanding() as connection:
             there = script(
                 connection,
@@ -106,9 +121,9 @@ class SQLServer(Server):
                     CREATE USER {name} FOR LOGIN {name} WITH DEFAULT_SCHEMA = {name};
                 IF OBJECT_ID(N'{name}._fence') IS NULL
                 BEGIN
-                    {template.for_schema(template.statements(self.engine, beyond=self.beyond), name)}
+                    {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
                     INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision, lock_name)
-                    VALUES (1, {int(epoch)}, N'{FenceMode(mode)}', {int(mover)}, 0, N'{template.head(self.beyond)}',
+                    VALUES (1, {int(epoch)}, N'{FenceMode(mode)}', {int(mover)}, 0, N'{reached}',
                             N'{secrets.token_hex(16)}');
                 END
                 """,
@@ -212,11 +227,36 @@ class SQLServer(Server):
                 f"WHERE id = 1 AND mover = {int(mover)}",
             )
 
-    def sums(self, schema: str) -> dict[str, TableSum]:
+    def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
         """Hashed here, in the canonical form, in one SNAPSHOT transaction: SQL Server's own checksums have 32 bits."""
         name = checked_schema_name(schema)
         with self._administrator.transaction(snapshot=True) as connection:
-            return {table.name: summed(table, fetch(connection, name, table)) for table in DATA_TABLES}
+            return {table.name: summed(table, fetch(connection, name, table)) for table in tables}
+
+    @contextmanager
+    def snapshot(self, schema: str) -> Iterator[Snapshot]:
+        """One SNAPSHOT transaction, which the fence's row begins; the texts are written here."""
+        name = checked_schema_name(schema)
+        with self._administrator.transaction(snapshot=True) as connection:
+            if not self._has_fence(connection, name):
+                raise missing()
+            fence = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence WHERE id = 1")[0]
+            yield Snapshot(
+                Fence(fence[0], FenceMode(fence[1]), fence[2], fence[3]),
+                lambda table: map(written(table), fetch(connection, name, table)),
+            )
+
+    def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
+        """Arrays of rows; the fence's row is held to the end, so that no later mover claims what is being filled."""
+        name, loaded = checked_schema_name(schema), 0
+        with self._administrator.transaction() as connection:
+            _change(connection, f"UPDATE {name}._fence SET mover = mover WHERE id = 1 AND mover = {int(mover)}")
+            for table, rows in tables:
+                try:
+                    loaded += load(connection, name, table, map(read(table), rows))
+                except (ValueError, ArithmeticError, mssql_python.DataError, mssql_python.IntegrityError):
+                    raise not_taken(table.name) from None
+        return loaded
 
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """Rows from one SNAPSHOT transaction into one transaction."""
