@@ -180,7 +180,7 @@ class Contexts:
                 "Nothing was changed.",
                 "Ask an owner of your workspace for another role; the page People names them.",
             )
-        placement = answer.placement.placement(answer.tenant.id) if answer.placement else None
+        placement = answer.placement.placement(answer.tenant.id, answer.tenant.tier) if answer.placement else None
         return TenantContext(person, answer.role, answer.tenant, action, needed, placement, self)
 
     def run(self, context: TenantContext, work: Callable[[Connection], T], patience: float) -> T:
