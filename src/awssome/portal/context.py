@@ -32,6 +32,9 @@ FRESH_SECONDS = 5.0
 STALE_SECONDS = 15 * 60.0
 """How long an answer still serves when the central API does not answer."""
 
+KNOWN_SECONDS = 300.0
+"""How long after the last question a session still counts as its tenant's, for limits."""
+
 READ_PATIENCE = 5.0
 WRITE_PATIENCE = 10.0
 """Seconds in which work is tried again while the tenant moves; a move pauses writes for less."""
@@ -145,6 +148,12 @@ class Contexts:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return answer
+
+    def known(self, caller: Caller) -> ContextOut | None:
+        """What was last heard of the caller, without asking: good for limits, never for letting anybody in."""
+        with self._lock:
+            kept = self._kept.get(_key(caller))
+        return kept.answer if kept is not None and self._clock() - kept.asked_at < KNOWN_SECONDS else None
 
     def forget(self, caller: Caller) -> None:
         """Drop the answer for this caller."""
