@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from awssome.database.registry.tables import placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import KEY_ID, Keys
-from awssome.domain.tenants import EngineName, Placement, PlacementState, new_schema_name
+from awssome.domain.tenants import EngineName, Placement, PlacementState, Tier, new_schema_name
 from awssome.domain.times import new_id, now
 
 
@@ -171,6 +171,7 @@ def _rows() -> Any:
         placements.c.schema_name,
         placements.c.secret_version,
         tenants.c.epoch,
+        tenants.c.tier,
         servers.c.name,
         servers.c.engine,
         servers.c.host,
@@ -191,4 +192,5 @@ def _placement(keys: Keys, row: Any) -> Placement:
         epoch=row.epoch,
         secret_version=row.secret_version,
         password=keys.login_password(row.tenant_id, row.name, row.schema_name, row.secret_version),
+        tier=Tier(row.tier),
     )
