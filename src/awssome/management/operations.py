@@ -17,7 +17,7 @@ from awssome.database.tenant import syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
 from awssome.domain.servers import checked_name, location
-from awssome.domain.tenants import Role, TenantState, checked_email, checked_password, checked_text
+from awssome.domain.tenants import PlacementState, Role, TenantState, checked_email, checked_password, checked_text
 from awssome.management import people, views
 from awssome.workflows import moves
 from awssome.workflows.services import Services
@@ -120,10 +120,22 @@ def create_tenant(services: Services, connection: Connection, actor: Actor, emai
     return tenant.id
 
 
-def credentials(services: Services, connection: Connection, actor: Actor, ref: str) -> m.Credentials:
-    """The tenant's database login. Audited. :raises Refused: UNAVAILABLE while there is none."""
+def credentials(
+    services: Services, connection: Connection, actor: Actor, ref: str, placement_id: UUID | None = None
+) -> m.Credentials:
+    """The tenant's database login. Audited.
+
+    :param placement_id: of another of its placements, such as one that was restored beside; None: where it is.
+    :raises Refused: UNAVAILABLE while there is none; NOT_FOUND for a placement that is none of its, or was dropped.
+    """
     tenant = tenants.by_ref(connection, ref)
-    found = placements.current(connection, services.keys, tenant.id)
+    if placement_id is None:
+        found = placements.current(connection, services.keys, tenant.id)
+    else:
+        kept = [row.id for row in placements.of_tenant(connection, tenant.id) if row.state != PlacementState.DROPPED]
+        if placement_id not in kept:
+            raise Refused(Code.NOT_FOUND, "The tenant has no such placement.", "`awssome tenant show` names them.")
+        found = placements.find(connection, services.keys, placement_id)
     audit.record(connection, actor, "tenant.credentials_shown", tenant.id, schema=found.schema)
     return m.Credentials(
         engine=found.engine,

@@ -248,7 +248,7 @@ class PostgreSQL(Server):
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """COPY in binary form from one snapshot into one transaction."""
         if not isinstance(target, PostgreSQL):
-            raise TypeError("PostgreSQL copies to PostgreSQL; between engines a tenant is exported and restored")
+            return self.carry(schema, target, target_schema, mover)
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
         rows = 0
         with self._connect(snapshot=True) as source, target._connect() as sink:
