@@ -8,6 +8,7 @@ in the transaction that changes the tables.
 from __future__ import annotations
 
 import io
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from awssome.domain.tenants import EngineName, checked_schema_name
 TENANT = "__tenant__"
 """Stands for a tenant's schema and for its login in rendered SQL."""
 
+_RENDERING = threading.Lock()
 _REVISIONS = Path(__file__).parent / "tenant" / "revisions"
 
 
@@ -44,7 +46,8 @@ def statements(engine: EngineName, after: str | None = None) -> str:
         opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True, "mssql_batch_separator": ""},
     )
     steps = list(reversed(list(script.walk_revisions(base=after or "base", head="head"))))
-    with Operations.context(context):
+    # Revisions speak to Alembic's operations of the whole process: two threads would write into each other's script.
+    with _RENDERING, Operations.context(context):
         for step in steps:
             if step.revision != after:
                 step.module.upgrade()
