@@ -51,9 +51,10 @@ class Plane:
 
 
 @contextmanager
-def control_plane(settings: Settings) -> Iterator[Plane]:
+def control_plane(settings: Settings, *, any_revision: bool = False) -> Iterator[Plane]:
     """The control plane, ready for use: embedded servers run as long as the block does, and everything is registered.
 
+    :param any_revision: an external registry may also be at an older revision: for who only looks.
     :raises Refused: UNAVAILABLE when a database cannot be had; CONFLICT when an external registry is to be migrated.
     """
     from procrastinate.schema import SchemaManager
@@ -66,7 +67,8 @@ def control_plane(settings: Settings) -> Iterator[Plane]:
         if settings.database_url:
             url = settings.database_url.get_secret_value()
             embedded_servers: list[tuple[str, ServerKind, str]] = []
-            migrate.require_newest(url)
+            if not any_revision:
+                migrate.require_newest(url)
         else:
             url, embedded_servers = _start_embedded(settings, keys, stack)
             migrate.upgrade_registry(url, jobs_schema=SchemaManager.get_schema())
@@ -89,6 +91,15 @@ def migrate_registry(settings: Settings) -> str:
     if settings.database_url is None:
         return migrate.registry_head()
     return migrate.upgrade_registry(settings.database_url.get_secret_value(), jobs_schema=SchemaManager.get_schema())
+
+
+def registry_revision(settings: Settings) -> str | None:
+    """The revision that the registry is at, changing nothing; None: it is empty."""
+    from awssome.database import migrate
+
+    if settings.database_url is None:
+        return migrate.registry_head()  # every start brings it there
+    return migrate.registry_revision(settings.database_url.get_secret_value())
 
 
 def serve_management(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""`awssome serve`, `migrate`, `doctor`, `sandbox` and `demo`: what runs the platform, or looks below it."""
+"""`awssome serve`, `doctor`, `sandbox` and `demo`: what runs the platform, or looks below it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from awssome import main
-from awssome.cli.output import Json, print_json, print_table, progress, status, waiting
+from awssome.cli.output import Json, print_json, print_table, status, waiting
 from awssome.domain.errors import Code, Refused
 
 serve = typer.Typer(no_args_is_help=True, help="Serve a part of the platform until Ctrl-C or SIGTERM.")
@@ -51,43 +51,6 @@ def worker(
         main.serve_worker(main.load(), queue or ())
     else:
         main.supervise_worker(_to_serve(), queue or ())
-
-
-def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is behind, and change no tenant.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Bring the registry and every tenant that is behind to the newest revision; goes on where it was interrupted."""
-    from awssome.database import migrate as migrating
-
-    settings = main.load()
-    registry_revision = main.migrate_registry(settings)
-    failed: dict[str, str] = {}
-    with main.control_plane(settings) as plane:
-        behind = migrating.tenants_behind(plane.registry)
-        done = 0
-        if not dry_run:
-            with progress() as bar:
-                task = bar.add_task("Tenants", total=len(behind))
-                for schema, problem in migrating.upgrade_tenants(plane.registry, plane.keys, plane.open_server, behind):
-                    bar.advance(task)
-                    if problem is None:
-                        done += 1
-                    else:
-                        failed[schema] = problem
-    if as_json:
-        print_json({"registry": registry_revision, "behind": len(behind), "migrated": done, "failed": failed})
-    elif dry_run:
-        typer.echo(f"The registry is at {registry_revision}. {len(behind):,} tenant schemas are behind.")
-    else:
-        typer.echo(f"The registry is at {registry_revision}. {done:,} of {len(behind):,} tenant schemas were migrated.")
-    if failed:
-        schema, problem = next(iter(failed.items()))
-        raise Refused(
-            Code.CONFLICT,
-            f"{len(failed):,} tenant schemas are still behind. {schema}: {problem}",
-            "Remove the cause and run `awssome migrate` again: it goes on with those.",
-        )
 
 
 def doctor(

@@ -16,6 +16,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Engine
 
 from awssome.database.schema import DATA_TABLES
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, Placement
@@ -66,6 +67,17 @@ class Holding:
     schema: str
     fence: Fence | None
     login_open: bool | None
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What came of bringing a schema's tables to the newest revision.
+
+    :ivar problem: why they are not there, in words for operators; None: they are.
+    """
+
+    schema: str
+    problem: str | None = None
 
 
 Texts = Sequence[str | None]
@@ -131,6 +143,11 @@ def unavailable() -> Refused:
     )
 
 
+def unknown_revision(revision: str | None) -> str:
+    """Why tables are not migrated whose fence names no revision of this version."""
+    return f"The tables are at revision {revision or 'none'}, which this version does not know."
+
+
 def too_long() -> Refused:
     """The server stopped a statement that took too long, or waited too long for a lock."""
     return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
@@ -151,9 +168,13 @@ def not_taken(table: str) -> Refused:
 
 
 class Server(ABC):
-    """One server of the data plane. Methods are safe to repeat after a crash at any point."""
+    """One server of the data plane, for several threads. Methods are safe to repeat after a crash at any point.
+
+    :ivar beyond: revisions of the template beyond the product's own, as `database.template` takes them.
+    """
 
     engine: EngineName
+    beyond: Beyond = ()
 
     @abstractmethod
     def check(self) -> dict[str, str]:
@@ -165,15 +186,25 @@ class Server(ABC):
     @abstractmethod
     def provision(
         self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
-    ) -> None:
+    ) -> str:
         """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there.
 
         :param revision: of the template; None: its newest.
+        :returns: the revision of the tables, which another version may have made.
         """
 
     @abstractmethod
-    def migrate(self, schema: str) -> None:
-        """Bring the schema's tables to the template's newest revision, and say so on the fence, in one transaction."""
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Bring each schema's tables to the template's newest revision, and say so on its fence, in one transaction.
+
+        Tables that are there already are left alone. What keeps one schema back keeps no other one back. Sessions of
+        the tenants wait for a moment at most: locks are asked for shortly, and again.
+
+        :param after: the revision that all are thought to have. Where it is true, and the engine can, they are brought
+            there together, in one transaction and one round trip.
+        :returns: what came of each, in the order given.
+        :raises Refused: UNAVAILABLE when the server does not answer: then nothing is known of any.
+        """
 
     @abstractmethod
     def drop(self, schema: str, mover: int) -> None:
@@ -264,5 +295,5 @@ class Server(ABC):
         """Fence and login of every tenant on this server, in a number of queries that is small beside theirs."""
 
     @abstractmethod
-    def connected(self) -> AbstractContextManager[None]:
-        """Within the block, calls that follow each other share one connection: a move pauses writes between them."""
+    def close(self) -> None:
+        """Close the connections that are kept from call to call. It can be used again afterwards."""

@@ -121,7 +121,8 @@ def imports_allowed(tier: Tier) -> int | None:
 class Placement:
     """Where a tenant's data is, and as whom to go there. Passed on as a value, never ambient.
 
-    `password` is derived for each answer and stored nowhere; it is left out of the repr.
+    `password` is derived for each answer and stored nowhere; it is left out of the repr. The tier says how much of the
+    server the tenant may take.
     """
 
     tenant_id: UUID
@@ -134,6 +135,7 @@ class Placement:
     epoch: int
     secret_version: int
     password: str = field(repr=False)
+    tier: Tier = Tier.FREE
 
     @property
     def login(self) -> str:
@@ -179,7 +181,7 @@ def slug_from(company: str) -> str:
     plain = unicodedata.normalize("NFKD", company).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:36].strip("-")
     if not slug or not slug[0].isalpha():
-        slug = f"team-{slug}".strip("-")
+        slug = f"team-{slug}"[:36].strip("-")
     return slug
 
 

@@ -22,8 +22,8 @@ def create(services: Services) -> FastAPI:
         responses={"default": {"model": ErrorBody, "description": "Why it was refused"}},
     )
     app.state.services = services
-    for room in (people, tenant, operators, lifecycle, archives):
-        app.include_router(room.router, prefix="/api/v1")
+    for router in (people.router, tenant.router, operators.router, lifecycle.router, archives.router, archives.owners):
+        app.include_router(router, prefix="/api/v1")
     routes.install(app, services)
 
     @app.get("/healthz", include_in_schema=False)

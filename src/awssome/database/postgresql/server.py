@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
@@ -23,6 +24,7 @@ from awssome.database.engine import (
     Fence,
     FenceBusy,
     Holding,
+    Migrated,
     MoverLost,
     SchemaUse,
     Server,
@@ -32,11 +34,14 @@ from awssome.database.engine import (
     missing,
     not_taken,
 )
+from awssome.database.kept import Kept
+from awssome.database.postgresql import migration
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
-from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
+from awssome.database.template import Beyond
 from awssome.database.types import Day, Instant
 from awssome.domain.errors import Code, Refused
+from awssome.domain.limits import LONGEST_STATEMENT
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name
 
@@ -56,12 +61,12 @@ class PostgreSQL(Server):
 
     engine = EngineName.POSTGRESQL
 
-    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, beyond: Beyond = ()) -> None:
+        self.beyond = beyond
         self._parameters = connection_parameters(url)
         # A mover that is frozen in a transaction must not hold its locks for ever either.
         self._options = f"-c idle_in_transaction_session_timeout=60000 -c lock_timeout={int(lock_timeout_ms)}"
-        self._keep = False
-        self._kept: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._kept = Kept(self._open, _as_new)
 
     def check(self) -> dict[str, str]:
         """Version, encoding and rights of the administrator."""
@@ -92,14 +97,14 @@ class PostgreSQL(Server):
 
     def provision(
         self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
-    ) -> None:
+    ) -> str:
         """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
-        name, reached = checked_schema_name(schema), revision or template.head()
+        name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         script = f"""
             CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{scram_verifier(password)}';
-            ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS};
+            ALTER ROLE {name} SET statement_timeout = '{LONGEST_STATEMENT}s';
             CREATE SCHEMA {name};
-            {template.for_schema(template.statements(self.engine, None, revision), name)}
+            {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
             INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision)
             VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{reached}');
         """
@@ -108,15 +113,15 @@ class PostgreSQL(Server):
                 run(connection, script)
             except (errors.DuplicateObject, errors.DuplicateSchema):
                 connection.rollback()
+                there = run(connection, f"SELECT revision FROM {name}._fence WHERE id = 1").fetchone()
+                return str(there[0]) if there else ""
+        return reached
 
-    def migrate(self, schema: str) -> None:
-        """Replays the rendered revisions that the fence says are missing."""
-        name = checked_schema_name(schema)
-        with self._connect() as connection:
-            row = run(connection, f"SELECT revision FROM {name}._fence FOR UPDATE").fetchone()
-            if row is not None and row[0] != template.head():
-                run(connection, template.for_schema(template.statements(self.engine, row[0]), name))
-                run(connection, f"UPDATE {name}._fence SET revision = '{template.head()}'")
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Together where that can be, else one by one."""
+        if after is not None and len(schemas) > 1 and migration.together(self._connect, schemas, after, self.beyond):
+            return [Migrated(schema) for schema in schemas]
+        return [migration.alone(self._connect, schema, self.beyond) for schema in schemas]
 
     def drop(self, schema: str, mover: int) -> None:
         """The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
@@ -314,22 +319,14 @@ class PostgreSQL(Server):
             return {name: fence for name, fence in found if fence is not None}
         return {name: Fence(epoch, FenceMode(mode), mover, revision) for name, epoch, mode, mover, revision in rows}
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
-        self._keep = True
-        try:
-            yield
-        finally:
-            self._keep = False
-            if self._kept is not None:
-                self._kept.close()
-                self._kept = None
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._kept.close()
 
     @contextmanager
     def _connect(self, *, snapshot: bool = False) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A transaction as the administrator: commits at the end, rolls back on an exception."""
-        connection, self._kept = self._kept or self._open(), None
+        connection = self._kept.take()
         try:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None
             connection.read_only = snapshot or None
@@ -347,14 +344,19 @@ class PostgreSQL(Server):
                 raise
             raise self._no_answer() from None
         finally:
-            if self._keep and self._kept is None and not connection.closed:
-                self._kept = connection
+            if connection.info.transaction_status is TransactionStatus.IDLE:
+                self._kept.give_back(connection)
             else:
                 connection.close()
 
     def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
         try:
-            return psycopg.connect(**self._parameters, options=self._options, application_name="awssome-admin")
+            return psycopg.connect(
+                **self._parameters,
+                options=self._options,
+                application_name="awssome-admin",
+                prepare_threshold=None,  # a connection that is taken again has forgotten what was prepared
+            )
         except psycopg.OperationalError:
             raise self._no_answer() from None
 
@@ -375,6 +377,17 @@ class PostgreSQL(Server):
     @staticmethod
     def _terminate(connection: psycopg.Connection[Any], name: str) -> None:
         connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,))
+
+
+def _as_new(connection: psycopg.Connection[Any]) -> bool:
+    """Forget settings, locks, temporary tables and whatever else outlives a transaction; False when it is dead."""
+    try:
+        connection.autocommit = True
+        connection.execute("DISCARD ALL")
+        connection.autocommit = False
+    except psycopg.Error:
+        return False
+    return True
 
 
 def scram_verifier(password: str) -> str:

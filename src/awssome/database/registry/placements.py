@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Text, and_, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -14,7 +15,7 @@ from awssome.database.registry.tables import moves, placements, restores, server
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
 from awssome.domain.secrets import OLDEST, Keys
-from awssome.domain.tenants import EngineName, Placement, PlacementState, TenantState, new_schema_name
+from awssome.domain.tenants import EngineName, Placement, PlacementState, TenantState, Tier, new_schema_name
 from awssome.domain.times import new_id, now
 
 
@@ -161,14 +162,69 @@ def _abandoned() -> ColumnElement[bool]:
     return and_(placements.c.state == PlacementState.NEW, ~lives, ~moved_to, ~restored_to)
 
 
-def behind(connection: Connection, revision: str) -> list[UUID]:
-    """The live placements whose tables are not at this revision; one query, whatever their number."""
-    return list(
+def behind(
+    connection: Connection, older: Sequence[str], *, server: str | None = None, tenant: str | None = None
+) -> list[Any]:
+    """The live placements whose tables are at one of these revisions, server by server and oldest first: id, tenant_id,
+    slug, schema_name, revision, server_id, server, engine. One query, whatever their number.
+
+    :param server: only those on the server of this name.
+    :param tenant: only those of the tenant with this slug or id.
+    """
+    query = (
+        select(
+            placements.c.id,
+            placements.c.tenant_id,
+            tenants.c.slug,
+            placements.c.schema_name,
+            placements.c.revision,
+            placements.c.server_id,
+            servers.c.name.label("server"),
+            servers.c.engine,
+        )
+        .join(servers, servers.c.id == placements.c.server_id)
+        .join(tenants, tenants.c.id == placements.c.tenant_id)
+        .where(_behind(older))
+        .order_by(servers.c.name, placements.c.revision, placements.c.id)
+    )
+    if server is not None:
+        query = query.where(servers.c.name == server)
+    if tenant is not None:
+        query = query.where(or_(tenants.c.slug == tenant, cast(tenants.c.id, Text) == tenant.lower()))
+    return list(connection.execute(query))
+
+
+def is_behind(place: Any, older: Sequence[str]) -> bool:
+    """Whether a row of `of_tenant` or `on_server` is live, and its tables are at one of these revisions."""
+    return place.state in _LIVE and place.revision in older
+
+
+def count_behind(connection: Connection, older: Sequence[str], server_id: UUID) -> tuple[int, int]:
+    """How many placements on the server are behind, and how many of those could not be migrated."""
+    query = select(func.count(), func.count(placements.c.problem))
+    behind, failing = connection.execute(query.where(placements.c.server_id == server_id, _behind(older))).one()
+    return behind, failing
+
+
+def note_migrated(connection: Connection, placement_ids: Iterable[UUID], revision: str, older: Sequence[str]) -> None:
+    """The tables of these placements are at `revision` now, unless somebody has brought them further since."""
+    connection.execute(
+        update(placements)
+        .where(placements.c.id.in_(list(placement_ids)), placements.c.revision.in_(older))
+        .values(revision=revision, problem=None)
+    )
+
+
+def note_problem(
+    connection: Connection, placement_ids: Iterable[UUID], problem: str, older: Sequence[str]
+) -> set[UUID]:
+    """Why these could not be migrated; those of them that are still there and behind."""
+    return set(
         connection.scalars(
-            select(placements.c.id).where(
-                placements.c.state.in_((PlacementState.ACTIVE, PlacementState.RETAINED)),
-                placements.c.revision.is_distinct_from(revision),
-            )
+            update(placements)
+            .where(placements.c.id.in_(list(placement_ids)), _behind(older))
+            .values(problem=problem[:500])
+            .returning(placements.c.id)
         )
     )
 
@@ -176,6 +232,13 @@ def behind(connection: Connection, revision: str) -> list[UUID]:
 def _last_key(tenant_id: UUID) -> ScalarSelect[str]:
     newest = select(placements.c.key_id).where(placements.c.tenant_id == tenant_id)
     return newest.order_by(placements.c.created_at.desc()).limit(1).scalar_subquery()
+
+
+_LIVE = (PlacementState.ACTIVE, PlacementState.RETAINED)
+
+
+def _behind(older: Sequence[str]) -> ColumnElement[bool]:
+    return and_(placements.c.revision.in_(older), placements.c.state.in_(_LIVE))
 
 
 def _rows() -> Any:
@@ -186,6 +249,7 @@ def _rows() -> Any:
         placements.c.secret_version,
         placements.c.key_id,
         tenants.c.epoch,
+        tenants.c.tier,
         servers.c.name,
         servers.c.engine,
         servers.c.host,
@@ -206,4 +270,5 @@ def _placement(keys: Keys, row: Any) -> Placement:
         epoch=row.epoch,
         secret_version=row.secret_version,
         password=keys.login_password(row.tenant_id, row.name, row.schema_name, row.secret_version, row.key_id),
+        tier=Tier(row.tier),
     )

@@ -14,8 +14,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager, suppress
 
 import mssql_python
 from sqlalchemy import Table
@@ -26,6 +25,7 @@ from awssome.database.engine import (
     Fence,
     FenceBusy,
     Holding,
+    Migrated,
     MoverLost,
     SchemaUse,
     Server,
@@ -36,10 +36,12 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator
+from awssome.database.sqlserver import migration
+from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
 from awssome.database.sqlserver.holdings import holdings
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name
@@ -66,7 +68,8 @@ class SQLServer(Server):
 
     engine = EngineName.SQLSERVER
 
-    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, beyond: Beyond = ()) -> None:
+        self.beyond = beyond
         self._administrator = Administrator(url, lock_timeout_ms)
 
     def check(self) -> dict[str, str]:
@@ -101,12 +104,12 @@ class SQLServer(Server):
 
     def provision(
         self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
-    ) -> None:
+    ) -> str:
         """One batch in one transaction, behind a lock of the schema's own: login, role, schema, user, tables, grants,
         triggers, fence; each only where it is missing."""
-        name, reached = checked_schema_name(schema), revision or template.head()
+        name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         with self._administrator.commanding() as connection:
-            self._script(
+            there = script(
                 connection,
                 f"""
                 {_turn(password)}
@@ -120,27 +123,23 @@ class SQLServer(Server):
                     CREATE USER {name} FOR LOGIN {name} WITH DEFAULT_SCHEMA = {name};
                 IF OBJECT_ID(N'{name}._fence') IS NULL
                 BEGIN
-                    {template.for_schema(template.statements(self.engine, None, revision), name)}
+                    {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
                     INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision, lock_name)
                     VALUES (1, {int(epoch)}, N'{FenceMode(mode)}', {int(mover)}, 0, N'{reached}',
                             N'{secrets.token_hex(16)}');
                 END
                 """,
+                f"SELECT revision FROM {name}._fence WHERE id = 1",
             )
             # A password of 256 random bits needs no policy, and no stranger's guesses shall lock the login. Where the
             # option is not known, there is no such policy.
             with suppress(mssql_python.Error):
                 run(connection, f"ALTER LOGIN {name} WITH CHECK_POLICY = OFF")
+        return str(there[0][0])
 
-    def migrate(self, schema: str) -> None:
-        """Replays the rendered revisions that the fence says are missing."""
-        name = checked_schema_name(schema)
-        with self._administrator.transaction() as connection:
-            self._close_fence(connection, name, LOCK_TIMEOUT_MS)
-            revision = run(connection, f"UPDATE {name}._fence SET mover = mover; SELECT revision FROM {name}._fence")
-            if revision and revision[0][0] != template.head():
-                self._inner(connection, template.for_schema(template.statements(self.engine, revision[0][0]), name))
-                run(connection, f"UPDATE {name}._fence SET revision = N'{template.head()}'")
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """One transaction and one round trip for each: each has a fence of its own to close."""
+        return [migration.migrate(self._administrator, schema, after, self.beyond) for schema in schemas]
 
     def drop(self, schema: str, mover: int) -> None:
         """Closes the login and ends its sessions first: SQL Server drops no login that is connected.
@@ -155,7 +154,7 @@ class SQLServer(Server):
             self._check_mover(connection, name, mover)
             self._end_sessions(connection, name)
             # The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
-            script = f"""
+            body = f"""
                 DECLARE @held bigint = -1, @user nvarchar(128) = (
                     SELECT name FROM sys.database_principals WHERE sid = SUSER_SID(N'{name}')
                 );
@@ -175,7 +174,7 @@ class SQLServer(Server):
                 END
             """
             try:
-                held = self._script(connection, script, "SELECT @held")[0][0]
+                held = script(connection, body, "SELECT @held")[0][0]
             except mssql_python.Error:
                 if self._has_fence(connection, name):
                     raise
@@ -290,23 +289,9 @@ class SQLServer(Server):
         """See `sqlserver.holdings`."""
         return holdings(self._administrator, self.fence)
 
-    def connected(self) -> AbstractContextManager[None]:
-        """See `Administrator.connected`."""
-        return self._administrator.connected()
-
-    @staticmethod
-    def _script(connection: Connection, body: str, result: str = "") -> list[Any]:
-        """Run a script in one transaction of its own: all or nothing."""
-        script = (
-            f"SET NOCOUNT ON; SET XACT_ABORT ON; BEGIN TRY BEGIN TRANSACTION; {body} COMMIT; END TRY "
-            f"BEGIN CATCH IF @@TRANCOUNT > 0 ROLLBACK; THROW; END CATCH; {result}"
-        )
-        return run(connection, _EXECUTE, script)
-
-    @staticmethod
-    def _inner(connection: Connection, body: str) -> None:
-        """Run a script inside the transaction that is open."""
-        run(connection, _EXECUTE, f"SET NOCOUNT ON; {body}")
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._administrator.close()
 
     @staticmethod
     def _drop_tables(connection: Connection, name: str) -> str:
@@ -430,9 +415,6 @@ def _checked_password(password: str) -> str:
 
 
 _AZURE_SQL_DATABASE = 5
-
-# The driver sends plain text as varchar, and sp_executesql takes nvarchar only.
-_EXECUTE = "DECLARE @script nvarchar(max) = ?; EXEC sp_executesql @script"
 
 _CHECK = """
 SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS version,

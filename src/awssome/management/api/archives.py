@@ -16,7 +16,8 @@ from awssome.domain.tenants import Role
 from awssome.management import archives
 from awssome.management.api.guard import OperatorCall, TenantCall, tenant_call
 
-router = APIRouter(tags=["archives"])
+router = APIRouter(tags=["operators"])
+owners = APIRouter(tags=["tenant"])
 
 Owner = Annotated[TenantCall, Depends(tenant_call(Role.OWNER))]
 
@@ -79,21 +80,21 @@ def the_restore(call: OperatorCall, restore_id: UUID) -> m.RestoreOut:
         return archives.the_restore(connection, restore_id)
 
 
-@router.post("/tenant/archives", status_code=202)
+@owners.post("/tenant/archives", status_code=202)
 def export_own(caller: Owner) -> m.ArchiveOut:
     """Export everything of one's own tenant."""
     with caller.registry.begin() as connection:
         return archives.export_own(caller.services, connection, caller.actor, caller.tenant)
 
 
-@router.get("/tenant/archives/{archive_id}")
+@owners.get("/tenant/archives/{archive_id}")
 def own_archive(caller: Owner, archive_id: UUID) -> m.ArchiveOut:
     """One archive of one's own tenant."""
     with caller.registry.begin() as connection:
         return archives.archive(connection, archive_id, caller.tenant.id)
 
 
-@router.get("/tenant/archives/{archive_id}/file", response_class=StreamingResponse)
+@owners.get("/tenant/archives/{archive_id}/file", response_class=StreamingResponse)
 def download_own(caller: Owner, archive_id: UUID) -> StreamingResponse:
     """The file of one's own tenant's archive; audited."""
     return _file(*archives.download(caller.services, caller.actor, archive_id, caller.tenant.id))

@@ -91,6 +91,7 @@ def show_server(request: Request, desk: Desk, name: str, problem: Refused | None
     with desk.registry.begin() as connection:
         found = operations.server(connection, name)
         listing = tenants_listing(request, connection, server=name)
+        behind, failing = operations.tables_behind(connection, name)
         pools = [
             (each.name, each.name)
             for each in operations.servers_with_load(connection)
@@ -103,6 +104,8 @@ def show_server(request: Request, desk: Desk, name: str, problem: Refused | None
         server=found,
         row=server_row(found),
         listing=listing,
+        behind=behind,
+        failing=failing,
         pools=pools,
         problem=problem,
     )

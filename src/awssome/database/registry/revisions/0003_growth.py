@@ -27,6 +27,7 @@ def upgrade() -> None:
     op.add_column("servers", sa.Column("drain_since", Instant()))
     op.add_column("servers", sa.Column("drain_problem", sa.Unicode(length=500)))
     op.create_foreign_key(op.f("servers_drain_server_id_fk"), "servers", "servers", ["drain_server_id"], ["id"])
+    op.create_index("placements_revision", "placements", ["revision", "state"])
     _archives()
     _restores()
     _usage()
