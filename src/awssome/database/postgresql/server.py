@@ -19,7 +19,8 @@ from psycopg import errors
 from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
-from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, ServerLoad, TableSum
+from awssome.database.postgresql import watching
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
@@ -207,16 +208,14 @@ class PostgreSQL(Server):
         return rows
 
     def use(self) -> list[SchemaUse]:
-        """Sizes and live rows from the statistics views, connections from pg_stat_activity."""
+        """See `postgresql.watching`."""
         with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT n.nspname, coalesce(sum(s.n_live_tup), 0)::bigint, "
-                "coalesce(sum(pg_total_relation_size(s.relid)), 0)::bigint, "
-                "(SELECT count(*) FROM pg_stat_activity a WHERE a.usename = n.nspname) "
-                "FROM pg_namespace n JOIN pg_stat_user_tables s ON s.schemaname = n.nspname "
-                "WHERE n.nspname LIKE 'user\\_%' GROUP BY n.nspname"
-            ).fetchall()
-        return [SchemaUse(*row) for row in rows]
+            return watching.use(connection)
+
+    def load(self) -> ServerLoad:
+        """See `postgresql.watching`."""
+        with self._connect() as connection:
+            return watching.load(connection)
 
     @contextmanager
     def connected(self) -> Iterator[None]:

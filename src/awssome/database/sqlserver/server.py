@@ -20,8 +20,9 @@ import mssql_python
 
 from awssome.database import template
 from awssome.database.canonical import summed
-from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, ServerLoad, TableSum
 from awssome.database.schema import DATA_TABLES, metadata
+from awssome.database.sqlserver import watching
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
@@ -231,11 +232,14 @@ class SQLServer(Server):
             return sum(load(sink, target_name, table, fetch(source, source_name, table)) for table in DATA_TABLES)
 
     def use(self) -> list[SchemaUse]:
-        """Rows and reserved pages from the partitions' statistics, connections from the list of sessions."""
+        """See `sqlserver.watching`."""
         with self._administrator.transaction() as connection:
-            sessions = {row[0]: row[1] for row in run(connection, _SESSIONS)}
-            rows = run(connection, _USE)
-        return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
+            return watching.use(connection)
+
+    def load(self) -> ServerLoad:
+        """See `sqlserver.watching`."""
+        with self._administrator.transaction() as connection:
+            return watching.load(connection)
 
     def connected(self) -> AbstractContextManager[None]:
         """See `Administrator.connected`."""
@@ -397,21 +401,4 @@ IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
     EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
 ELSE
     EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
-"""
-
-_SESSIONS = (
-    "SELECT login_name, COUNT(*) FROM sys.dm_exec_sessions WHERE login_name LIKE N'user[_]%' GROUP BY login_name"
-)
-
-# A server that stands in for SQL Server may lack the view with the pages.
-_USE = """
-IF OBJECT_ID(N'sys.dm_db_partition_stats') IS NOT NULL
-    EXEC(N'SELECT s.name, SUM(CASE WHEN p.index_id < 2 THEN p.row_count ELSE 0 END), SUM(p.reserved_page_count) * 8192
-    FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.dm_db_partition_stats p ON p.object_id = t.object_id
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
-ELSE
-    EXEC(N'SELECT s.name, SUM(p.rows), 0 FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.partitions p ON p.object_id = t.object_id AND p.index_id < 2
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
 """
