@@ -245,6 +245,8 @@ class PostgreSQL(Server):
             connection.commit()
         except errors.LockNotAvailable:
             raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+        except errors.QueryCanceled:
+            raise Refused(Code.UNAVAILABLE, f"The database server at {self._where} took too long.") from None
         except psycopg.OperationalError:
             if not connection.broken:
                 raise
@@ -262,8 +264,11 @@ class PostgreSQL(Server):
             raise self._no_answer() from None
 
     def _no_answer(self) -> Refused:
-        where = f"{self._parameters['host']}:{self._parameters['port']}"
-        return Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.")
+        return Refused(Code.UNAVAILABLE, f"The database server at {self._where} does not answer.", "Try again.")
+
+    @property
+    def _where(self) -> str:
+        return f"{self._parameters['host']}:{self._parameters['port']}"
 
     @staticmethod
     def _has_login(connection: psycopg.Connection[Any], name: str) -> bool:

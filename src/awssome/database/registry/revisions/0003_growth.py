@@ -19,6 +19,10 @@ def upgrade() -> None:
     op.add_column("tenants", sa.Column("seen_at", Instant()))
     op.add_column("tenants", sa.Column("retain_until", Instant()))
     op.add_column("placements", sa.Column("problem", sa.Unicode(length=500)))
+    op.add_column("servers", sa.Column("silent_since", Instant()))
+    op.add_column("servers", sa.Column("silence", sa.Unicode(length=500)))
+    op.drop_constraint(op.f("api_tokens_kind"), "api_tokens", type_="check")
+    op.create_check_constraint(op.f("api_tokens_kind"), "api_tokens", "kind IN ('service', 'operator', 'metrics')")
     _archives()
     _restores()
     _usage()
@@ -103,20 +107,28 @@ def _usage() -> None:
         sa.Column("connections", sa.Integer(), nullable=False),
         sa.Column("statements", sa.BigInteger()),
         sa.Column("statement_ms", sa.Float()),
+        sa.Column("counter", sa.BigInteger()),
+        sa.Column("counter_ms", sa.Float()),
         sa.ForeignKeyConstraint(["placement_id"], ["placements.id"], name=op.f("placement_usage_placement_id_fk")),
         sa.PrimaryKeyConstraint("placement_id", "day", name=op.f("placement_usage_pk")),
     )
+    op.create_index("placement_usage_largest", "placement_usage", ["day", "bytes"])
     op.create_table(
         "server_usage",
         sa.Column("server_id", sa.Uuid(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.Column("tenants", sa.Integer(), nullable=False),
+        sa.Column("retained", sa.Integer(), nullable=False),
         sa.Column("rows", sa.BigInteger(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("connections", sa.Integer(), nullable=False),
         sa.Column("connection_limit", sa.Integer()),
         sa.Column("statements", sa.BigInteger()),
         sa.Column("statement_ms", sa.Float()),
+        sa.Column("longest_s", sa.Float()),
+        sa.Column("longest_by", sa.Unicode(length=32)),
+        sa.Column("blocked", sa.Integer(), nullable=False),
+        sa.Column("blocked_by", sa.Unicode(length=32)),
         sa.ForeignKeyConstraint(["server_id"], ["servers.id"], name=op.f("server_usage_server_id_fk")),
         sa.PrimaryKeyConstraint("server_id", "at", name=op.f("server_usage_pk")),
     )
