@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from awssome.aws.metrics import Metrics
 from awssome.aws.roles import Roles
 from awssome.database.registry import Registry
 from awssome.database.servers import Opener
@@ -40,7 +41,11 @@ class WorkerServices(Services):
     """What only workers have: the administrators' rights on the servers, and the mail server.
 
     :param open_server: opens a registered server with its administrator's rights.
+    :param metrics: where figures go beside the registry.
+    :param desk: where operators reach the management portal, for the links in their mails.
     """
 
     open_server: Opener
     mailer: Mailer
+    metrics: Metrics = field(default_factory=Metrics, kw_only=True)
+    desk: str = field(default="http://127.0.0.1:8001", kw_only=True)

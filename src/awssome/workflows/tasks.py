@@ -23,8 +23,8 @@ from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
-from awssome.workflows import mail, moves, provisioning, sync
-from awssome.workflows.queue import MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
+from awssome.workflows import mail, moves, provisioning, sync, watching
+from awssome.workflows.queue import MOVE, QUEUES, SIGN_UP, SWEEP, SYNC, WATCH
 from awssome.workflows.services import WorkerServices
 
 STALLED = timedelta(seconds=10)
@@ -84,6 +84,23 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @task("move", MOVE, _LATER)
     def move(context: JobContext, move_id: str) -> None:
         mover.carry_on(UUID(move_id))
+
+    @task("mail_alerts", WATCH, _LATER)
+    def mail_alerts(context: JobContext, alert_ids: list[str]) -> None:
+        watching.mail(services, [UUID(alert_id) for alert_id in alert_ids])
+
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="awssome.collect", queue=WATCH, pass_context=True)  # the next tick is the retry
+    def collect(context: JobContext, timestamp: int) -> None:
+        with services.registry.holding("collect") as alone:
+            if alone:
+                watching.collect(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.settle_alerts", queue=WATCH, pass_context=True)
+    def settle_alerts(context: JobContext, timestamp: int) -> None:
+        with services.registry.begin() as connection:
+            watching.settle(connection, services.queue)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True)  # the next tick is the retry
