@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     :ivar aws_role_template_url: where infrastructure/tenant-role.yaml lies on S3.
     :ivar aws_principal_arn: the IAM principal that the platform works as, whom customers' roles trust.
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
+    :ivar cloudwatch_namespace: where figures go in CloudWatch; empty keeps them at home.
     :ivar connection_budget: connections of one process to one server, all tenants together.
     :ivar threads: requests that one web process works on at a time.
     """
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     service_token: SecretStr | None = Field(None, min_length=32)
     operator_token: SecretStr | None = Field(None, min_length=32)
+    metrics_token: SecretStr | None = Field(None, min_length=32)
     database_url: SecretStr | None = None
     pgbin: Path | None = Field(None, validation_alias=AliasChoices("PGBIN", "pgbin"))
     hubspot_base_url: str | None = None
@@ -77,6 +79,7 @@ class Settings(BaseSettings):
     aws_role_template_url: str = ""
     aws_principal_arn: str = ""
     aws_console_url: str = ""
+    cloudwatch_namespace: str = Field("", pattern=r"^[A-Za-z0-9./_#:-]{0,255}$")
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:25")
     mail_from: str = "awssome@localhost"
     connection_budget: int = Field(60, ge=4)
@@ -162,6 +165,10 @@ class Settings(BaseSettings):
     def operator_secret(self) -> str:
         """The command line's token for the central API; made once, below home, when none is set."""
         return self._secret(self.operator_token, "operator-token", new_token)
+
+    def metrics_secret(self) -> str:
+        """The token that opens /metrics of management and portal; made once, below home, when none is set."""
+        return self._secret(self.metrics_token, "metrics-token", new_token)
 
     def known_operator_secret(self) -> str:
         """The command line's token, if there is one: a fresh one would be unknown to the central API.

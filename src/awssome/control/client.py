@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
@@ -254,6 +255,18 @@ class Control:
     def retry_move(self, move_id: UUID) -> m.MoveOut:
         """Try a failed move again."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")
+
+    def server(self, name: str, sort: str = "-bytes") -> m.ServerDetail:
+        """One server with its load and its heaviest tenants. :raises Refused: NOT_FOUND."""
+        return self._call(m.ServerDetail, "GET", f"/servers/{quote(name, safe='')}", query={"sort": sort})
+
+    def tenant_use(self, ref: str) -> m.TenantUse:
+        """What a tenant uses. :raises Refused: NOT_FOUND."""
+        return self._call(m.TenantUse, "GET", f"/tenants/{quote(ref, safe='')}/use")
+
+    def alerts(self, after: str = "") -> m.AlertPage:
+        """What is wrong now, and a page of what is over."""
+        return self._call(m.AlertPage, "GET", "/alerts", query={"after": after} if after else None)
 
     def create_operator(self, body: m.CreateOperator) -> m.AccountOut:
         """An account for the management portal. :raises Refused: CONFLICT when the address has one."""

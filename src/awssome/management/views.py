@@ -128,6 +128,7 @@ def server(row: Any) -> m.ServerRow:
         retained=row.retained,
         tenant=row.tenant,
         created_at=row.created_at,
+        silent_since=row.silent_since,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from awssome.control.client import Control
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
-from awssome.portal import account, deals, home, hubspot, people, plan, sign_in, sign_up, workspaces
+from awssome.portal import account, deals, home, hubspot, metrics, people, plan, sign_in, sign_up, workspaces
 from awssome.portal.context import AskAgain, Contexts
 from awssome.portal.guard import SESSION_COOKIE, Elsewhere, Parts, caller, send_elsewhere
 from awssome.portal.hosts import Hosts
@@ -45,6 +45,7 @@ class Options:
     :ivar addresses: the domain that it serves.
     :ivar hubspot_origin: scheme and host of HubSpot's own pages: the consent page, and the deals that we link to.
     :ivar clock: the present time as pages see it; screenshots stop it.
+    :ivar metrics_token: opens /metrics; "" keeps it shut.
     """
 
     control: Control
@@ -52,6 +53,7 @@ class Options:
     addresses: Addresses
     hubspot_origin: str = "https://app.hubspot.com"
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    metrics_token: str = field(default="", repr=False)
 
 
 def create(options: Options) -> FastAPI:
@@ -68,14 +70,22 @@ def create(options: Options) -> FastAPI:
         hubspot_origin=options.hubspot_origin.rstrip("/"),
         clock=options.clock,
     )
+    figures = metrics.metrics_of(options.sessions)
     app.get("/healthz")(health)
+    app.include_router(metrics.router(figures, options.metrics_token))
     for module in (home, sign_up, sign_in, workspaces, deals, hubspot, plan, people, account):
         app.include_router(module.router)
     for kind in (Elsewhere, AskAgain):
         app.add_exception_handler(kind, send_elsewhere)
     app.add_middleware(Hosts, addresses=options.addresses)
     own_hosts = f"{options.addresses.scheme}://*.{options.addresses.domain}{options.addresses.suffix}"
-    furnish(app, pages, session_cookie=SESSION_COOKIE, form_targets=(options.hubspot_origin.rstrip("/"), own_hosts))
+    furnish(
+        app,
+        pages,
+        session_cookie=SESSION_COOKIE,
+        form_targets=(options.hubspot_origin.rstrip("/"), own_hosts),
+        metrics=figures,
+    )
     return app
 
 

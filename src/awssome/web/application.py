@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from awssome.web import errors
 from awssome.web.assets import ASSETS
+from awssome.web.metrics import Metrics
 from awssome.web.pages import Pages
 from awssome.web.requests import RequestContext
 from awssome.web.security import BodyLimit, Csrf, SecurityHeaders
@@ -21,6 +22,7 @@ def furnish(
     sign_in: str = "/sign-in",
     form_targets: Sequence[str] = (),
     body_limit: int = 1_000_000,
+    metrics: Metrics | None = None,
 ) -> None:
     """Give the application static files, error pages, security headers, request ids, a body limit and CSRF protection.
 
@@ -29,6 +31,7 @@ def furnish(
     :param form_targets: other origins that an answer to a form may redirect to, for browsers apply the content security
         policy's `form-action` to redirects as well.
     :param body_limit: largest request body accepted, in bytes.
+    :param metrics: where requests are counted.
     """
     app.mount("/static", ASSETS, name="static")
     errors.install(app, pages, sign_in=sign_in)
@@ -37,4 +40,4 @@ def furnish(
     app.add_middleware(BodyLimit, limit=body_limit)
     app.add_middleware(errors.ErrorBoundary, pages=pages, sign_in=sign_in)
     app.add_middleware(SecurityHeaders, form_targets=form_targets)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, metrics=metrics)

@@ -28,6 +28,7 @@ class ServerRow(Body):
     retained: int
     tenant: str | None = Field(None, description="company that a dedicated server belongs to")
     created_at: datetime
+    silent_since: datetime | None = Field(None, description="since when it does not answer")
 
 
 class AddServer(Body):

@@ -8,8 +8,22 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
-from awssome.management.pages import audit, guard, home, jobs, moves, operators, palette, servers, sign_in, tenants
+from awssome.management.pages import (
+    alerts,
+    audit,
+    guard,
+    home,
+    jobs,
+    moves,
+    operators,
+    palette,
+    servers,
+    sign_in,
+    tenants,
+    use,
+)
 from awssome.web import Pages, furnish
+from awssome.web.metrics import Metrics
 from awssome.web.states import State
 from awssome.workflows.services import Services
 
@@ -40,12 +54,12 @@ STATES = {
 }
 
 
-def install(app: FastAPI, services: Services) -> None:
+def install(app: FastAPI, services: Services, metrics: Metrics) -> None:
     """Furnish the application and put the operators' pages on it."""
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
-    furnish(app, pages, session_cookie=guard.SESSION_COOKIE)
-    for room in (sign_in, home, tenants, servers, moves, jobs, audit, operators, palette):
+    furnish(app, pages, session_cookie=guard.SESSION_COOKIE, metrics=metrics)
+    for room in (sign_in, home, tenants, servers, use, moves, jobs, alerts, audit, operators, palette):
         app.include_router(room.router)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
+from awssome.domain.alerts.checks import POOL_SHARE
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind
 from awssome.domain.times import now
@@ -91,15 +92,18 @@ def server_row(server: ServerRow) -> dict[str, Any]:
 
 
 def server_state(server: ServerRow) -> str:
-    """A word of `web.states`: a problem outweighs being closed."""
+    """A word of `web.states`: silence outweighs a problem, and that being closed."""
+    if server.silent_since:
+        return "down"
     if server.problem:
         return "degraded"
     return "open" if server.open else "closed"
 
 
 def nearly_full(server: ServerRow) -> bool:
-    """Whether at most a tenth of a pool's places is free."""
-    return server.kind is ServerKind.POOL and free_places(server) * 10 <= server.capacity
+    """Whether so few of a pool's places are free that an alert says so."""
+    taken = server.tenants + server.retained
+    return server.kind is ServerKind.POOL and taken >= POOL_SHARE.opens * server.capacity
 
 
 def takes_tenants(server: ServerRow) -> bool:

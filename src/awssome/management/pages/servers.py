@@ -13,7 +13,9 @@ from awssome.control.messages import AddServer
 from awssome.domain.errors import Code, Refused
 from awssome.domain.servers import checked_name, location
 from awssome.domain.tenants import EngineName, ServerKind
-from awssome.management import operations
+from awssome.management import operations, watching
+from awssome.management.pages import use
+from awssome.management.pages.alerts import alert_row
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import ENGINES, server_address, server_row
 from awssome.management.pages.tenants import tenants_listing
@@ -22,6 +24,9 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", ServerKind, EngineName)
 
 MOST_TENANTS = 100_000
+
+HEAVIEST = 10
+"""So many of a server's tenants are shown with their use at first."""
 
 KINDS = [(ServerKind.POOL, "Pool, for many tenants"), (ServerKind.DEDICATED, "Dedicated, for one paid tenant")]
 
@@ -66,11 +71,23 @@ def add_server(
 
 @router.get("/servers/{name}")
 def server(request: Request, desk: AtDesk, name: str) -> Response:
-    """One server: its load and its tenants."""
+    """One server: its load, its heaviest tenants, when it is full, and its tenants."""
     with desk.registry.begin() as connection:
-        found = operations.server(connection, name)
+        found = watching.server_detail(connection, name)
         listing = tenants_listing(request, connection, server=name)
-    return desk.pages.render(request, "server.html", server=found, row=server_row(found), listing=listing)
+    return desk.pages.render(
+        request,
+        "server.html",
+        server=found,
+        row=server_row(found),
+        listing=listing,
+        alerts=[alert_row(alert) for alert in found.alerts],
+        consumers=[use.consumer_row(consumer) for consumer in found.consumers[:HEAVIEST]],
+        seen=use.seen(found),
+        full=use.full_in_words(found),
+        connections=use.connections_in_words(found),
+        growth=use.server_growth(found),
+    )
 
 
 @router.post("/servers/{name}/close")

@@ -12,7 +12,7 @@ from awssome.control.messages import Accepted, MoveOut, TenantDetail
 from awssome.database import Connection
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState, Tier
-from awssome.management import operations
+from awssome.management import operations, watching
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import (
     can_take,
@@ -25,6 +25,7 @@ from awssome.management.pages.rows import (
     tenant_address,
     tenant_row,
 )
+from awssome.management.pages.use import tenant_use_view
 from awssome.web.tables import Listing, Order
 
 PAGE = 50
@@ -153,6 +154,7 @@ def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], 
 def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None) -> Response:
     with desk.registry.begin() as connection:
         detail = operations.tenant_detail(connection, ref)
+        use = tenant_use_view(watching.tenant_use(connection, ref))
         servers = operations.servers_with_load(connection)
     # A move stays within its engine.
     engines = {server.engine for server in servers if server.name == detail.server}
@@ -164,6 +166,7 @@ def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None
         problem.status if problem else 200,
         tenant=detail,
         row=tenant_row(detail),
+        use=use,
         problem=problem,
         placements=[{**row.model_dump(), "href": server_address(row.server)} for row in detail.placements],
         moves=[move_row(move) for move in detail.moves],
