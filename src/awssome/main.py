@@ -215,6 +215,7 @@ def services(plane: Plane) -> Services:
         addresses=addresses,
         archives=_archive_store(settings),
         archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
+        dormant_days=settings.dormant_days,
     )
 
 

@@ -155,6 +155,10 @@ class Control:
         """The owner asks for the paid tier."""
         self._send("POST", "/tenant/upgrade-request", caller)
 
+    def delete_workspace(self, caller: Caller) -> None:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        self._send("POST", "/tenant/deletion", caller)
+
     def members(self, caller: Caller) -> list[m.MemberOut]:
         """Who belongs to the tenant."""
         return self._call(list[m.MemberOut], "GET", "/tenant/members", caller)
@@ -230,6 +234,26 @@ class Control:
         """Open a suspended tenant."""
         self._send("POST", f"/tenants/{ref}/resume")
 
+    def delete_tenant(self, ref: str) -> m.TenantDetail:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        return self._call(m.TenantDetail, "DELETE", f"/tenants/{ref}")
+
+    def bring_back(self, ref: str, server: str | None = None) -> m.TenantDetail:
+        """Bring an archived or deleted tenant back."""
+        return self._call(m.TenantDetail, "POST", f"/tenants/{ref}/return", body=m.StartMove(server=server))
+
+    def rotate(self, ref: str) -> None:
+        """Another password for the tenant's login."""
+        self._send("POST", f"/tenants/{ref}/rotation")
+
+    def rotate_batch(self, after: UUID | None) -> m.RotationBatch:
+        """Other passwords for the next batch of tenants."""
+        return self._call(m.RotationBatch, "POST", "/rotations", body=m.StartRotation(after=after))
+
+    def rotations(self) -> m.RotationProgress:
+        """How many rotations are still to be done."""
+        return self._call(m.RotationProgress, "GET", "/rotations")
+
     def servers(self) -> list[m.ServerRow]:
         """Every server with its load."""
         return self._call(list[m.ServerRow], "GET", "/servers")
@@ -241,6 +265,30 @@ class Control:
     def close_server(self, name: str) -> m.ServerRow:
         """No new tenants on this server."""
         return self._call(m.ServerRow, "POST", f"/servers/{name}/close")
+
+    def server(self, name: str) -> m.ServerRow:
+        """One server with its load."""
+        return self._call(m.ServerRow, "GET", f"/servers/{name}")
+
+    def open_server(self, name: str) -> m.ServerRow:
+        """Have a worker check the server and open it."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/open")
+
+    def change_server(self, name: str, body: m.ChangeServer) -> m.ServerRow:
+        """Another capacity."""
+        return self._call(m.ServerRow, "PATCH", f"/servers/{name}", body=body)
+
+    def plan_drain(self, name: str, body: m.StartDrain) -> m.DrainPlan:
+        """What a drain would do."""
+        return self._call(m.DrainPlan, "POST", f"/servers/{name}/drain", body=body.model_copy(update={"dry_run": True}))
+
+    def start_drain(self, name: str, body: m.StartDrain) -> m.ServerRow:
+        """Move tenants off a pool, a few at a time."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/drain", body=body)
+
+    def stop_drain(self, name: str) -> m.ServerRow:
+        """Start no more moves off the server."""
+        return self._call(m.ServerRow, "DELETE", f"/servers/{name}/drain")
 
     def moves(self, after: str = "") -> m.MovePage:
         """Moves, newest first."""

@@ -67,6 +67,19 @@ class Migrated:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Holding:
+    """What a server holds of one tenant, as far as the doctor compares it.
+
+    :ivar fence: None when there is no schema with a fence.
+    :ivar login_open: whether the login lets anybody in; None when there is no login.
+    """
+
+    schema: str
+    fence: Fence | None
+    login_open: bool | None
+
+
 Texts = Sequence[str | None]
 """A row in the canonical form that `TableSum` tells: a text for each column, None for NULL."""
 
@@ -213,6 +226,10 @@ class Server(ABC):
         """Allow sessions of the login again."""
 
     @abstractmethod
+    def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
+        """End the login's sessions that began longer ago than so many seconds; who has its password may come again."""
+
+    @abstractmethod
     def fence(self, schema: str) -> Fence | None:
         """The schema's fence, or None when the schema is not there."""
 
@@ -272,6 +289,10 @@ class Server(ABC):
     @abstractmethod
     def use(self) -> list[SchemaUse]:
         """What each tenant uses on this server; one query for all."""
+
+    @abstractmethod
+    def holdings(self) -> list[Holding]:
+        """Fence and login of every tenant on this server, in a number of queries that is small beside theirs."""
 
     @abstractmethod
     def close(self) -> None:

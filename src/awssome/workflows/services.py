@@ -23,6 +23,7 @@ from awssome.workflows.queue import Queue
 class Services:
     """The parts that jobs and the central API share.
 
+    :param dormant_days: a free tenant at which nobody looks for so long is archived; 0: never.
     :param hubspot_limits: the budgets that calls to HubSpot keep to; a kind that is not named has none, which is for
         load tests against a sandbox without limits.
     """
@@ -36,6 +37,7 @@ class Services:
     addresses: Addresses
     archives: ArchiveStore
     archive_policy: ArchivePolicy = field(default_factory=ArchivePolicy, kw_only=True)
+    dormant_days: int = field(default=0, kw_only=True)
     hubspot_limits: Mapping[Kind, Limit] = field(default_factory=lambda: LIMITS, kw_only=True)
 
 

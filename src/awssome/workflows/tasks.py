@@ -11,7 +11,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,18 @@ from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
-from awssome.workflows import archives, mail, moves, provisioning, sync
+from awssome.workflows import (
+    archives,
+    draining,
+    expiry,
+    leaving,
+    mail,
+    moves,
+    provisioning,
+    returning,
+    rotation,
+    sync,
+)
 from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
 from awssome.workflows.services import WorkerServices
 
@@ -84,6 +95,40 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @task("move", MOVE, _LATER)
     def move(context: JobContext, move_id: str) -> None:
         mover.carry_on(UUID(move_id))
+        with services.registry.begin() as connection:
+            draining.after_move(connection, services.queue, UUID(move_id))
+
+    @task("rotate", SWEEP, _LATER)
+    def rotate(context: JobContext, placement_id: str, version: int) -> None:
+        rotation.rotate(services, UUID(placement_id), version)
+
+    @task("end_old_sessions", SWEEP, _LATER)
+    def end_old_sessions(context: JobContext, placement_id: str, since: str) -> None:
+        rotation.end_old_sessions(services, UUID(placement_id), datetime.fromisoformat(since))
+
+    @task("close_workspace", SIGN_UP, _ForEver())
+    def close_workspace(context: JobContext, tenant_id: str) -> None:
+        leaving.close_workspace(services, UUID(tenant_id))
+
+    @task("empty_workspace", ARCHIVE, _ForEver())
+    def empty_workspace(context: JobContext, tenant_id: str) -> None:
+        leaving.empty_workspace(services, UUID(tenant_id))
+
+    @task("reopen_workspace", SIGN_UP, _ForEver())
+    def reopen_workspace(context: JobContext, tenant_id: str) -> None:
+        returning.reopen_workspace(services, UUID(tenant_id))
+
+    @task("discard", SIGN_UP, _LATER)
+    def discard(context: JobContext, placement_id: str) -> None:
+        provisioning.discard(services, UUID(placement_id))
+
+    @task("drain", SWEEP, _LATER)
+    def drain(context: JobContext, server_id: str) -> None:
+        draining.carry_on(services.registry, services.queue, UUID(server_id))
+
+    @task("reseal", SWEEP, _LATER)
+    def reseal(context: JobContext) -> None:
+        rotation.reseal(services)
 
     @task("export", ARCHIVE, _SOON)
     def export(context: JobContext, archive_id: str) -> None:
@@ -106,6 +151,12 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def sweep(context: JobContext, timestamp: int) -> None:
         with services.registry.begin() as connection:
             moves.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            draining.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            expiry.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            leaving.sweep(connection, services.queue, services.archive_policy, services.dormant_days)
         with services.registry.begin() as connection:
             archives.sweep(connection, services.queue, services.archive_policy)
         with services.registry.begin() as connection:

@@ -23,6 +23,7 @@ from awssome.database import template
 from awssome.database.engine import (
     Fence,
     FenceBusy,
+    Holding,
     Migrated,
     MoverLost,
     SchemaUse,
@@ -46,6 +47,9 @@ from awssome.domain.tenants import EngineName, checked_schema_name
 
 LOGIN_CONNECTIONS = 24
 """Connections a tenant's login may have: every process of the platform a few, and the mover."""
+
+FENCES_AT_ONCE = 100
+"""Fences that one statement reads: it locks each table, and locks are a limited good."""
 
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
@@ -154,6 +158,15 @@ class PostgreSQL(Server):
         """LOGIN."""
         with self._connect() as connection:
             run(connection, f"ALTER ROLE {checked_schema_name(schema)} LOGIN")
+
+    def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
+        """pg_terminate_backend. A session counts from when its process began, before it had proved who it is."""
+        with self._connect() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE usename = %s AND backend_start <= clock_timestamp() - make_interval(secs => %s)",
+                (checked_schema_name(schema), older_than),
+            )
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -277,6 +290,38 @@ class PostgreSQL(Server):
                 "WHERE n.nspname LIKE 'user\\_%' GROUP BY n.nspname"
             ).fetchall()
         return [SchemaUse(*row) for row in rows]
+
+    def holdings(self) -> list[Holding]:
+        """Logins and schemas from the catalogs, fences by hundreds."""
+        with self._connect() as connection:
+            logins = dict(
+                connection.execute(
+                    "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^user_[0-9a-f]{16}$'"
+                ).fetchall()
+            )
+            there = connection.execute(
+                "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE c.relname = '_fence' AND n.nspname ~ '^user_[0-9a-f]{16}$' ORDER BY n.nspname"
+            ).fetchall()
+        fences: dict[str, Fence] = {}
+        names = [name for (name,) in there]
+        for start in range(0, len(names), FENCES_AT_ONCE):
+            fences |= self._fences(names[start : start + FENCES_AT_ONCE])
+        return [Holding(name, fences.get(name), logins.get(name)) for name in sorted(logins.keys() | fences.keys())]
+
+    def _fences(self, names: Sequence[str]) -> dict[str, Fence]:
+        """The fences of these schemas. One that is dropped meanwhile makes its hundred be read one by one."""
+        parts = (
+            f"SELECT '{name}', epoch, mode, mover, revision FROM {name}._fence"
+            for name in map(checked_schema_name, names)
+        )
+        try:
+            with self._connect() as connection:
+                rows = run(connection, " UNION ALL ".join(parts)).fetchall()
+        except (errors.UndefinedTable, errors.InvalidSchemaName):
+            found = ((name, self.fence(name)) for name in names)
+            return {name: fence for name, fence in found if fence is not None}
+        return {name: Fence(epoch, FenceMode(mode), mover, revision) for name, epoch, mode, mover, revision in rows}
 
     def close(self) -> None:
         """Close the connections that are kept."""

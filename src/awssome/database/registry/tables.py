@@ -72,6 +72,7 @@ tenants = Table(
     Column("activated_at", Instant),
     Column("seen_at", Instant),
     Column("retain_until", Instant),
+    Column("mover", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("tier IN ('free', 'paid')", name="tier"),
     CheckConstraint("state IN ('pending', 'active', 'suspended', 'archived', 'retained', 'deleted')", name="state"),
     Index("tenants_created", "created_at", "id"),
@@ -173,6 +174,12 @@ servers = Table(
     Column("capacity", Integer, nullable=False),
     Column("tenant_id", Uuid, ForeignKey("tenants.id")),
     Column("created_at", Instant, nullable=False),
+    # A drain is what operators want of a server: it goes on until no more tenants than `drain_to_count` live there.
+    Column("drain_to_count", Integer),
+    Column("drain_server_id", Uuid, ForeignKey("servers.id")),
+    Column("drain_by", text(254)),
+    Column("drain_since", Instant),
+    Column("drain_problem", text(500)),
     CheckConstraint("kind IN ('pool', 'dedicated')", name="kind"),
     CheckConstraint("engine IN ('postgresql', 'sqlserver')", name="engine"),
 )

@@ -5,19 +5,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Key, Keyset, Page
-from awssome.database.registry.tables import accounts, memberships, placements, servers, tenants
+from awssome.database.registry.tables import accounts, memberships, moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import UNDER_WAY
 from awssome.domain.secrets import new_token
-from awssome.domain.tenants import RESERVED_SLUGS, Role, TenantState, Tier, slug_from
+from awssome.domain.tenants import AWAY, RESERVED_SLUGS, Role, TenantState, Tier, check_transition, slug_from
 from awssome.domain.times import new_id, now
 
 _KEYS = {
@@ -26,6 +27,8 @@ _KEYS = {
     "tier": Key(tenants.c.tier, str),
     "state": Key(tenants.c.state, str),
 }
+
+_SEEN_EVERY = timedelta(hours=1)
 
 SORTS = ("created", "-created", "company", "-company", "tier", "-tier", "state", "-state")
 
@@ -51,6 +54,8 @@ class Tenant:
     upgrade_requested_at: datetime | None
     problem: str | None
     created_at: datetime
+    seen_at: datetime | None
+    retain_until: datetime | None
 
 
 def create(connection: Connection, company: str) -> Tenant:
@@ -105,8 +110,17 @@ def by_ref(connection: Connection, ref: str, *, lock: bool = False) -> Tenant:
 
 
 def change(connection: Connection, tenant_id: UUID, **values: Any) -> None:
-    """Set columns of the tenant."""
+    """Set columns of the tenant; its state is changed by `turn`."""
     connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(**values))
+
+
+def turn(connection: Connection, tenant_id: UUID, after: TenantState, **values: Any) -> None:
+    """Take the tenant to another state, and set other columns with it.
+
+    :raises Refused: CONFLICT when no such step is in a tenant's life (`domain.tenants.TRANSITIONS`).
+    """
+    check_transition(find(connection, tenant_id, lock=True).state, after)
+    change(connection, tenant_id, state=after, **values)
 
 
 def has_role(connection: Connection, arn: str, *, but: UUID) -> bool:
@@ -116,21 +130,11 @@ def has_role(connection: Connection, arn: str, *, but: UUID) -> bool:
     )
 
 
-def forget_unconfirmed(connection: Connection, account_id: UUID, *, but: UUID) -> None:
-    """Delete pending tenants of other sign-ups with the account's address: only one of them was confirmed."""
-    mine = select(memberships.c.tenant_id).where(
-        memberships.c.account_id == account_id, memberships.c.role == Role.OWNER
-    )
-    connection.execute(
-        update(tenants)
-        .where(
-            tenants.c.id.in_(mine),
-            tenants.c.id != but,
-            tenants.c.state == TenantState.PENDING,
-            tenants.c.placement_id.is_(None),
-        )
-        .values(state=TenantState.DELETED)
-    )
+def note_seen(connection: Connection, tenant: Tenant) -> None:
+    """Somebody of the tenant's is there. Written down at most once an hour, whatever the number of requests."""
+    at = now()
+    if tenant.seen_at is None or tenant.seen_at < at - _SEEN_EVERY:
+        change(connection, tenant.id, seen_at=at)
 
 
 def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, target: UUID, epoch: int) -> bool:
@@ -150,8 +154,20 @@ def settle(connection: Connection, tenant_id: UUID, target: UUID, epoch: int) ->
     """
     changed = connection.execute(
         update(tenants)
-        .where(tenants.c.id == tenant_id, tenants.c.placement_id.is_(None), tenants.c.epoch == epoch)
-        .values(placement_id=target, epoch=epoch + 1, state=TenantState.ACTIVE, retain_until=None, problem=None)
+        .where(
+            tenants.c.id == tenant_id,
+            tenants.c.placement_id.is_(None),
+            tenants.c.epoch == epoch,
+            tenants.c.state.in_(AWAY),
+        )
+        .values(
+            placement_id=target,
+            epoch=epoch + 1,
+            state=TenantState.ACTIVE,
+            seen_at=now(),
+            retain_until=None,
+            problem=None,
+        )
     )
     return changed.rowcount == 1
 
@@ -178,7 +194,7 @@ def page(
 
 
 def rows_query() -> Select[Any]:
-    """Tenants with the server they are on and their first owner's address."""
+    """Tenants with the server they are on, their first owner's address, and whether a move is carrying them."""
     owner = (
         select(accounts.c.email)
         .join(memberships, memberships.c.account_id == accounts.c.id)
@@ -188,7 +204,14 @@ def rows_query() -> Select[Any]:
         .scalar_subquery()
     )
     return (
-        select(tenants, servers.c.name.label("server"), servers.c.engine, servers.c.kind, owner.label("owner"))
+        select(
+            tenants,
+            servers.c.name.label("server"),
+            servers.c.engine,
+            servers.c.kind,
+            owner.label("owner"),
+            _moving().label("moving"),
+        )
         .outerjoin(placements, placements.c.id == tenants.c.placement_id)
         .outerjoin(servers, servers.c.id == placements.c.server_id)
     )
@@ -226,11 +249,20 @@ def _conditions(search: str, tier: str, state: str, server: str) -> list[ColumnE
         conditions.append(servers.c.name == server)
     if tier:
         conditions.append(tenants.c.tier == tier)
-    if state:
+    if state in (TenantState.ACTIVE, TenantState.MOVING):
+        conditions.append(tenants.c.state == TenantState.ACTIVE)
+        conditions.append(_moving() if state == TenantState.MOVING else ~_moving())
+    elif state:
         conditions.append(tenants.c.state == state)
     elif not search:
-        conditions.append(and_(tenants.c.state != TenantState.DELETED))
+        conditions.append(tenants.c.state != TenantState.DELETED)
     return conditions
+
+
+def _moving() -> ColumnElement[bool]:
+    """Whether a move is carrying the tenant of the outer query; an index holds just those moves."""
+    under_way = select(moves.c.id).where(moves.c.tenant_id == tenants.c.id, moves.c.phase.in_(UNDER_WAY))
+    return under_way.correlate(tenants).exists()
 
 
 def _named(word: str) -> ColumnElement[bool]:
@@ -261,4 +293,6 @@ def _tenant(row: Any) -> Tenant:
         upgrade_requested_at=row.upgrade_requested_at,
         problem=row.problem,
         created_at=row.created_at,
+        seen_at=row.seen_at,
+        retain_until=row.retain_until,
     )

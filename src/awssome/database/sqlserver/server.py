@@ -24,6 +24,7 @@ from awssome.database.canonical import read, summed, written
 from awssome.database.engine import (
     Fence,
     FenceBusy,
+    Holding,
     Migrated,
     MoverLost,
     SchemaUse,
@@ -39,6 +40,7 @@ from awssome.database.sqlserver import migration
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
+from awssome.database.sqlserver.holdings import holdings
 from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
@@ -197,6 +199,12 @@ class SQLServer(Server):
         with self._administrator.commanding() as connection:
             run(connection, f"ALTER LOGIN {checked_schema_name(schema)} ENABLE")
 
+    def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
+        """KILL."""
+        name = checked_schema_name(schema)
+        with self._administrator.commanding() as connection:
+            self._kill(connection, name, older_than)
+
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
         name = checked_schema_name(schema)
@@ -276,6 +284,10 @@ class SQLServer(Server):
             rows = run(connection, _USE)
         return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
 
+    def holdings(self) -> list[Holding]:
+        """See `sqlserver.holdings`."""
+        return holdings(self._administrator, self.fence)
+
     def close(self) -> None:
         """Close the connections that are kept."""
         self._administrator.close()
@@ -324,12 +336,21 @@ class SQLServer(Server):
         if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
             return
         run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
-        give_up = time.monotonic() + END_SECONDS
-        while sessions := sessions_of(connection, name):
+        SQLServer._kill(connection, name)
+
+    @staticmethod
+    def _kill(connection: Connection, name: str, older_than: float | None = None) -> None:
+        """:param older_than: leave those alone that began within so many seconds before this; None: none."""
+        began = time.monotonic()
+
+        def there() -> set[int]:
+            return sessions_of(connection, name, 0 if older_than is None else older_than + time.monotonic() - began)
+
+        while sessions := there():
             for session in sessions:
                 with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
                     run(connection, f"KILL {session}")
-            if time.monotonic() > give_up:
+            if time.monotonic() > began + END_SECONDS:
                 raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
             time.sleep(0.02)
 
@@ -345,9 +366,10 @@ class SQLServer(Server):
         return True
 
 
-def sessions_of(connection: Connection, login: str) -> set[int]:
-    """The numbers of the login's sessions."""
-    return {int(row[0]) for row in run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))}
+def sessions_of(connection: Connection, login: str, older_than: float = 0.0) -> set[int]:
+    """The numbers of the login's sessions that began longer ago than so many seconds."""
+    query = _SESSIONS_OF.format(login=checked_schema_name(login), ms=int(older_than * 1000))
+    return {int(row[0]) for row in run(connection, query)}
 
 
 def _change(connection: Connection, statement: str) -> None:
@@ -416,9 +438,11 @@ FROM sys.databases d WHERE d.name = DB_NAME()
 # a column has a name that it has not on SQL Server.
 _SESSIONS_OF = """
 IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
-    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
+    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''
+        AND login_time <= DATEADD(ms, -{ms}, GETDATE())')
 ELSE
-    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
+    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''
+        AND login_time <= DATEADD(ms, -{ms}, GETDATE())')
 """
 
 _SESSIONS = (

@@ -14,7 +14,6 @@ from awssome.domain.times import now
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk
 from awssome.management.pages.rows import (
-    free_places,
     move_address,
     nearly_full,
     server_address,
@@ -78,8 +77,8 @@ def _needs(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if server.problem:
             yield _need("Server", server.name, href, server.problem, bad=True)
         elif nearly_full(server):
-            detail = f"{plural(free_places(server), 'place')} left of {number(server.capacity)}"
-            yield _need("Nearly full" if free_places(server) else "Full", server.name, href, detail)
+            detail = f"{plural(server.free, 'place')} left of {number(server.capacity)}"
+            yield _need("Nearly full" if server.free else "Full", server.name, href, detail)
 
 
 def _need(

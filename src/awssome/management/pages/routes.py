@@ -9,7 +9,19 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from awssome.domain.archives import LARGEST_UPLOAD
-from awssome.management.pages import audit, guard, home, jobs, moves, operators, palette, servers, sign_in, tenants
+from awssome.management.pages import (
+    audit,
+    guard,
+    home,
+    jobs,
+    lifecycle,
+    moves,
+    operators,
+    palette,
+    servers,
+    sign_in,
+    tenants,
+)
 from awssome.web import Pages, furnish
 from awssome.web.states import State
 from awssome.workflows.services import Services
@@ -46,7 +58,7 @@ def install(app: FastAPI, services: Services) -> None:
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
     furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies={"/archives/uploads": LARGEST_UPLOAD + 1})
-    for room in (sign_in, home, tenants, servers, moves, jobs, audit, operators, palette):
+    for room in (sign_in, home, tenants, servers, lifecycle, moves, jobs, audit, operators, palette):
         app.include_router(room.router)
 
 

@@ -33,7 +33,10 @@ STATES = [
     ("", "All states"),
     (TenantState.PENDING, "Pending"),
     (TenantState.ACTIVE, "Active"),
+    (TenantState.MOVING, "Moving"),
     (TenantState.SUSPENDED, "Suspended"),
+    (TenantState.ARCHIVED, "Archived"),
+    (TenantState.RETAINED, "Deleted, kept"),
     (TenantState.DELETED, "Deleted"),
 ]
 
@@ -51,7 +54,7 @@ def tenants(request: Request, desk: AtDesk) -> Response:
 @router.get("/tenants/{ref}")
 def tenant(request: Request, desk: AtDesk, ref: str) -> Response:
     """One tenant, by slug or id."""
-    return _show(request, desk, ref)
+    return show_tenant(request, desk, ref)
 
 
 @router.post("/tenants/{ref}/upgrade")
@@ -96,7 +99,7 @@ def suspend(request: Request, desk: AtDesk, ref: str, confirm: Annotated[str, Fo
             require_name(confirm, company)
             operations.suspend(desk.services, connection, desk.actor, ref)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     return desk.pages.redirect(request, tenant_address(ref), "success", f"{company} is suspended.")
 
 
@@ -107,7 +110,7 @@ def resume(request: Request, desk: AtDesk, ref: str) -> Response:
         with desk.registry.begin() as connection:
             operations.resume(desk.services, connection, desk.actor, ref)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     return desk.pages.redirect(request, tenant_address(ref), "success", "The tenant is open again.")
 
 
@@ -143,14 +146,15 @@ def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], 
         with desk.registry.begin() as connection:
             started = start(connection)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     if isinstance(started, Accepted):
         return desk.pages.redirect(request, tenant_address(ref), "info", started.message)
     text = f"The move from {started.source} to {started.target} has begun."
     return desk.pages.redirect(request, tenant_address(ref), "success", text)
 
 
-def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None) -> Response:
+def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None = None) -> Response:
+    """The tenant's page, with what was refused on it."""
     with desk.registry.begin() as connection:
         detail = operations.tenant_detail(connection, ref)
         servers = operations.servers_with_load(connection)
@@ -175,7 +179,7 @@ def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None
 
 def _syncs(desk: Desk, detail: TenantDetail) -> dict[str, Any]:
     """The tenant's last syncs, read as the tenant; its server may be down, and the page must still come."""
-    if detail.server is None or detail.state is not TenantState.ACTIVE:
+    if detail.server is None or detail.state not in (TenantState.ACTIVE, TenantState.MOVING):
         return {"syncs": [], "syncs_problem": None}
     try:
         with desk.registry.begin() as connection:
