@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
+from awssome.domain.refusals import Refusal
 from awssome.domain.tenants import EngineName, Placement
 
 
@@ -51,6 +52,19 @@ class SchemaUse:
     rows: int
     bytes: int
     connections: int
+
+
+@dataclass(frozen=True)
+class LogReading:
+    """What was found in a server's log.
+
+    :ivar position: where to read on.
+    :ivar skipped: bytes that were not looked at, because there were too many.
+    """
+
+    refusals: tuple[Refusal, ...]
+    position: str
+    skipped: int = 0
 
 
 class MoverLost(Exception):
@@ -185,3 +199,15 @@ class Server(ABC):
     @abstractmethod
     def connected(self) -> AbstractContextManager[None]:
         """Within the block, calls that follow each other share one connection: a move pauses writes between them."""
+
+
+class ServerLog(ABC):
+    """The log of one server, from which workers learn what it refused, and to whom."""
+
+    @abstractmethod
+    def read(self, position: str) -> LogReading:
+        """What was refused since the position; an empty one is the beginning."""
+
+    @abstractmethod
+    def prune(self) -> None:
+        """Let go of what was read long ago, where that is ours to do."""

@@ -77,6 +77,7 @@ def prepare_control_plane(cluster: Cluster, password: str) -> str:
         _role(connection, CONTROL_ROLE, password, "LOGIN")
         _database(connection, CONTROL_DATABASE, CONTROL_ROLE)
         connection.execute(sql.SQL("ALTER ROLE {} SET search_path = public").format(sql.Identifier(CONTROL_ROLE)))
+        _reserve(connection, CONTROL_ROLE)
     return _url(cluster, CONTROL_ROLE, password, CONTROL_DATABASE)
 
 
@@ -89,6 +90,7 @@ def prepare_data_plane(cluster: Cluster, password: str) -> str:
     with _superuser(cluster) as connection:
         _role(connection, PROVISIONER_ROLE, password, "LOGIN CREATEROLE")
         connection.execute(sql.SQL("GRANT pg_signal_backend TO {}").format(sql.Identifier(PROVISIONER_ROLE)))
+        _reserve(connection, PROVISIONER_ROLE)
         _database(connection, TENANTS_DATABASE, PROVISIONER_ROLE, open_to_all=True)
     with _superuser(cluster, TENANTS_DATABASE) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
@@ -170,6 +172,11 @@ def _role(connection: psycopg.Connection[tuple[object, ...]], name: str, passwor
             sql.SQL("ALTER" if there else "CREATE"), sql.Identifier(name), sql.SQL(options), sql.Literal(password)
         )
     )
+
+
+def _reserve(connection: psycopg.Connection[tuple[object, ...]], role: str) -> None:
+    """Connections are kept free for the role, whatever tenants take."""
+    connection.execute(sql.SQL("GRANT pg_use_reserved_connections TO {}").format(sql.Identifier(role)))
 
 
 def _database(
