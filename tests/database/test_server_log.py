@@ -64,3 +64,13 @@ def test_what_a_flood_wrote_is_skipped_and_told(tmp_path: Path, monkeypatch: pyt
 )
 def test_other_lines_are_passed_over(odd: bytes) -> None:
     assert list(refusals([odd])) == []
+
+
+def test_only_words_of_the_servers_own_are_taken_over() -> None:
+    odd = line(
+        user="a\nb", ps="SELECT; secret", message="permission denied for table of secrets", remote_host="[local]"
+    ) + line(message="permission denied to set secret")
+    assert [(one.login, one.command, one.what, one.address) for one in refusals(odd.splitlines())] == [
+        ("unknown login", "", "table", None),
+        ("user_1", "", "set", None),
+    ]

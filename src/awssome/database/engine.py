@@ -149,11 +149,17 @@ class Server(ABC):
 
     @abstractmethod
     def set_password(self, schema: str, password: str) -> None:
-        """Give the login another password. Sessions that are open go on."""
+        """Give the login another password, and end its sessions: they had come in with the old one.
+
+        :raises Refused: UNAVAILABLE when a session does not end in time; do it again.
+        """
 
     @abstractmethod
     def close_login(self, schema: str) -> None:
-        """Refuse new sessions of the login and end those that are open."""
+        """Refuse new sessions of the login and end those that are open.
+
+        :raises Refused: UNAVAILABLE when a session does not end in time; do it again.
+        """
 
     @abstractmethod
     def open_login(self, schema: str) -> None:

@@ -12,6 +12,8 @@ from sqlalchemy.engine import URL, make_url
 
 from awssome.database.embedded import Cluster
 from awssome.database.engine import Server
+from awssome.database.postgresql.driver import trusted
+from awssome.database.postgresql.exposure import SHARED_FUNCTIONS
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import Registry, placements, tenants
 from awssome.database.registry import servers as registered
@@ -96,19 +98,15 @@ def prepare_data_plane(cluster: Cluster, password: str) -> str:
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         connection.execute("REVOKE ALL ON pg_stat_statements, pg_stat_statements_info FROM PUBLIC")
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-        connection.execute(_CLOSE_FUNCTIONS)
+        connection.execute(trusted(_CLOSE_FUNCTIONS))
     return _url(cluster, PROVISIONER_ROLE, password, TENANTS_DATABASE)
 
 
-_CLOSE_FUNCTIONS = """
+_CLOSE_FUNCTIONS = f"""
 DO $$
 DECLARE f regprocedure;
 BEGIN
-    FOR f IN
-        SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'pg_catalog' AND (
-            p.proname LIKE 'lo\\_%' OR p.proname LIKE 'pg\\_advisory\\_%' OR p.proname LIKE 'pg\\_try\\_advisory\\_%'
-            OR p.proname IN ('pg_notify', 'loread', 'lowrite', 'pg_logical_emit_message'))
+    FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND {SHARED_FUNCTIONS}
     LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
     END LOOP;

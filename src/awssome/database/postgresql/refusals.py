@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from awssome.domain.addresses import network_address
 from awssome.domain.refusals import Refusal
 
 KINDS = {
@@ -67,5 +68,5 @@ def _refusal(entry: dict[str, Any]) -> Refusal | None:
         kind=KINDS[entry["state_code"]],
         command=command if _COMMAND.fullmatch(command) else "",
         what=(what[1] or what[2]) if what else "",
-        address=entry.get("remote_host"),
+        address=network_address(entry.get("remote_host")),
     )

@@ -10,7 +10,10 @@ import base64
 import hashlib
 import hmac
 import os
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -20,6 +23,7 @@ from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
 from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.postgresql import exposure
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
@@ -30,6 +34,12 @@ from awssome.domain.tenants import EngineName, checked_schema_name
 
 LOGIN_CONNECTIONS = 24
 """Connections a tenant's login may have: every process of the platform a few, and the mover."""
+
+END_SECONDS = 10.0
+"""How long a login may keep the platform from changing it."""
+
+ROW_WAIT_MS = 200
+"""How long one try to change it waits for a session that holds the login's row."""
 
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
@@ -49,7 +59,11 @@ class PostgreSQL(Server):
         self._kept: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def check(self) -> dict[str, str]:
-        """Version, encoding and rights of the administrator."""
+        """Version, encoding and rights of the administrator, and what is open to every login.
+
+        In its own database the administrator takes from everybody what tenants must not have, where it may. CREATE has
+        to be closed; the rest is told.
+        """
         with self._connect() as connection:
             row = connection.execute(
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::int, "
@@ -71,9 +85,13 @@ class PostgreSQL(Server):
             missing.append("CREATE on the database for the administrator")
         if not may_signal:
             missing.append("membership in pg_signal_backend for the administrator")
+        with self._connect() as connection:
+            creating, exposed = exposure.close(connection)
+        missing += [f"no CREATE for everybody (run: {statement})" for statement in creating]
         if missing:
             raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
-        return {"version": version, "encoding": encoding}
+        found = {"version": version, "encoding": encoding}
+        return found | {"open to every login": ", ".join(exposed)} if exposed else found
 
     def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
         """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
@@ -115,27 +133,34 @@ class PostgreSQL(Server):
             if held is not None and held[0] > mover:
                 raise MoverLost
             with self._connect() as other:
-                self._end_sessions(other, name)
+                self._change_login(other, name, f"ALTER ROLE {name} NOLOGIN")
             # A login can give itself default privileges, which keep a role alive: they go with what it owns.
             run(connection, f"DROP SCHEMA {name} CASCADE")
             run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
 
     def set_password(self, schema: str, password: str) -> None:
-        """Stores the SCRAM verifier, never the password."""
+        """Stores the SCRAM verifier, never the password. What the login has set for itself goes with the sessions.
+
+        Who has begun to authenticate with the old password may still end doing so: `authentication_timeout` is for how
+        long.
+        """
+        name = checked_schema_name(schema)
         with self._connect() as connection:
-            run(connection, f"ALTER ROLE {checked_schema_name(schema)} PASSWORD '{scram_verifier(password)}'")
+            change = f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'"
+            self._change_login(connection, name, f"{change}; {self._defaults(connection, name)}")
 
     def close_login(self, schema: str) -> None:
-        """NOLOGIN, then pg_terminate_backend."""
+        """NOLOGIN, and pg_terminate_backend."""
         name = checked_schema_name(schema)
         with self._connect() as connection:
             if self._has_login(connection, name):
-                self._end_sessions(connection, name)
+                self._change_login(connection, name, f"ALTER ROLE {name} NOLOGIN")
 
     def open_login(self, schema: str) -> None:
-        """LOGIN."""
+        """LOGIN, with the settings that it was made with."""
+        name = checked_schema_name(schema)
         with self._connect() as connection:
-            run(connection, f"ALTER ROLE {checked_schema_name(schema)} LOGIN")
+            run(connection, f"ALTER ROLE {name} LOGIN; {self._defaults(connection, name)}")
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -207,11 +232,15 @@ class PostgreSQL(Server):
         return rows
 
     def use(self) -> list[SchemaUse]:
-        """Sizes and live rows from the statistics views, connections from pg_stat_activity."""
+        """Sizes and live rows from the statistics views, connections from pg_stat_activity.
+
+        A table's size waits for who has locked it for itself alone: such a table counts without, and holds up nobody.
+        """
         with self._connect() as connection:
             rows = connection.execute(
                 "SELECT n.nspname, coalesce(sum(s.n_live_tup), 0)::bigint, "
-                "coalesce(sum(pg_total_relation_size(s.relid)), 0)::bigint, "
+                "coalesce(sum(CASE WHEN s.relid NOT IN (SELECT relation FROM pg_locks WHERE relation IS NOT NULL "
+                "AND mode = 'AccessExclusiveLock') THEN pg_total_relation_size(s.relid) END), 0)::bigint, "
                 "(SELECT count(*) FROM pg_stat_activity a WHERE a.usename = n.nspname) "
                 "FROM pg_namespace n JOIN pg_stat_user_tables s ON s.schemaname = n.nspname "
                 "WHERE n.nspname LIKE 'user\\_%' GROUP BY n.nspname"
@@ -271,10 +300,65 @@ class PostgreSQL(Server):
         return connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
 
     @staticmethod
-    def _end_sessions(connection: psycopg.Connection[Any], name: str) -> None:
-        run(connection, f"ALTER ROLE {name} NOLOGIN")
-        connection.commit()  # nobody can come in any more before those inside are ended
-        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,))
+    def _defaults(connection: psycopg.Connection[Any], name: str) -> str:
+        """Statements that undo what the login has set for its sessions: a library that is not there locks it out."""
+        row = connection.execute("SELECT quote_ident(current_database())").fetchone()
+        assert row is not None  # noqa: S101 - it has one
+        return (
+            f"ALTER ROLE {name} IN DATABASE {row[0]} RESET ALL; ALTER ROLE {name} RESET ALL; "
+            f"ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS}"
+        )
+
+    def _change_login(self, connection: psycopg.Connection[Any], name: str, change: str) -> None:
+        """Change the login, and end every session of before. Commits.
+
+        A session can hold the login's own row, by `ALTER ROLE` in a transaction that it leaves open, and come again as
+        often as it is ended. So the change is first in the queue for the row while they are being ended.
+        """
+        self._terminate(connection, name)
+        if not self._changed(connection, change, ROW_WAIT_MS):
+            stop = threading.Event()
+            with ThreadPoolExecutor(1) as ending:
+                ended = ending.submit(self._keep_ending, name, stop)
+                try:
+                    give_up = time.monotonic() + END_SECONDS
+                    while not self._changed(connection, change, int(END_SECONDS * 1000)):
+                        if time.monotonic() > give_up:
+                            raise _still_ending()
+                finally:
+                    stop.set()
+                ended.result()
+        self._terminate(connection, name)
+
+    @staticmethod
+    def _changed(connection: psycopg.Connection[Any], change: str, wait_ms: int) -> bool:
+        try:
+            run(connection, f"SET LOCAL lock_timeout = {int(wait_ms)}; {change}")
+        except (errors.LockNotAvailable, errors.InternalError_):  # the latter: the row was changed meanwhile
+            connection.rollback()
+            return False
+        connection.commit()
+        return True
+
+    def _keep_ending(self, name: str, stop: threading.Event) -> None:
+        with self._open() as connection:
+            connection.autocommit = True
+            while not stop.wait(0.01):
+                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,))
+
+    @staticmethod
+    def _terminate(connection: psycopg.Connection[Any], name: str) -> None:
+        """:raises Refused: UNAVAILABLE when a session does not end in time."""
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,)
+        ).fetchall()
+        connection.commit()  # the list of sessions is the same for the length of a transaction
+        if not all(row[0] for row in ended):
+            raise _still_ending()
+
+
+def _still_ending() -> Refused:
+    return Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
 
 
 def scram_verifier(password: str) -> str:
