@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -52,6 +53,9 @@ class Settings(BaseSettings):
     :ivar aws_principal_arn: the IAM principal that the platform works as, whom customers' roles trust.
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
     :ivar connection_budget: connections of one process to one server, all tenants together.
+    :ivar archives: where archives lie: a directory, or `s3://bucket/prefix`; below home if not given.
+    :ivar export_hours: how often an active tenant's data is exported; 0: never by itself.
+    :ivar archive_days: how long such archives are kept.
     :ivar threads: requests that one web process works on at a time.
     """
 
@@ -81,6 +85,9 @@ class Settings(BaseSettings):
     mail_from: str = "awssome@localhost"
     connection_budget: int = Field(60, ge=4)
     threads: int = Field(16, ge=1)
+    archives: str = ""
+    export_hours: int = Field(24, ge=0)
+    archive_days: int = Field(14, ge=1)
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_json: bool = False
 
@@ -109,6 +116,13 @@ class Settings(BaseSettings):
         if url and not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and local))):
             raise ValueError("must begin with https://, or with http:// on this machine: secrets go there")
         return url
+
+    @field_validator("archives")
+    @classmethod
+    def _store(cls, where: str) -> str:
+        if where and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?|/.*", where):
+            raise ValueError("must be an absolute directory, or s3://bucket/prefix")
+        return where
 
     @field_validator("smtp_url")
     @classmethod

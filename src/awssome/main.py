@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from awssome.config import Settings, load
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from awssome.database.registry import Registry
     from awssome.database.servers import Opener
     from awssome.domain.secrets import Keys
+    from awssome.workflows.archive_store import ArchiveStore
     from awssome.workflows.services import Services, WorkerServices
 
 __all__ = ["Settings", "load"]
@@ -54,9 +56,10 @@ class Plane:
 
 
 @contextmanager
-def control_plane(settings: Settings) -> Iterator[Plane]:
+def control_plane(settings: Settings, *, any_revision: bool = False) -> Iterator[Plane]:
     """The control plane, ready for use: embedded servers run as long as the block does, and everything is registered.
 
+    :param any_revision: an external registry may also be at an older revision: for who only looks.
     :raises Refused: UNAVAILABLE when a database cannot be had; CONFLICT when an external registry is to be migrated.
     """
     from procrastinate.schema import SchemaManager
@@ -69,7 +72,8 @@ def control_plane(settings: Settings) -> Iterator[Plane]:
         if settings.database_url:
             url = settings.database_url.get_secret_value()
             embedded_servers: list[_Embedded] = []
-            migrate.require_newest(url)
+            if not any_revision:
+                migrate.require_newest(url)
         else:
             url, embedded_servers = _start_embedded(settings, keys, stack)
             migrate.upgrade_registry(url, jobs_schema=SchemaManager.get_schema())
@@ -92,6 +96,15 @@ def migrate_registry(settings: Settings) -> str:
     if settings.database_url is None:
         return migrate.registry_head()
     return migrate.upgrade_registry(settings.database_url.get_secret_value(), jobs_schema=SchemaManager.get_schema())
+
+
+def registry_revision(settings: Settings) -> str | None:
+    """The revision that the registry is at, changing nothing; None: it is empty."""
+    from awssome.database import migrate
+
+    if settings.database_url is None:
+        return migrate.registry_head()  # every start brings it there
+    return migrate.registry_revision(settings.database_url.get_secret_value())
 
 
 def serve_management(settings: Settings) -> None:
@@ -181,6 +194,7 @@ def services(plane: Plane) -> Services:
     """What the central API works with: no administrator's rights on any server."""
     from awssome.aws.roles import Roles
     from awssome.database.sessions import Sessions
+    from awssome.domain.archives import ArchivePolicy
     from awssome.hubspot.oauth import app_for
     from awssome.workflows.queue import Queue
     from awssome.workflows.services import Services
@@ -204,6 +218,8 @@ def services(plane: Plane) -> Services:
             principal=settings.aws_principal_arn,
         ),
         addresses=addresses,
+        archives=_archive_store(settings),
+        archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
     )
 
 
@@ -219,6 +235,18 @@ def worker_services(plane: Plane) -> WorkerServices:
         mailer=Mailer(host, port, plane.settings.mail_from, user, password),
         logs=plane.logs,
     )
+
+
+def _archive_store(settings: Settings) -> ArchiveStore:
+    """The bucket or the directory that archives lie in."""
+    from awssome.workflows.archive_store import Directory
+
+    if settings.archives.startswith("s3://"):
+        from awssome.aws.archives import Bucket
+
+        bucket, _, prefix = settings.archives.removeprefix("s3://").partition("/")
+        return Bucket(bucket, prefix.strip("/"))
+    return Directory(Path(settings.archives) if settings.archives else settings.home / "archives")
 
 
 class _Embedded(NamedTuple):

@@ -1,4 +1,4 @@
-"""`awssome serve`, `migrate`, `doctor`, `sandbox` and `demo`: what runs the platform, or looks below it."""
+"""`awssome serve`, `doctor`, `sandbox` and `demo`: what runs the platform, or looks below it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from awssome import main
 from awssome.cli.output import Json, print_json, print_table, status, waiting
@@ -52,43 +51,6 @@ def worker(
         main.serve_worker(main.load(), queue or ())
     else:
         main.supervise_worker(_to_serve(), queue or ())
-
-
-def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is behind, and change no tenant.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Bring the registry and every tenant that is behind to the newest revision; goes on where it was interrupted."""
-    from awssome.database import migrate as migrating
-
-    settings = main.load()
-    registry_revision = main.migrate_registry(settings)
-    failed: dict[str, str] = {}
-    with main.control_plane(settings) as plane:
-        behind = migrating.tenants_behind(plane.registry)
-        done = 0
-        if not dry_run:
-            with _progress() as progress:
-                task = progress.add_task("Tenants", total=len(behind))
-                for schema, problem in migrating.upgrade_tenants(plane.registry, plane.keys, plane.open_server, behind):
-                    progress.advance(task)
-                    if problem is None:
-                        done += 1
-                    else:
-                        failed[schema] = problem
-    if as_json:
-        print_json({"registry": registry_revision, "behind": len(behind), "migrated": done, "failed": failed})
-    elif dry_run:
-        typer.echo(f"The registry is at {registry_revision}. {len(behind):,} tenant schemas are behind.")
-    else:
-        typer.echo(f"The registry is at {registry_revision}. {done:,} of {len(behind):,} tenant schemas were migrated.")
-    if failed:
-        schema, problem = next(iter(failed.items()))
-        raise Refused(
-            Code.CONFLICT,
-            f"{len(failed):,} tenant schemas are still behind. {schema}: {problem}",
-            "Remove the cause and run `awssome migrate` again: it goes on with those.",
-        )
 
 
 def doctor(
@@ -227,15 +189,3 @@ def _become(name: str, options: list[str]) -> None:
     """Go on as the sandbox's own program: it shares no code with us."""
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", f"awssome_sandbox.{name}", *options])  # noqa: S606 - no shell is wanted
-
-
-def _progress() -> Progress:
-    to = status()
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=to,
-        disable=not to.is_terminal,
-    )

@@ -7,13 +7,16 @@ is how a tenant gets in, as its own login; `database.sessions` uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Table
 from sqlalchemy.engine import Engine
 
+from awssome.database.schema import DATA_TABLES
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.refusals import Refusal
@@ -67,6 +70,32 @@ class LogReading:
     skipped: int = 0
 
 
+@dataclass(frozen=True)
+class Migrated:
+    """What came of bringing a schema's tables to the newest revision.
+
+    :ivar problem: why they are not there, in words for operators; None: they are.
+    """
+
+    schema: str
+    problem: str | None = None
+
+
+Texts = Sequence[str | None]
+"""A row in the canonical form that `TableSum` tells: a text for each column, None for NULL."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A tenant's schema as of one instant.
+
+    :ivar rows: the rows of a table as they stream in; one table is read to its end before the next.
+    """
+
+    fence: Fence
+    rows: Callable[[Table], Iterator[Texts]]
+
+
 class MoverLost(Exception):
     """Another mover has claimed the schema since; this one has to stop."""
 
@@ -115,15 +144,38 @@ def unavailable() -> Refused:
     )
 
 
+def unknown_revision(revision: str | None) -> str:
+    """Why tables are not migrated whose fence names no revision of this version."""
+    return f"The tables are at revision {revision or 'none'}, which this version does not know."
+
+
 def too_long() -> Refused:
     """The server stopped a statement that took too long, or waited too long for a lock."""
     return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
 
 
+def missing() -> Refused:
+    """There is no such schema on the server."""
+    return Refused(Code.NOT_FOUND, "The workspace's tables are not on the server that the registry names.")
+
+
+def not_taken(table: str) -> Refused:
+    """Rows to be loaded that a table does not take."""
+    return Refused(
+        Code.INVALID,
+        f"Table {table} does not take the rows that it should be given. Nothing was loaded.",
+        "The archive is damaged, or was not made by Awssome. Use another one.",
+    )
+
+
 class Server(ABC):
-    """One server of the data plane. Methods are safe to repeat after a crash at any point."""
+    """One server of the data plane, for several threads. Methods are safe to repeat after a crash at any point.
+
+    :ivar beyond: revisions of the template beyond the product's own, as `database.template` takes them.
+    """
 
     engine: EngineName
+    beyond: Beyond = ()
 
     @abstractmethod
     def check(self) -> dict[str, str]:
@@ -133,12 +185,27 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
-        """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there."""
+    def provision(
+        self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
+    ) -> str:
+        """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there.
+
+        :param revision: of the template; None: its newest.
+        :returns: the revision of the tables, which another version may have made.
+        """
 
     @abstractmethod
-    def migrate(self, schema: str) -> None:
-        """Bring the schema's tables to the template's newest revision, and say so on the fence, in one transaction."""
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Bring each schema's tables to the template's newest revision, and say so on its fence, in one transaction.
+
+        Tables that are there already are left alone. What keeps one schema back keeps no other one back. Sessions of
+        the tenants wait for a moment at most: locks are asked for shortly, and again.
+
+        :param after: the revision that all are thought to have. Where it is true, and the engine can, they are brought
+            there together, in one transaction and one round trip.
+        :returns: what came of each, in the order given.
+        :raises Refused: UNAVAILABLE when the server does not answer: then nothing is known of any.
+        """
 
     @abstractmethod
     def drop(self, schema: str, mover: int) -> None:
@@ -187,8 +254,27 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def sums(self, schema: str) -> dict[str, TableSum]:
-        """Rows and checksum of every data table, all of one instant."""
+    def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
+        """Rows and checksum of every data table, all of one instant.
+
+        :param tables: as they are at the schema's revision, when that is not the newest.
+        """
+
+    @abstractmethod
+    def snapshot(self, schema: str) -> AbstractContextManager[Snapshot]:
+        """The schema as of one instant, for as long as the block lasts. As many round trips as there are tables.
+
+        :raises Refused: NOT_FOUND when it is not there.
+        """
+
+    @abstractmethod
+    def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
+        """Write rows into empty tables, parents before children, in one transaction: all or nothing.
+
+        :returns: the number of rows written.
+        :raises MoverLost: when another mover has claimed the schema.
+        :raises Refused: INVALID for rows that the tables do not take.
+        """
 
     @abstractmethod
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
@@ -203,8 +289,8 @@ class Server(ABC):
         """What each tenant uses on this server; one query for all."""
 
     @abstractmethod
-    def connected(self) -> AbstractContextManager[None]:
-        """Within the block, calls that follow each other share one connection: a move pauses writes between them."""
+    def close(self) -> None:
+        """Close the connections that are kept from call to call. It can be used again afterwards."""
 
 
 class ServerLog(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import LiteralString
 from uuid import UUID
@@ -18,6 +19,7 @@ from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import Registry, placements, tenants
 from awssome.database.registry import servers as registered
 from awssome.database.sqlserver.server import SQLServer
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import EngineName, Placement, ServerKind, TenantState
@@ -29,24 +31,32 @@ CONTROL_ROLE, CONTROL_DATABASE = "awssome_control", "awssome_control"
 PROVISIONER_ROLE, TENANTS_DATABASE = "awssome_provisioner", "awssome_tenants"
 
 
-def open_server(engine: EngineName, url: str) -> Server:
+def open_server(engine: EngineName, url: str, beyond: Beyond = ()) -> Server:
     """The server behind an administrator's URL. :raises Refused: INVALID for a URL that cannot be one."""
-    return _SERVERS[engine](url)
+    return _SERVERS[engine](url, beyond=beyond)
 
 
-_SERVERS: dict[EngineName, Callable[[str], Server]] = {
+_SERVERS: dict[EngineName, type[PostgreSQL] | type[SQLServer]] = {
     EngineName.POSTGRESQL: PostgreSQL,
     EngineName.SQLSERVER: SQLServer,
 }
 
 
-def opener(registry: Registry, keys: Keys) -> Opener:
-    """Opens servers by looking up their administrators' URLs in the registry. For workers only."""
+def opener(registry: Registry, keys: Keys, beyond: Beyond = ()) -> Opener:
+    """Opens servers by looking up their administrators' URLs in the registry. For workers only.
+
+    A server stays the same one, with the connections that it keeps, for all jobs and until its URL changes.
+    """
+    known: dict[UUID, tuple[str, Server]] = {}
+    lock = threading.Lock()
 
     def opened(server_id: UUID) -> Server:
         with registry.begin() as connection:
             engine, url = registered.admin_url(connection, keys, server_id)
-        return open_server(engine, url)
+        with lock:
+            if server_id not in known or known[server_id][0] != url:
+                known[server_id] = url, open_server(engine, url, beyond)
+            return known[server_id][1]
 
     return opened
 

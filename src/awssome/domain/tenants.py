@@ -150,7 +150,7 @@ def slug_from(company: str) -> str:
     plain = unicodedata.normalize("NFKD", company).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:36].strip("-")
     if not slug or not slug[0].isalpha():
-        slug = f"team-{slug}".strip("-")
+        slug = f"team-{slug}"[:36].strip("-")
     return slug
 
 

@@ -73,12 +73,7 @@ def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server
     if server is None:
         server_id = servers.emptiest_pool(connection, EngineName(servers.by_id(connection, here).engine))
     else:
-        there = servers.by_name(connection, server)
-        server_id = there.id
-        if there.kind == ServerKind.DEDICATED:
-            server_id = servers.take_dedicated(connection, server, tenant.id)
-        elif not there.open:
-            raise Refused(Code.CONFLICT, f"Server “{server}” is closed to new tenants.", "Choose another one.")
+        server_id = servers.take(connection, server, tenant.id)
     if server_id == here:
         raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.REBALANCE)

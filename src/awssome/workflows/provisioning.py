@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from awssome.database import template
 from awssome.database.registry import audit, placements, servers, tenants
 from awssome.database.servers import match_login
 from awssome.domain.errors import Code, Refused
@@ -66,11 +65,11 @@ def _provision(services: WorkerServices, tenant_id: UUID) -> None:
         placement = placements.find(connection, services.keys, placement_id)
         server_id = placements.server_of(connection, placement_id)
     server = services.open_server(server_id)
-    server.provision(placement.schema, placement.password, epoch=placement.epoch, mode=FenceMode.RW)
+    revision = server.provision(placement.schema, placement.password, epoch=placement.epoch, mode=FenceMode.RW)
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, tenant_id, lock=True)
         if tenant.state is not TenantState.PENDING:
             return
-        placements.mark(connection, placement_id, PlacementState.ACTIVE, revision=template.head())
+        placements.mark(connection, placement_id, PlacementState.ACTIVE, revision=revision)
         tenants.change(connection, tenant_id, state=TenantState.ACTIVE, activated_at=now(), problem=None)
         audit.record(connection, audit.SYSTEM, "tenant.activated", tenant_id, schema=placement.schema)

@@ -14,9 +14,9 @@ from procrastinate import App, SyncPsycopgConnector
 from awssome.database import Connection
 from awssome.database.registry import driver_connection, jobs
 
-SIGN_UP, SYNC, MOVE, SWEEP = "sign-up", "sync", "move", "sweep"
+SIGN_UP, SYNC, MOVE, ARCHIVE, SWEEP = "sign-up", "sync", "move", "archive", "sweep"
 
-QUEUES: dict[str, int] = {SIGN_UP: 4, SYNC: 4, MOVE: 2, SWEEP: 1}
+QUEUES: dict[str, int] = {SIGN_UP: 4, SYNC: 4, MOVE: 2, ARCHIVE: 2, SWEEP: 1}
 """Queue -> jobs at a time in one worker process."""
 
 
@@ -48,6 +48,22 @@ class Queue:
     def move(self, connection: Connection, move_id: UUID) -> None:
         """Carry on a move."""
         self._defer(connection, MOVE, "move", f"move:{move_id}", move_id=str(move_id))
+
+    def export(self, connection: Connection, archive_id: UUID) -> None:
+        """Make an archive that is requested."""
+        self._defer(connection, ARCHIVE, "export", f"archive:{archive_id}", archive_id=str(archive_id))
+
+    def expire(self, connection: Connection, archive_id: UUID) -> None:
+        """Delete the file of an archive that has been kept long enough."""
+        self._defer(connection, ARCHIVE, "expire", f"archive:{archive_id}", archive_id=str(archive_id))
+
+    def restore(self, connection: Connection, restore_id: UUID) -> None:
+        """Carry on a restore."""
+        self._defer(connection, ARCHIVE, "restore", f"restore:{restore_id}", restore_id=str(restore_id))
+
+    def drop_restored(self, connection: Connection, restore_id: UUID) -> None:
+        """Drop what a restore has left and what has been kept long enough."""
+        self._defer(connection, ARCHIVE, "drop_restored", f"restore:{restore_id}", restore_id=str(restore_id))
 
     def check_server(self, connection: Connection, server_id: UUID) -> None:
         """Check a new server, and open it."""

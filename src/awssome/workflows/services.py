@@ -11,9 +11,11 @@ from awssome.database.registry import Registry
 from awssome.database.servers import Opener
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
+from awssome.domain.archives import ArchivePolicy
 from awssome.domain.secrets import Keys
 from awssome.hubspot.limits import LIMITS, Kind, Limit
 from awssome.hubspot.oauth import App
+from awssome.workflows.archive_store import ArchiveStore
 from awssome.workflows.mail import Mailer
 from awssome.workflows.queue import Queue
 
@@ -33,6 +35,8 @@ class Services:
     hubspot: App
     roles: Roles
     addresses: Addresses
+    archives: ArchiveStore
+    archive_policy: ArchivePolicy = field(default_factory=ArchivePolicy, kw_only=True)
     hubspot_limits: Mapping[Kind, Limit] = field(default_factory=lambda: LIMITS, kw_only=True)
 
 

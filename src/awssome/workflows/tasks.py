@@ -23,8 +23,8 @@ from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
-from awssome.workflows import mail, moves, provisioning, refusals, sync
-from awssome.workflows.queue import MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
+from awssome.workflows import archives, mail, moves, provisioning, refusals, sync
+from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
 from awssome.workflows.services import WorkerServices
 
 STALLED = timedelta(seconds=10)
@@ -85,11 +85,29 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def move(context: JobContext, move_id: str) -> None:
         mover.carry_on(UUID(move_id))
 
+    @task("export", ARCHIVE, _SOON)
+    def export(context: JobContext, archive_id: str) -> None:
+        archives.export(services, UUID(archive_id))
+
+    @task("expire", ARCHIVE, _LATER)
+    def expire(context: JobContext, archive_id: str) -> None:
+        archives.expire(services, UUID(archive_id))
+
+    @task("restore", ARCHIVE, _LATER)
+    def restore(context: JobContext, restore_id: str) -> None:
+        archives.restorer(services).carry_on(UUID(restore_id))
+
+    @task("drop_restored", ARCHIVE, _LATER)
+    def drop_restored(context: JobContext, restore_id: str) -> None:
+        archives.restorer(services).drop(UUID(restore_id))
+
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def sweep(context: JobContext, timestamp: int) -> None:
         with services.registry.begin() as connection:
             moves.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            archives.sweep(connection, services.queue, services.archive_policy)
         with services.registry.begin() as connection:
             purge.purge(connection)
         with services.registry.begin() as connection:

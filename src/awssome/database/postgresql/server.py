@@ -10,23 +10,35 @@ import base64
 import hashlib
 import hmac
 import os
-import threading
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
-from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
-from awssome.database.postgresql import exposure
+from awssome.database.engine import (
+    Fence,
+    FenceBusy,
+    Migrated,
+    MoverLost,
+    SchemaUse,
+    Server,
+    Snapshot,
+    TableSum,
+    Texts,
+    missing,
+    not_taken,
+)
+from awssome.database.kept import Kept
+from awssome.database.postgresql import exposure, logins, migration
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
+from awssome.database.template import Beyond
 from awssome.database.types import Day, Instant
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
@@ -34,12 +46,6 @@ from awssome.domain.tenants import EngineName, checked_schema_name
 
 LOGIN_CONNECTIONS = 24
 """Connections a tenant's login may have: every process of the platform a few, and the mover."""
-
-END_SECONDS = 10.0
-"""How long a login may keep the platform from changing it."""
-
-ROW_WAIT_MS = 200
-"""How long one try to change it waits for a session that holds the login's row."""
 
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
@@ -51,12 +57,12 @@ class PostgreSQL(Server):
 
     engine = EngineName.POSTGRESQL
 
-    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, beyond: Beyond = ()) -> None:
+        self.beyond = beyond
         self._parameters = connection_parameters(url)
         # A mover that is frozen in a transaction must not hold its locks for ever either.
         self._options = f"-c idle_in_transaction_session_timeout=60000 -c lock_timeout={int(lock_timeout_ms)}"
-        self._keep = False
-        self._kept: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._kept = Kept(self._open, _as_new)
 
     def check(self) -> dict[str, str]:
         """Version, encoding and rights of the administrator, and what is open to every login.
@@ -93,31 +99,33 @@ class PostgreSQL(Server):
         found = {"version": version, "encoding": encoding}
         return found | {"open to every login": ", ".join(exposed)} if exposed else found
 
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
+    def provision(
+        self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
+    ) -> str:
         """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
-        name = checked_schema_name(schema)
+        name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         script = f"""
             CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{scram_verifier(password)}';
             ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS};
             CREATE SCHEMA {name};
-            {template.for_schema(template.statements(self.engine), name)}
+            {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
             INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision)
-            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{template.head()}');
+            VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{reached}');
         """
         with self._connect() as connection:
             try:
                 run(connection, script)
             except (errors.DuplicateObject, errors.DuplicateSchema):
                 connection.rollback()
+                there = run(connection, f"SELECT revision FROM {name}._fence WHERE id = 1").fetchone()
+                return str(there[0]) if there else ""
+        return reached
 
-    def migrate(self, schema: str) -> None:
-        """Replays the rendered revisions that the fence says are missing."""
-        name = checked_schema_name(schema)
-        with self._connect() as connection:
-            row = run(connection, f"SELECT revision FROM {name}._fence FOR UPDATE").fetchone()
-            if row is not None and row[0] != template.head():
-                run(connection, template.for_schema(template.statements(self.engine, row[0]), name))
-                run(connection, f"UPDATE {name}._fence SET revision = '{template.head()}'")
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Together where that can be, else one by one."""
+        if after is not None and len(schemas) > 1 and migration.together(self._connect, schemas, after, self.beyond):
+            return [Migrated(schema) for schema in schemas]
+        return [migration.alone(self._connect, schema, self.beyond) for schema in schemas]
 
     def drop(self, schema: str, mover: int) -> None:
         """The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
@@ -132,8 +140,7 @@ class PostgreSQL(Server):
             held = run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
             if held is not None and held[0] > mover:
                 raise MoverLost
-            with self._connect() as other:
-                self._change_login(other, name, f"ALTER ROLE {name} NOLOGIN")
+            logins.change(self._connect, name, f"ALTER ROLE {name} NOLOGIN")
             # A login can give itself default privileges, which keep a role alive: they go with what it owns.
             run(connection, f"DROP SCHEMA {name} CASCADE")
             run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
@@ -146,21 +153,22 @@ class PostgreSQL(Server):
         """
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            change = f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'"
-            self._change_login(connection, name, f"{change}; {self._defaults(connection, name)}")
+            defaults = logins.defaults(connection, name)
+        logins.change(self._connect, name, f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'; {defaults}")
 
     def close_login(self, schema: str) -> None:
         """NOLOGIN, and pg_terminate_backend."""
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            if self._has_login(connection, name):
-                self._change_login(connection, name, f"ALTER ROLE {name} NOLOGIN")
+            there = logins.exists(connection, name)
+        if there:
+            logins.change(self._connect, name, f"ALTER ROLE {name} NOLOGIN")
 
     def open_login(self, schema: str) -> None:
         """LOGIN, with the settings that it was made with."""
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            run(connection, f"ALTER ROLE {name} LOGIN; {self._defaults(connection, name)}")
+            run(connection, f"ALTER ROLE {name} LOGIN; {logins.defaults(connection, name)}")
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -199,16 +207,58 @@ class PostgreSQL(Server):
             if changed.rowcount != 1:
                 raise MoverLost
 
-    def sums(self, schema: str) -> dict[str, TableSum]:
+    def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
         """Hashed by the server, in one REPEATABLE READ snapshot."""
         name = checked_schema_name(schema)
         found = {}
         with self._connect(snapshot=True) as connection:
-            for table in DATA_TABLES:
+            for table in tables:
                 row = run(connection, _sum_query(table, name)).fetchone()
                 assert row is not None  # noqa: S101 - an aggregate always has a row
                 found[table.name] = TableSum(row[0], format(int(row[1]) % 2**64, "016x"))
         return found
+
+    @contextmanager
+    def snapshot(self, schema: str) -> Iterator[Snapshot]:
+        """COPY from one REPEATABLE READ snapshot, which the fence's row begins; the server writes the texts."""
+        name = checked_schema_name(schema)
+        with self._connect(snapshot=True) as connection:
+            try:
+                row = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence").fetchone()
+            except (errors.UndefinedTable, errors.InvalidSchemaName):
+                row = None
+            if row is None:
+                raise missing()
+
+            def rows(table: Table) -> Iterator[Texts]:
+                texts = ", ".join(_canonical(column.name, column.type) for column in table.columns)
+                out = trusted(f"COPY (SELECT {texts} FROM {name}.{table.name}) TO STDOUT")
+                with connection.cursor() as cursor, cursor.copy(out) as copy:
+                    yield from copy.rows()
+
+            yield Snapshot(Fence(row[0], FenceMode(row[1]), row[2], row[3]), rows)
+
+    def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
+        """COPY; the fence's row is held to the end, so that no later mover claims what is being filled."""
+        name, written = checked_schema_name(schema), 0
+        with self._connect() as connection:
+            run(connection, "SET LOCAL timezone = 'UTC'")
+            held = run(connection, f"SELECT FROM {name}._fence WHERE mover = {int(mover)} FOR UPDATE").fetchone()
+            if held is None:
+                raise MoverLost
+            try:
+                for table, rows in tables:
+                    columns = ", ".join(column.name for column in table.columns)
+                    hexadecimal = [n for n, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
+                    into = trusted(f"COPY {name}.{table.name} ({columns}) FROM STDIN")
+                    with connection.cursor() as cursor:
+                        with cursor.copy(into) as copy:
+                            for row in rows:
+                                copy.write_row(_as_bytea(row, hexadecimal) if hexadecimal else row)
+                        written += cursor.rowcount
+            except (errors.DataError, errors.IntegrityError):
+                raise not_taken(table.name) from None
+        return written
 
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """COPY in binary form from one snapshot into one transaction."""
@@ -247,22 +297,14 @@ class PostgreSQL(Server):
             ).fetchall()
         return [SchemaUse(*row) for row in rows]
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
-        self._keep = True
-        try:
-            yield
-        finally:
-            self._keep = False
-            if self._kept is not None:
-                self._kept.close()
-                self._kept = None
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._kept.close()
 
     @contextmanager
     def _connect(self, *, snapshot: bool = False) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A transaction as the administrator: commits at the end, rolls back on an exception."""
-        connection, self._kept = self._kept or self._open(), None
+        connection = self._kept.take()
         try:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None
             connection.read_only = snapshot or None
@@ -280,14 +322,19 @@ class PostgreSQL(Server):
                 raise
             raise self._no_answer() from None
         finally:
-            if self._keep and self._kept is None and not connection.closed:
-                self._kept = connection
+            if connection.info.transaction_status is TransactionStatus.IDLE:
+                self._kept.give_back(connection)
             else:
                 connection.close()
 
     def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
         try:
-            return psycopg.connect(**self._parameters, options=self._options, application_name="awssome-admin")
+            return psycopg.connect(
+                **self._parameters,
+                options=self._options,
+                application_name="awssome-admin",
+                prepare_threshold=None,  # a connection that is taken again has forgotten what was prepared
+            )
         except psycopg.OperationalError:
             raise self._no_answer() from None
 
@@ -295,70 +342,16 @@ class PostgreSQL(Server):
         where = f"{self._parameters['host']}:{self._parameters['port']}"
         return Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.")
 
-    @staticmethod
-    def _has_login(connection: psycopg.Connection[Any], name: str) -> bool:
-        return connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
 
-    @staticmethod
-    def _defaults(connection: psycopg.Connection[Any], name: str) -> str:
-        """Statements that undo what the login has set for its sessions: a library that is not there locks it out."""
-        row = connection.execute("SELECT quote_ident(current_database())").fetchone()
-        assert row is not None  # noqa: S101 - it has one
-        return (
-            f"ALTER ROLE {name} IN DATABASE {row[0]} RESET ALL; ALTER ROLE {name} RESET ALL; "
-            f"ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS}"
-        )
-
-    def _change_login(self, connection: psycopg.Connection[Any], name: str, change: str) -> None:
-        """Change the login, and end every session of before. Commits.
-
-        A session can hold the login's own row, by `ALTER ROLE` in a transaction that it leaves open, and come again as
-        often as it is ended. So the change is first in the queue for the row while they are being ended.
-        """
-        self._terminate(connection, name)
-        if not self._changed(connection, change, ROW_WAIT_MS):
-            stop = threading.Event()
-            with ThreadPoolExecutor(1) as ending:
-                ended = ending.submit(self._keep_ending, name, stop)
-                try:
-                    give_up = time.monotonic() + END_SECONDS
-                    while not self._changed(connection, change, int(END_SECONDS * 1000)):
-                        if time.monotonic() > give_up:
-                            raise _still_ending()
-                finally:
-                    stop.set()
-                ended.result()
-        self._terminate(connection, name)
-
-    @staticmethod
-    def _changed(connection: psycopg.Connection[Any], change: str, wait_ms: int) -> bool:
-        try:
-            run(connection, f"SET LOCAL lock_timeout = {int(wait_ms)}; {change}")
-        except (errors.LockNotAvailable, errors.InternalError_):  # the latter: the row was changed meanwhile
-            connection.rollback()
-            return False
-        connection.commit()
-        return True
-
-    def _keep_ending(self, name: str, stop: threading.Event) -> None:
-        with self._open() as connection:
-            connection.autocommit = True
-            while not stop.wait(0.01):
-                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,))
-
-    @staticmethod
-    def _terminate(connection: psycopg.Connection[Any], name: str) -> None:
-        """:raises Refused: UNAVAILABLE when a session does not end in time."""
-        ended = connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,)
-        ).fetchall()
-        connection.commit()  # the list of sessions is the same for the length of a transaction
-        if not all(row[0] for row in ended):
-            raise _still_ending()
-
-
-def _still_ending() -> Refused:
-    return Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
+def _as_new(connection: psycopg.Connection[Any]) -> bool:
+    """Forget settings, locks, temporary tables and whatever else outlives a transaction; False when it is dead."""
+    try:
+        connection.autocommit = True
+        connection.execute("DISCARD ALL")
+        connection.autocommit = False
+    except psycopg.Error:
+        return False
+    return True
 
 
 def scram_verifier(password: str) -> str:
@@ -385,6 +378,15 @@ def _sum_query(table: Table, schema: str) -> str:
     digest = f"substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 8)"
     as_number = f"('x' || encode({digest}, 'hex'))::bit(64)::bigint::numeric"
     return f"SELECT count(*), coalesce(sum({as_number}), 0) FROM {schema}.{table.name}"
+
+
+def _as_bytea(row: Texts, places: Sequence[int]) -> Texts:
+    """Bytes as PostgreSQL reads them."""
+    found = list(row)
+    for place in places:
+        if found[place] is not None:
+            found[place] = f"\\x{found[place]}"
+    return found
 
 
 def _canonical(name: str, kind: Any) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, Text, and_, cast, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -103,16 +104,64 @@ def note_revision(connection: Connection, placement_id: UUID, revision: str) -> 
     connection.execute(update(placements).where(placements.c.id == placement_id).values(revision=revision))
 
 
-def behind(connection: Connection, revision: str) -> list[UUID]:
-    """The live placements whose tables are not at this revision; one query, whatever their number."""
-    return list(
+def behind(
+    connection: Connection, older: Sequence[str], *, server: str | None = None, tenant: str | None = None
+) -> list[Any]:
+    """The live placements whose tables are at one of these revisions, server by server and oldest first: id, tenant_id,
+    slug, schema_name, revision, server_id, server, engine. One query, whatever their number.
+
+    :param server: only those on the server of this name.
+    :param tenant: only those of the tenant with this slug or id.
+    """
+    query = (
+        select(
+            placements.c.id,
+            placements.c.tenant_id,
+            tenants.c.slug,
+            placements.c.schema_name,
+            placements.c.revision,
+            placements.c.server_id,
+            servers.c.name.label("server"),
+            servers.c.engine,
+        )
+        .join(servers, servers.c.id == placements.c.server_id)
+        .join(tenants, tenants.c.id == placements.c.tenant_id)
+        .where(_behind(older))
+        .order_by(servers.c.name, placements.c.revision, placements.c.id)
+    )
+    if server is not None:
+        query = query.where(servers.c.name == server)
+    if tenant is not None:
+        query = query.where(or_(tenants.c.slug == tenant, cast(tenants.c.id, Text) == tenant.lower()))
+    return list(connection.execute(query))
+
+
+def note_migrated(connection: Connection, placement_ids: Iterable[UUID], revision: str, older: Sequence[str]) -> None:
+    """The tables of these placements are at `revision` now, unless somebody has brought them further since."""
+    connection.execute(
+        update(placements)
+        .where(placements.c.id.in_(list(placement_ids)), placements.c.revision.in_(older))
+        .values(revision=revision, problem=None)
+    )
+
+
+def note_problem(
+    connection: Connection, placement_ids: Iterable[UUID], problem: str, older: Sequence[str]
+) -> set[UUID]:
+    """Why these could not be migrated; those of them that are still there and behind."""
+    return set(
         connection.scalars(
-            select(placements.c.id).where(
-                placements.c.state.in_((PlacementState.ACTIVE, PlacementState.RETAINED)),
-                placements.c.revision.is_distinct_from(revision),
-            )
+            update(placements)
+            .where(placements.c.id.in_(list(placement_ids)), _behind(older))
+            .values(problem=problem[:500])
+            .returning(placements.c.id)
         )
     )
+
+
+def _behind(older: Sequence[str]) -> ColumnElement[bool]:
+    live = placements.c.state.in_((PlacementState.ACTIVE, PlacementState.RETAINED))
+    return and_(placements.c.revision.in_(older), live)
 
 
 def _rows() -> Any:

@@ -164,6 +164,22 @@ def take_dedicated(connection: Connection, name: str, tenant_id: UUID) -> UUID:
     return found
 
 
+def take(connection: Connection, name: str, tenant_id: UUID) -> UUID:
+    """The server of this name for a placement of the tenant, if it may have one there.
+
+    :raises Refused: NOT_FOUND; CONFLICT when it is closed, full or another tenant's.
+    """
+    row = by_name(connection, name)
+    if row.kind == ServerKind.DEDICATED:
+        return take_dedicated(connection, name, tenant_id)
+    if not row.open:
+        raise Refused(Code.CONFLICT, f"Server “{name}” is closed to new tenants.", "Choose another one.")
+    if row.tenants + row.retained >= row.capacity:
+        raise Refused(Code.CONFLICT, f"Server “{name}” is full.", "Choose another one.")
+    found: UUID = row.id
+    return found
+
+
 def release(connection: Connection, placement_id: UUID) -> None:
     """A dedicated server on which nothing of its tenant is left is free for another."""
     server_id = select(placements.c.server_id).where(placements.c.id == placement_id).scalar_subquery()

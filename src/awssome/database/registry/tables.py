@@ -194,6 +194,7 @@ placements = Table(
     CheckConstraint("state IN ('new', 'active', 'retained', 'dropped')", name="state"),
     Index("placements_tenant", "tenant_id"),
     Index("placements_server", "server_id", "state"),
+    Index("placements_revision", "revision", "state"),
 )
 
 moves = Table(

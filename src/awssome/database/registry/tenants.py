@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,9 +55,7 @@ class Tenant:
 
 def create(connection: Connection, company: str) -> Tenant:
     """A free tenant in state pending, with a slug of its own and an ExternalId for its AWS role."""
-    wanted = slug_from(company)
-    for number in range(1, 1000):
-        slug = wanted if number == 1 else f"{wanted[:36]}-{number}"
+    for slug in _slugs(slug_from(company)):
         if slug in RESERVED_SLUGS:
             continue
         row = connection.execute(
@@ -143,6 +143,19 @@ def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, targ
     return changed.rowcount == 1
 
 
+def settle(connection: Connection, tenant_id: UUID, target: UUID, epoch: int) -> bool:
+    """A tenant that has no placement gets one, and is active: compare (none, epoch) and set (target, epoch + 1).
+
+    False when it was not so.
+    """
+    changed = connection.execute(
+        update(tenants)
+        .where(tenants.c.id == tenant_id, tenants.c.placement_id.is_(None), tenants.c.epoch == epoch)
+        .values(placement_id=target, epoch=epoch + 1, state=TenantState.ACTIVE, retain_until=None, problem=None)
+    )
+    return changed.rowcount == 1
+
+
 def page(
     connection: Connection,
     *,
@@ -184,6 +197,16 @@ def rows_query() -> Select[Any]:
 def identified(tenant_id: UUID) -> ColumnElement[bool]:
     """A condition for `rows_query`: this tenant."""
     return tenants.c.id == tenant_id
+
+
+def _slugs(wanted: str) -> Iterator[str]:
+    """The name, then with a number; a name that many have soon ends at random, so that nobody counts through them."""
+    yield wanted
+    stem = wanted[:33].rstrip("-")
+    for number in range(2, 6):
+        yield f"{stem}-{number}"
+    for _ in range(5):
+        yield f"{stem}-{secrets.token_hex(3)}"
 
 
 def _conditions(search: str, tier: str, state: str, server: str) -> list[ColumnElement[bool]]:

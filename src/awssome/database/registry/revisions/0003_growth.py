@@ -19,6 +19,7 @@ def upgrade() -> None:
     op.add_column("tenants", sa.Column("seen_at", Instant()))
     op.add_column("tenants", sa.Column("retain_until", Instant()))
     op.add_column("placements", sa.Column("problem", sa.Unicode(length=500)))
+    op.create_index("placements_revision", "placements", ["revision", "state"])
     _archives()
     _restores()
     _usage()
