@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -83,6 +85,21 @@ def test_rendered_statements_name_no_schema_but_the_symbol() -> None:
     assert set(re.findall(r"(?:TABLE|ON|REFERENCES|FUNCTION) (\w+)\.", rendered)) == {template.TENANT}
     with pytest.raises(ValueError, match="not the name"):
         template.for_schema(rendered, "user_1; DROP TABLE x")
+
+
+def test_threads_that_render_at_once_render_the_same() -> None:
+    """As the first jobs of a worker do, four at a time."""
+    alone = template.statements(EngineName.POSTGRESQL)
+    for _ in range(5):
+        template.statements.cache_clear()
+        together = threading.Barrier(4)
+
+        def render(_: int, together: threading.Barrier = together) -> str:
+            together.wait()
+            return template.statements(EngineName.POSTGRESQL)
+
+        with ThreadPoolExecutor(4) as threads:
+            assert set(threads.map(render, range(4))) == {alone}
 
 
 def test_the_registry_is_what_its_metadata_declares(registry_url: str, cluster: Cluster) -> None:

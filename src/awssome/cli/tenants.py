@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
+from awssome.cli import archives
 from awssome.cli.central import central, until_active, until_moved
 from awssome.cli.moves import show_move
 from awssome.cli.output import Json, console, print_facts, print_json, print_table
 from awssome.control.messages import CreateTenant, MoveOut, TenantDetail, TenantRow
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: find, make, move, suspend.")
+
+app.command()(archives.export)
+app.command("archives")(archives.list_archives)
+app.command()(archives.restore)
 
 Ref = Annotated[str, typer.Argument(metavar="TENANT", help="Id or slug.", show_default=False)]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the move to end.")]
@@ -68,10 +74,16 @@ def create(
 
 
 @app.command()
-def credentials(ref: Ref, as_json: Json = False) -> None:
+def credentials(
+    ref: Ref,
+    placement: Annotated[
+        UUID | None, typer.Option(help="Another of its placements, such as one that was restored beside.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Print the tenant's database login; this is written to the audit log."""
     with central() as api:
-        found = api.credentials(ref)
+        found = api.credentials(ref, placement)
     if as_json:
         print_json(found)
     else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 from uuid import UUID
 
 import httpx2
@@ -206,9 +208,10 @@ class Control:
         """A free tenant, an operator vouching; the workspace follows within seconds."""
         return self._call(m.TenantDetail, "POST", "/tenants", body=body)
 
-    def credentials(self, ref: str) -> dict[str, Any]:
-        """The tenant's database login."""
-        return self._call(dict[str, Any], "GET", f"/tenants/{ref}/credentials")
+    def credentials(self, ref: str, placement: UUID | None = None) -> dict[str, Any]:
+        """The tenant's database login, where it is or at another of its placements."""
+        query = {"placement": str(placement)} if placement else None
+        return self._call(dict[str, Any], "GET", f"/tenants/{ref}/credentials", query=query)
 
     def start_upgrade(self, ref: str, server: str | None = None) -> m.MoveOut | m.Accepted:
         """Grant the paid tier; the move that follows, or why none can begin yet."""
@@ -255,6 +258,55 @@ class Control:
         """Try a failed move again."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")
 
+    # --- archives and restores
+
+    def archives(self, ref: str, after: str = "") -> m.ArchivePage:
+        """A tenant's archives, newest first."""
+        return self._call(m.ArchivePage, "GET", f"/tenants/{ref}/archives", query={"after": after} if after else None)
+
+    def export(self, ref: str) -> m.ArchiveOut:
+        """Ask for an archive of the tenant."""
+        return self._call(m.ArchiveOut, "POST", f"/tenants/{ref}/archives")
+
+    def archive(self, archive_id: UUID) -> m.ArchiveOut:
+        """One archive."""
+        return self._call(m.ArchiveOut, "GET", f"/archives/{archive_id}")
+
+    def download(self, archive_id: UUID) -> Iterator[bytes]:
+        """The archive's file in pieces. :raises Refused: GONE when there is none."""
+        return self._stream(f"/archives/{archive_id}/file")
+
+    def upload(self, ref: str, file: IO[bytes]) -> m.ArchiveOut:
+        """Send an archive to restore the tenant from. :raises Refused: INVALID when it is damaged or another one's."""
+        answer = self._ask(
+            "POST", f"/tenants/{ref}/archives/uploads", content=file, timeout=httpx2.Timeout(600.0, connect=3.0)
+        )
+        return m.ArchiveOut.model_validate_json(answer)
+
+    def start_restore(self, ref: str, body: m.StartRestore) -> m.RestoreOut:
+        """Bring the tenant back from an archive."""
+        return self._call(m.RestoreOut, "POST", f"/tenants/{ref}/restores", body=body)
+
+    def restores(self, ref: str) -> list[m.RestoreOut]:
+        """A tenant's restores, newest first."""
+        return self._call(list[m.RestoreOut], "GET", f"/tenants/{ref}/restores")
+
+    def restore(self, restore_id: UUID) -> m.RestoreOut:
+        """One restore."""
+        return self._call(m.RestoreOut, "GET", f"/restores/{restore_id}")
+
+    def export_own(self, caller: Caller) -> m.ArchiveOut:
+        """The owner asks for everything. :raises Refused: LIMITED after many times in a day."""
+        return self._call(m.ArchiveOut, "POST", "/tenant/archives", caller)
+
+    def own_archive(self, caller: Caller, archive_id: UUID) -> m.ArchiveOut:
+        """One archive of the caller's tenant."""
+        return self._call(m.ArchiveOut, "GET", f"/tenant/archives/{archive_id}", caller)
+
+    def download_own(self, caller: Caller, archive_id: UUID) -> Iterator[bytes]:
+        """Its file in pieces. :raises Refused: GONE when there is none."""
+        return self._stream(f"/tenant/archives/{archive_id}/file", caller)
+
     def create_operator(self, body: m.CreateOperator) -> m.AccountOut:
         """An account for the management portal. :raises Refused: CONFLICT when the address has one."""
         return self._call(m.AccountOut, "POST", "/operators", body=body)
@@ -287,18 +339,45 @@ class Control:
         if body is not None:
             content = _plain_json(body)
             headers["Content-Type"] = "application/json"
-        try:
-            answer = self._http.request(method, path, params=query, content=content, headers=headers)
-        except httpx2.HTTPError:
-            raise Refused(
-                Code.UNAVAILABLE,
-                "The management service does not answer. Nothing was changed.",
-                "Try again in a minute.",
-                retry_after=5,
-            ) from None
+        return self._ask(method, path, params=query, content=content, headers=headers)
+
+    def _ask(self, method: str, path: str, **options: Any) -> bytes:
+        with _answering():
+            answer = self._http.request(method, path, **options)
         if not answer.is_success:
             raise _refusal(answer)
         return answer.content
+
+    def _stream(self, path: str, caller: Caller | None = None) -> Iterator[bytes]:
+        """The body in pieces. It is asked for here, so that a refusal is raised before there is any piece."""
+        request = self._http.build_request("GET", path, headers=caller.headers() if caller else {})
+        with _answering():
+            answer = self._http.send(request, stream=True)
+            if not answer.is_success:
+                answer.read()
+                raise _refusal(answer)
+        return _pieces(answer)
+
+
+def _pieces(answer: httpx2.Response) -> Iterator[bytes]:
+    try:
+        with _answering():
+            yield from answer.iter_raw()
+    finally:
+        answer.close()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except httpx2.HTTPError:
+        raise Refused(
+            Code.UNAVAILABLE,
+            "The management service does not answer. Nothing was changed.",
+            "Try again in a minute.",
+            retry_after=5,
+        ) from None
 
 
 def _plain_json(body: m.Body) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from awssome.database import template
 from awssome.database.engine import Server
 from awssome.database.registry import Registry, audit, placements, servers
 from awssome.database.servers import Opener
@@ -85,6 +86,8 @@ def _examine_schemas(registry: Registry, server: Server, row: Any, repair: bool)
                     placements.note_revision(connection, place.id, fence.revision)
                 repaired.append(place.schema_name)
     yield _listing("missing schemas", row.name, missing, "The registry places data in {}, which is not there.")
+    late = [f"{place.schema_name} ({place.slug})" for place in known if placements.is_behind(place, template.older())]
+    yield _listing("behind", row.name, late, "The tables of {} are older than the template: `awssome migrate`.")
     yield _listing(
         "revisions", row.name, behind, "The registry has another revision than the tables of {}.", bool(repaired)
     )

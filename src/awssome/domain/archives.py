@@ -56,6 +56,13 @@ RESTORE_STEPS: tuple[tuple[str, str], ...] = (
 """The steps as pages show them: key in the evidence, words. One beside ends after `migrate`."""
 
 
+EXPORTS_A_DAY = 10
+"""How often the people of a tenant may have it exported within 24 hours."""
+
+LARGEST_UPLOAD = 1 << 30
+"""Bytes of an archive that is sent to be restored from."""
+
+
 @dataclass(frozen=True)
 class ArchivePolicy:
     """When archives are made by themselves, and how long they are kept.

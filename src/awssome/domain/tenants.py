@@ -97,7 +97,8 @@ def imports_allowed(tier: Tier) -> int | None:
 class Placement:
     """Where a tenant's data is, and as whom to go there. Passed on as a value, never ambient.
 
-    `password` is derived for each answer and stored nowhere; it is left out of the repr.
+    `password` is derived for each answer and stored nowhere; it is left out of the repr. The tier says how much of the
+    server the tenant may take.
     """
 
     tenant_id: UUID
@@ -110,6 +111,7 @@ class Placement:
     epoch: int
     secret_version: int
     password: str = field(repr=False)
+    tier: Tier = Tier.FREE
 
     @property
     def login(self) -> str:

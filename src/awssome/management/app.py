@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from awssome.control.messages import ErrorBody
-from awssome.management.api import operators, people, tenant
+from awssome.management.api import archives, operators, people, tenant
 from awssome.management.pages import routes
 from awssome.workflows.services import Services
 
@@ -22,8 +22,8 @@ def create(services: Services) -> FastAPI:
         responses={"default": {"model": ErrorBody, "description": "Why it was refused"}},
     )
     app.state.services = services
-    for room in (people, tenant, operators):
-        app.include_router(room.router, prefix="/api/v1")
+    for router in (people.router, tenant.router, operators.router, archives.router, archives.owners):
+        app.include_router(router, prefix="/api/v1")
     routes.install(app, services)
 
     @app.get("/healthz", include_in_schema=False)

@@ -5,7 +5,7 @@ Each route names the least role it needs, in the type of its first parameter; `L
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated
@@ -18,8 +18,10 @@ from awssome.control.client import Caller, Control
 from awssome.control.messages import ContextOut
 from awssome.domain.addresses import Addresses
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import Role, TenantState
+from awssome.domain.limits import Limits
+from awssome.domain.tenants import Role, TenantState, Tier
 from awssome.portal.context import AskAgain, Contexts, Person, TenantContext, own_address, switched
+from awssome.portal.limiter import Limiter
 from awssome.web import Pages
 from awssome.web.pages import is_fragment
 from awssome.web.requests import reference
@@ -38,6 +40,8 @@ class Parts:
     """What the handlers of the portal share.
 
     :ivar hubspot_origin: scheme and host of HubSpot's own pages.
+    :ivar limits: what a tenant of each tier may take.
+    :ivar limiter: has counted the requests, and those that were refused.
     """
 
     control: Control
@@ -46,6 +50,8 @@ class Parts:
     addresses: Addresses
     hubspot_origin: str
     clock: Callable[[], datetime]
+    limits: Mapping[Tier, Limits]
+    limiter: Limiter
 
 
 def parts(request: Request) -> Parts:

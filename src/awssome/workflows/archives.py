@@ -7,6 +7,7 @@ work can be run twice, and after a kill -9.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import IO
 from uuid import UUID
@@ -18,12 +19,12 @@ from awssome.database.registry.archives import Archive
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.restores import Restore
 from awssome.database.restorer import Restorer
-from awssome.domain.archives import ArchiveKind, ArchivePolicy, ArchiveState
+from awssome.domain.archives import LARGEST_UPLOAD, ArchiveKind, ArchivePolicy, ArchiveState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState
 from awssome.domain.times import now
 from awssome.workflows.queue import Queue
-from awssome.workflows.services import WorkerServices
+from awssome.workflows.services import Services, WorkerServices
 
 AT_ONCE = 50
 """Scheduled exports, and deletions of files, that one sweep asks for: 3,000 an hour."""
@@ -87,6 +88,34 @@ def export(services: WorkerServices, archive_id: UUID) -> None:
         with services.registry.begin() as connection:
             archives.trouble(connection, row, problem, ended=refused and not passing)
         raise
+
+
+def take_in(services: Services, actor: Actor, ref: str, pieces: Iterable[bytes]) -> Archive:
+    """Keep an archive of the tenant that is sent from elsewhere, once all of it has been checked; the row, ready.
+
+    :raises Refused: INVALID when it is too large, damaged, or another tenant's; CONFLICT when it is of a newer version.
+    """
+    expires_at = services.archive_policy.expiry(now())
+    with services.registry.begin() as connection:
+        tenant = tenants.by_ref(connection, ref)
+        row = archives.create(connection, tenant.id, ArchiveKind.UPLOADED, actor.name, expires_at)
+    try:
+        with services.archives.writing(row.file) as file:
+            _receive(file, pieces)
+            size, digest = _measured(file)
+            file.seek(0)
+            with archive.opened(file, tenant.id, strange=True) as found:
+                found.check()
+                manifest = found.manifest
+    except Exception as error:
+        problem = error.message if isinstance(error, Refused) else "It did not arrive."
+        with services.registry.begin() as connection:
+            archives.trouble(connection, row, problem, ended=True)
+            audit.record(connection, actor, "archive.refused", tenant.id, archive=row.id, problem=problem)
+        raise
+    _finished(services, actor, row, manifest, size, digest, None)
+    with services.registry.begin() as connection:
+        return archives.find(connection, row.id)
 
 
 def request_restore(
@@ -176,12 +205,18 @@ def _export(services: WorkerServices, row: Archive) -> None:
                 raise Refused(Code.UNAVAILABLE, "The tenant is being moved.", "It is tried again.", retry_after=2)
             manifest = archive.write(file, subject, server.engine, found)
         size, digest = _measured(file)
-    if not _finished(services, row, manifest, size, digest, tenant.placement_id):
+    if not _finished(services, audit.SYSTEM, row, manifest, size, digest, tenant.placement_id):
         services.archives.delete(row.file)
 
 
 def _finished(
-    services: WorkerServices, row: Archive, manifest: Manifest, size: int, digest: bytes, placement_id: UUID
+    services: Services,
+    actor: Actor,
+    row: Archive,
+    manifest: Manifest,
+    size: int,
+    digest: bytes,
+    placement_id: UUID | None,
 ) -> bool:
     with services.registry.begin() as connection:
         finished = archives.finish(
@@ -197,7 +232,7 @@ def _finished(
         if finished:
             audit.record(
                 connection,
-                audit.SYSTEM,
+                actor,
                 "archive.made",
                 row.tenant_id,
                 archive=row.id,
@@ -206,6 +241,15 @@ def _finished(
                 sha256=digest.hex(),
             )
     return finished
+
+
+def _receive(file: IO[bytes], pieces: Iterable[bytes]) -> None:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > LARGEST_UPLOAD:
+            raise Refused(Code.INVALID, f"An archive of more than {LARGEST_UPLOAD >> 20:,} MiB cannot be taken in.")
+        file.write(piece)
 
 
 def _measured(file: IO[bytes]) -> tuple[int, bytes]:

@@ -99,7 +99,7 @@ def _carry_on(
             access.lost()
         _fail(workspace, sync, error)
     except Refused as refused:
-        ours = refused.code in (Code.FENCED, Code.UNAVAILABLE)  # a database of ours, not HubSpot
+        ours = refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED)  # a database of ours, not HubSpot
         if ours and sync.attempt < ATTEMPTS:
             raise NotNow from refused
         _fail(workspace, sync, refused)

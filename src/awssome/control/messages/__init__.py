@@ -3,6 +3,10 @@
 Times are aware and in UTC, ids are UUIDs, seconds are floats. Every error has the one shape `ErrorBody`.
 """
 
+from awssome.control.messages.archives import ArchiveOut as ArchiveOut
+from awssome.control.messages.archives import ArchivePage as ArchivePage
+from awssome.control.messages.archives import RestoreOut as RestoreOut
+from awssome.control.messages.archives import StartRestore as StartRestore
 from awssome.control.messages.audit import AuditPage as AuditPage
 from awssome.control.messages.audit import AuditRow as AuditRow
 from awssome.control.messages.base import Accepted as Accepted

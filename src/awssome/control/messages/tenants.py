@@ -46,6 +46,9 @@ class PlacementRow(Body):
     server: str
     schema_name: str
     state: str
+    revision: str | None = Field(None, description="of the template, that its tables have")
+    behind: bool = Field(False, description="its tables are older than the template of the central API")
+    problem: str | None = Field(None, description="why its tables could not be migrated")
     created_at: datetime
     retain_until: datetime | None
     current: bool

@@ -45,7 +45,7 @@ class PlacementOut(Body):
         # Only the wire shows it: repr, logs and `model_dump` keep the mask.
         return password.get_secret_value()
 
-    def placement(self, tenant_id: UUID) -> Placement:
+    def placement(self, tenant_id: UUID, tier: Tier) -> Placement:
         """The value that `database.sessions` takes."""
         return Placement(
             tenant_id=tenant_id,
@@ -58,6 +58,7 @@ class PlacementOut(Body):
             epoch=self.epoch,
             secret_version=self.secret_version,
             password=self.password.get_secret_value(),
+            tier=tier,
         )
 
 

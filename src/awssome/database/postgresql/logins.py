@@ -13,8 +13,8 @@ import psycopg
 from psycopg import errors
 
 from awssome.database.postgresql.driver import run
-from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.domain.errors import Code, Refused
+from awssome.domain.limits import LONGEST_STATEMENT
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Connect = Callable[[], AbstractContextManager[Connection]]
@@ -62,7 +62,7 @@ def defaults(connection: Connection, name: str) -> str:
     assert row is not None  # noqa: S101 - it has one
     return (
         f"ALTER ROLE {name} IN DATABASE {row[0]} RESET ALL; ALTER ROLE {name} RESET ALL; "
-        f"ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS}"
+        f"ALTER ROLE {name} SET statement_timeout = '{LONGEST_STATEMENT}s'"
     )
 
 

@@ -36,11 +36,11 @@ from awssome.database.engine import (
 from awssome.database.kept import Kept
 from awssome.database.postgresql import exposure, logins, migration
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
-from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
 from awssome.database.types import Day, Instant
 from awssome.domain.errors import Code, Refused
+from awssome.domain.limits import LONGEST_STATEMENT
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name
 
@@ -106,7 +106,7 @@ class PostgreSQL(Server):
         name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         script = f"""
             CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{scram_verifier(password)}';
-            ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS};
+            ALTER ROLE {name} SET statement_timeout = '{LONGEST_STATEMENT}s';
             CREATE SCHEMA {name};
             {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
             INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision)
@@ -263,7 +263,7 @@ class PostgreSQL(Server):
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """COPY in binary form from one snapshot into one transaction."""
         if not isinstance(target, PostgreSQL):
-            raise TypeError("PostgreSQL copies to PostgreSQL; between engines a tenant is exported and restored")
+            return self.carry(schema, target, target_schema, mover)
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
         rows = 0
         with self._connect(snapshot=True) as source, target._connect() as sink:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, select, text, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -136,6 +136,16 @@ def latest(connection: Connection, tenant_id: UUID) -> Archive | None:
     return _archive(row) if row else None
 
 
+def asked_for(connection: Connection, tenant_id: UUID, since: datetime) -> list[Archive]:
+    """The archives of the tenant that somebody asked for since then, newest first."""
+    rows = connection.execute(
+        select(archives)
+        .where(archives.c.tenant_id == tenant_id, archives.c.kind == ArchiveKind.MANUAL, archives.c.created_at >= since)
+        .order_by(archives.c.created_at.desc())
+    )
+    return [_archive(row) for row in rows]
+
+
 def due(connection: Connection, every: timedelta, limit: int) -> list[UUID]:
     """Active tenants without a scheduled archive of the last `every`, those that wait longest first."""
     newest = (
@@ -150,18 +160,16 @@ def due(connection: Connection, every: timedelta, limit: int) -> list[UUID]:
 
 
 def past_retention(connection: Connection, at: datetime, limit: int) -> list[UUID]:
-    """Archives whose file has been kept long enough."""
-    query = select(archives.c.id).where(archives.c.state == ArchiveState.READY, archives.c.expires_at <= at)
-    return list(connection.scalars(query.order_by(archives.c.expires_at).limit(limit)))
+    """Archives whose file has been kept long enough, and uploads that broke off."""
+    query = select(archives.c.id).where(_over(at)).order_by(archives.c.expires_at)
+    return list(connection.scalars(query.limit(limit)))
 
 
 def expire(connection: Connection, archive_id: UUID, at: datetime) -> Archive | None:
     """Nobody is to use the archive any more: it is written down before the file is deleted. None when it is kept."""
-    expired = archives.c.state == ArchiveState.EXPIRED
-    over = and_(archives.c.state == ArchiveState.READY, archives.c.expires_at <= at)
     row = connection.execute(
         update(archives)
-        .where(archives.c.id == archive_id, expired | over)
+        .where(archives.c.id == archive_id, _over(at) | (archives.c.state == ArchiveState.EXPIRED))
         .values(state=ArchiveState.EXPIRED)
         .returning(archives)
     ).first()
@@ -174,8 +182,17 @@ def without_job(connection: Connection, before: datetime) -> list[UUID]:
         "NOT EXISTS (SELECT FROM procrastinate_jobs j "
         "WHERE j.lock = 'archive:' || archives.id AND j.status IN ('todo', 'doing'))"
     )
-    waiting = select(archives.c.id).where(archives.c.state == ArchiveState.REQUESTED, archives.c.created_at < before)
+    waiting = select(archives.c.id).where(
+        archives.c.state == ArchiveState.REQUESTED,
+        archives.c.kind != ArchiveKind.UPLOADED,
+        archives.c.created_at < before,
+    )
     return list(connection.scalars(waiting.where(no_job)))
+
+
+def _over(at: datetime) -> ColumnElement[bool]:
+    broken_off = and_(archives.c.state == ArchiveState.REQUESTED, archives.c.kind == ArchiveKind.UPLOADED)
+    return and_(or_(archives.c.state == ArchiveState.READY, broken_off), archives.c.expires_at <= at)
 
 
 def _file(tenant_id: UUID) -> str:

@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, cast, or_, select, update
+from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.registry.tables import placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import KEY_ID, Keys
-from awssome.domain.tenants import EngineName, Placement, PlacementState, new_schema_name
+from awssome.domain.tenants import EngineName, Placement, PlacementState, Tier, new_schema_name
 from awssome.domain.times import new_id, now
 
 
@@ -136,6 +136,18 @@ def behind(
     return list(connection.execute(query))
 
 
+def is_behind(place: Any, older: Sequence[str]) -> bool:
+    """Whether a row of `of_tenant` or `on_server` is live, and its tables are at one of these revisions."""
+    return place.state in _LIVE and place.revision in older
+
+
+def count_behind(connection: Connection, older: Sequence[str], server_id: UUID) -> tuple[int, int]:
+    """How many placements on the server are behind, and how many of those could not be migrated."""
+    query = select(func.count(), func.count(placements.c.problem))
+    behind, failing = connection.execute(query.where(placements.c.server_id == server_id, _behind(older))).one()
+    return behind, failing
+
+
 def note_migrated(connection: Connection, placement_ids: Iterable[UUID], revision: str, older: Sequence[str]) -> None:
     """The tables of these placements are at `revision` now, unless somebody has brought them further since."""
     connection.execute(
@@ -159,9 +171,11 @@ def note_problem(
     )
 
 
+_LIVE = (PlacementState.ACTIVE, PlacementState.RETAINED)
+
+
 def _behind(older: Sequence[str]) -> ColumnElement[bool]:
-    live = placements.c.state.in_((PlacementState.ACTIVE, PlacementState.RETAINED))
-    return and_(placements.c.revision.in_(older), live)
+    return and_(placements.c.revision.in_(older), placements.c.state.in_(_LIVE))
 
 
 def _rows() -> Any:
@@ -171,6 +185,7 @@ def _rows() -> Any:
         placements.c.schema_name,
         placements.c.secret_version,
         tenants.c.epoch,
+        tenants.c.tier,
         servers.c.name,
         servers.c.engine,
         servers.c.host,
@@ -191,4 +206,5 @@ def _placement(keys: Keys, row: Any) -> Placement:
         epoch=row.epoch,
         secret_version=row.secret_version,
         password=keys.login_password(row.tenant_id, row.name, row.schema_name, row.secret_version),
+        tier=Tier(row.tier),
     )

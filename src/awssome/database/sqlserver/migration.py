@@ -74,13 +74,16 @@ def _body(name: str, after: str, beyond: Beyond) -> str:
     return f"""
         SET LOCK_TIMEOUT {WAIT_MS};
         DECLARE @result int = -1, @lock nvarchar(64);
-        SELECT @lock = lock_name FROM {name}._fence WHERE id = 1;
-        EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Exclusive',
-            @LockOwner = N'Transaction', @LockTimeout = {WAIT_MS};
-        IF @result < 0 THROW 51002, N'busy', 1;
-        UPDATE {name}._fence SET revision = N'{template.head(beyond)}' WHERE id = 1 AND revision = N'{after}';
-        IF @@ROWCOUNT = 1
+        SELECT @lock = lock_name FROM {name}._fence WHERE id = 1 AND revision = N'{after}';
+        IF @lock IS NOT NULL
         BEGIN
-            {change}
+            EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Exclusive',
+                @LockOwner = N'Transaction', @LockTimeout = {WAIT_MS};
+            IF @result < 0 THROW 51002, N'busy', 1;
+            UPDATE {name}._fence SET revision = N'{template.head(beyond)}' WHERE id = 1 AND revision = N'{after}';
+            IF @@ROWCOUNT = 1
+            BEGIN
+                {change}
+            END
         END
     """

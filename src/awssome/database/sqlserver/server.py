@@ -263,7 +263,7 @@ class SQLServer(Server):
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """Rows from one SNAPSHOT transaction into one transaction."""
         if not isinstance(target, SQLServer):
-            raise TypeError("SQL Server copies to SQL Server; between engines a tenant is exported and restored")
+            return self.carry(schema, target, target_schema, mover)
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
         with self._administrator.transaction(snapshot=True) as source, target._administrator.transaction() as sink:
             # The UPDATE keeps the row until the end: no later mover claims what is being filled.

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
+from awssome.domain.archives import LARGEST_UPLOAD
 from awssome.management.pages import audit, guard, home, jobs, moves, operators, palette, servers, sign_in, tenants
 from awssome.web import Pages, furnish
 from awssome.web.states import State
@@ -44,7 +45,7 @@ def install(app: FastAPI, services: Services) -> None:
     """Furnish the application and put the operators' pages on it."""
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
-    furnish(app, pages, session_cookie=guard.SESSION_COOKIE)
+    furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies={"/archives/uploads": LARGEST_UPLOAD + 1})
     for room in (sign_in, home, tenants, servers, moves, jobs, audit, operators, palette):
         app.include_router(room.router)
 

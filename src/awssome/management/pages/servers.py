@@ -70,7 +70,16 @@ def server(request: Request, desk: AtDesk, name: str) -> Response:
     with desk.registry.begin() as connection:
         found = operations.server(connection, name)
         listing = tenants_listing(request, connection, server=name)
-    return desk.pages.render(request, "server.html", server=found, row=server_row(found), listing=listing)
+        behind, failing = operations.tables_behind(connection, name)
+    return desk.pages.render(
+        request,
+        "server.html",
+        server=found,
+        row=server_row(found),
+        listing=listing,
+        behind=behind,
+        failing=failing,
+    )
 
 
 @router.post("/servers/{name}/close")

@@ -154,9 +154,7 @@ def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None
     with desk.registry.begin() as connection:
         detail = operations.tenant_detail(connection, ref)
         servers = operations.servers_with_load(connection)
-    # A move stays within its engine.
-    engines = {server.engine for server in servers if server.name == detail.server}
-    others = [server for server in servers if server.name != detail.server and server.engine in engines]
+    others = [server for server in servers if server.name != detail.server]
     under_way = next((move for move in detail.moves if is_under_way(move)), None)
     return desk.pages.render(
         request,
