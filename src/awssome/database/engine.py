@@ -19,6 +19,7 @@ from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
+from awssome.domain.refusals import Refusal
 from awssome.domain.tenants import EngineName, Placement
 
 
@@ -54,6 +55,19 @@ class SchemaUse:
     rows: int
     bytes: int
     connections: int
+
+
+@dataclass(frozen=True)
+class LogReading:
+    """What was found in a server's log.
+
+    :ivar position: where to read on.
+    :ivar skipped: bytes that were not looked at, because there were too many.
+    """
+
+    refusals: tuple[Refusal, ...]
+    position: str
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -215,11 +229,17 @@ class Server(ABC):
 
     @abstractmethod
     def set_password(self, schema: str, password: str) -> None:
-        """Give the login another password. Sessions that are open go on."""
+        """Give the login another password, and end its sessions: they had come in with the old one.
+
+        :raises Refused: UNAVAILABLE when a session does not end in time; do it again.
+        """
 
     @abstractmethod
     def close_login(self, schema: str) -> None:
-        """Refuse new sessions of the login and end those that are open."""
+        """Refuse new sessions of the login and end those that are open.
+
+        :raises Refused: UNAVAILABLE when a session does not end in time; do it again.
+        """
 
     @abstractmethod
     def open_login(self, schema: str) -> None:
@@ -297,3 +317,15 @@ class Server(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the connections that are kept from call to call. It can be used again afterwards."""
+
+
+class ServerLog(ABC):
+    """The log of one server, from which workers learn what it refused, and to whom."""
+
+    @abstractmethod
+    def read(self, position: str) -> LogReading:
+        """What was refused since the position; an empty one is the beginning."""
+
+    @abstractmethod
+    def prune(self) -> None:
+        """Let go of what was read long ago, where that is ours to do."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from awssome.aws.roles import Roles
+from awssome.database.engine import ServerLog
 from awssome.database.registry import Registry
 from awssome.database.servers import Opener
 from awssome.database.sessions import Sessions
@@ -46,7 +47,9 @@ class WorkerServices(Services):
     """What only workers have: the administrators' rights on the servers, and the mail server.
 
     :param open_server: opens a registered server with its administrator's rights.
+    :param logs: the servers' logs that this worker can read, by the server's name.
     """
 
     open_server: Opener
     mailer: Mailer
+    logs: Mapping[str, ServerLog] = field(default_factory=dict, kw_only=True)

@@ -31,6 +31,7 @@ from awssome.workflows import (
     mail,
     moves,
     provisioning,
+    refusals,
     returning,
     rotation,
     sync,
@@ -163,6 +164,11 @@ def build(services: WorkerServices, conninfo: str) -> App:
             purge.purge(connection)
         with services.registry.begin() as connection:
             audit.seal(connection)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def read_logs(context: JobContext, timestamp: int) -> None:
+        refusals.read_logs(services)
 
     return app
 

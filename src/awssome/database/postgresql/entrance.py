@@ -18,7 +18,8 @@ FENCED = "AW001"
 # A login can change its own defaults; what a connection asks for wins over them.
 _TENANT_OPTIONS = (
     "-c statement_timeout={seconds}s -c idle_in_transaction_session_timeout=60000 "
-    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
+    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off "
+    "-c local_preload_libraries="
 )
 
 
@@ -43,9 +44,14 @@ def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
 def begin(connection: psycopg.Connection[Any], schema: str) -> int | None:
     """Begin a transaction and read the fence's epoch, both in one round trip.
 
+    Level and mode are said, so that no setting of a transaction before can spoil this one.
+
     The connection is in autocommit mode, so that psycopg adds no BEGIN of its own; commit and rollback work as ever.
     """
-    cursor = run(connection, f"BEGIN; SELECT epoch FROM {checked_schema_name(schema)}._fence")
+    cursor = run(
+        connection,
+        f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT epoch FROM {checked_schema_name(schema)}._fence",
+    )
     cursor.nextset()
     row = cursor.fetchone()
     return int(row[0]) if row else None

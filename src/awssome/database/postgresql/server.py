@@ -35,7 +35,7 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.kept import Kept
-from awssome.database.postgresql import migration
+from awssome.database.postgresql import exposure, logins, migration
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
@@ -69,7 +69,11 @@ class PostgreSQL(Server):
         self._kept = Kept(self._open, _as_new)
 
     def check(self) -> dict[str, str]:
-        """Version, encoding and rights of the administrator."""
+        """Version, encoding and rights of the administrator, and what is open to every login.
+
+        In its own database the administrator takes from everybody what tenants must not have, where it may. CREATE has
+        to be closed; the rest is told.
+        """
         with self._connect() as connection:
             row = connection.execute(
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::int, "
@@ -91,9 +95,13 @@ class PostgreSQL(Server):
             missing.append("CREATE on the database for the administrator")
         if not may_signal:
             missing.append("membership in pg_signal_backend for the administrator")
+        with self._connect() as connection:
+            creating, exposed = exposure.close(connection)
+        missing += [f"no CREATE for everybody (run: {statement})" for statement in creating]
         if missing:
             raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
-        return {"version": version, "encoding": encoding}
+        found = {"version": version, "encoding": encoding}
+        return found | {"open to every login": ", ".join(exposed)} if exposed else found
 
     def provision(
         self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
@@ -136,28 +144,35 @@ class PostgreSQL(Server):
             held = run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
             if held is not None and held[0] > mover:
                 raise MoverLost
-            with self._connect() as other:
-                self._end_sessions(other, name)
+            logins.change(self._connect, name, f"ALTER ROLE {name} NOLOGIN")
             # A login can give itself default privileges, which keep a role alive: they go with what it owns.
             run(connection, f"DROP SCHEMA {name} CASCADE")
             run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
 
     def set_password(self, schema: str, password: str) -> None:
-        """Stores the SCRAM verifier, never the password."""
-        with self._connect() as connection:
-            run(connection, f"ALTER ROLE {checked_schema_name(schema)} PASSWORD '{scram_verifier(password)}'")
+        """Stores the SCRAM verifier, never the password. What the login has set for itself goes with the sessions.
 
-    def close_login(self, schema: str) -> None:
-        """NOLOGIN, then pg_terminate_backend."""
+        Who has begun to authenticate with the old password may still end doing so: `authentication_timeout` is for how
+        long.
+        """
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            if self._has_login(connection, name):
-                self._end_sessions(connection, name)
+            defaults = logins.defaults(connection, name)
+        logins.change(self._connect, name, f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'; {defaults}")
+
+    def close_login(self, schema: str) -> None:
+        """NOLOGIN, and pg_terminate_backend."""
+        name = checked_schema_name(schema)
+        with self._connect() as connection:
+            there = logins.exists(connection, name)
+        if there:
+            logins.change(self._connect, name, f"ALTER ROLE {name} NOLOGIN")
 
     def open_login(self, schema: str) -> None:
-        """LOGIN."""
+        """LOGIN, with the settings that it was made with."""
+        name = checked_schema_name(schema)
         with self._connect() as connection:
-            run(connection, f"ALTER ROLE {checked_schema_name(schema)} LOGIN")
+            run(connection, f"ALTER ROLE {name} LOGIN; {logins.defaults(connection, name)}")
 
     def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
         """pg_terminate_backend. A session counts from when its process began, before it had proved who it is."""
@@ -280,11 +295,15 @@ class PostgreSQL(Server):
         return rows
 
     def use(self) -> list[SchemaUse]:
-        """Sizes and live rows from the statistics views, connections from pg_stat_activity."""
+        """Sizes and live rows from the statistics views, connections from pg_stat_activity.
+
+        A table's size waits for who has locked it for itself alone: such a table counts without, and holds up nobody.
+        """
         with self._connect() as connection:
             rows = connection.execute(
                 "SELECT n.nspname, coalesce(sum(s.n_live_tup), 0)::bigint, "
-                "coalesce(sum(pg_total_relation_size(s.relid)), 0)::bigint, "
+                "coalesce(sum(CASE WHEN s.relid NOT IN (SELECT relation FROM pg_locks WHERE relation IS NOT NULL "
+                "AND mode = 'AccessExclusiveLock') THEN pg_total_relation_size(s.relid) END), 0)::bigint, "
                 "(SELECT count(*) FROM pg_stat_activity a WHERE a.usename = n.nspname) "
                 "FROM pg_namespace n JOIN pg_stat_user_tables s ON s.schemaname = n.nspname "
                 "WHERE n.nspname LIKE 'user\\_%' GROUP BY n.nspname"
@@ -367,16 +386,6 @@ class PostgreSQL(Server):
     def _no_answer(self) -> Refused:
         where = f"{self._parameters['host']}:{self._parameters['port']}"
         return Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.")
-
-    @staticmethod
-    def _has_login(connection: psycopg.Connection[Any], name: str) -> bool:
-        return connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
-
-    @staticmethod
-    def _end_sessions(connection: psycopg.Connection[Any], name: str) -> None:
-        run(connection, f"ALTER ROLE {name} NOLOGIN")
-        connection.commit()  # nobody can come in any more before those inside are ended
-        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,))
 
 
 def _as_new(connection: psycopg.Connection[Any]) -> bool:

@@ -183,10 +183,12 @@ class SQLServer(Server):
                 raise MoverLost
 
     def set_password(self, schema: str, password: str) -> None:
-        """ALTER LOGIN."""
+        """ALTER LOGIN, then KILL of who came in before."""
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
+            self._kill(connection, name)
             run(connection, f"ALTER LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}'")
+            self._kill(connection, name)
 
     def close_login(self, schema: str) -> None:
         """DISABLE, then KILL: a session outlives its login's rights."""
@@ -331,28 +333,35 @@ class SQLServer(Server):
         if held and held[0][0] > mover:
             raise MoverLost
 
-    @staticmethod
-    def _end_sessions(connection: Connection, name: str) -> None:
+    @classmethod
+    def _end_sessions(cls, connection: Connection, name: str) -> None:
+        """Nobody can come in any more, and nobody is left.
+
+        A session can hold its login, by ALTER LOGIN in a transaction that it leaves open: it is ended before, too.
+        """
         if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
             return
-        run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
-        SQLServer._kill(connection, name)
+        cls._kill(connection, name)
+        run(connection, f"ALTER LOGIN {name} DISABLE")
+        cls._kill(connection, name)
 
     @staticmethod
-    def _kill(connection: Connection, name: str, older_than: float | None = None) -> None:
-        """:param older_than: leave those alone that began within so many seconds before this; None: none."""
-        began = time.monotonic()
+    def _kill(connection: Connection, name: str, older_than: float = 0.0) -> None:
+        """End the sessions that the login has now.
 
-        def there() -> set[int]:
-            return sessions_of(connection, name, 0 if older_than is None else older_than + time.monotonic() - began)
-
-        while sessions := there():
-            for session in sessions:
+        :param older_than: only those that began longer ago than so many seconds.
+        :raises Refused: UNAVAILABLE when they do not end in time.
+        """
+        ending = sessions_of(connection, name, older_than)
+        give_up = time.monotonic() + END_SECONDS
+        while ending:
+            for session in ending:
                 with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
                     run(connection, f"KILL {session}")
-            if time.monotonic() > began + END_SECONDS:
+            if time.monotonic() > give_up:
                 raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
             time.sleep(0.02)
+            ending &= sessions_of(connection, name)
 
     @staticmethod
     def _turn_on(connection: Connection, database: str, setting: str) -> bool:
