@@ -1,8 +1,8 @@
 """Another password for a tenant's login, derived under the next version of its secret and the present secret key.
 
-The server learns it first and ends the sessions that the old one opened, the registry a moment later. In between whoever
-comes in is turned away, as in a cut-over, and asks the registry again. If the worker dies in that moment, its job is run
-again.
+The server learns it first and ends the sessions that the old one opened, the registry a moment later. In between
+whoever comes in is turned away, as in a cut-over, and asks the registry again. If the worker dies in that moment, its
+job is run again.
 """
 
 from __future__ import annotations
