@@ -246,8 +246,8 @@ class Server(ABC):
         """Allow sessions of the login again."""
 
     @abstractmethod
-    def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
-        """End the login's sessions that began longer ago than so many seconds; who has its password may come again."""
+    def end_sessions(self, schema: str) -> None:
+        """End the login's sessions that are open; who has its password may come again."""
 
     @abstractmethod
     def fence(self, schema: str) -> Fence | None:

@@ -6,7 +6,7 @@ frozen worker that wakes up are the run and mover numbers.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -85,10 +85,9 @@ class Queue:
             connection, SWEEP, "rotate", lock, priority=priority, placement_id=str(placement_id), version=version
         )
 
-    def end_old_sessions(self, connection: Connection, placement_id: UUID, since: datetime, wait: timedelta) -> None:
-        """End the sessions of the placement's login that were begun before `since`, after a while."""
-        began = since.isoformat()
-        self._defer(connection, SWEEP, "end_old_sessions", None, wait=wait, placement_id=str(placement_id), since=began)
+    def end_sessions(self, connection: Connection, placement_id: UUID, wait: timedelta) -> None:
+        """End the sessions of the placement's login, after a while."""
+        self._defer(connection, SWEEP, "end_sessions", None, wait=wait, placement_id=str(placement_id))
 
     def close_workspace(self, connection: Connection, tenant_id: UUID) -> None:
         """Close the workspace of a tenant that goes, and have it emptied then."""

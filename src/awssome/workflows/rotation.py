@@ -8,7 +8,7 @@ job is run again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from awssome.database import Connection
@@ -18,7 +18,6 @@ from awssome.database.registry.audit import Actor
 from awssome.database.tenant.keys import rewrap
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement, TenantState
-from awssome.domain.times import now
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
 from awssome.workflows.workspace import Workspace
@@ -76,15 +75,17 @@ def rotate(services: WorkerServices, placement_id: UUID, version: int) -> None:
     if before.placement.secret_version < version:
         _give(services, server, before, version)
     with services.registry.begin() as connection:
-        services.queue.end_old_sessions(connection, placement_id, now(), LATE)
+        services.queue.end_sessions(connection, placement_id, LATE)
 
 
-def end_old_sessions(services: WorkerServices, placement_id: UUID, since: datetime) -> None:
-    """End sessions that somebody had begun before the rotation, and was slow to prove the old password in."""
+def end_sessions(services: WorkerServices, placement_id: UUID) -> None:
+    """End the login's sessions once more: somebody may have been slow to prove the old password. The others come back.
+
+    Which of them began before the rotation, PostgreSQL tells only who may read all statistics.
+    """
     found = _login(services, placement_id)
     if found is not None:
-        age = (now() - since).total_seconds()
-        services.open_server(found.server_id).end_sessions(found.placement.schema, older_than=age)
+        services.open_server(found.server_id).end_sessions(found.placement.schema)
 
 
 def reseal(services: WorkerServices) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -103,9 +103,9 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def rotate(context: JobContext, placement_id: str, version: int) -> None:
         rotation.rotate(services, UUID(placement_id), version)
 
-    @task("end_old_sessions", SWEEP, _LATER)
-    def end_old_sessions(context: JobContext, placement_id: str, since: str) -> None:
-        rotation.end_old_sessions(services, UUID(placement_id), datetime.fromisoformat(since))
+    @task("end_sessions", SWEEP, _LATER)
+    def end_sessions(context: JobContext, placement_id: str) -> None:
+        rotation.end_sessions(services, UUID(placement_id))
 
     @task("close_workspace", SIGN_UP, _ForEver())
     def close_workspace(context: JobContext, tenant_id: str) -> None:

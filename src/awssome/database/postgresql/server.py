@@ -174,14 +174,10 @@ class PostgreSQL(Server):
         with self._connect() as connection:
             run(connection, f"ALTER ROLE {name} LOGIN; {logins.defaults(connection, name)}")
 
-    def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
-        """pg_terminate_backend. A session counts from when its process began, before it had proved who it is."""
+    def end_sessions(self, schema: str) -> None:
+        """pg_terminate_backend."""
         with self._connect() as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                "WHERE usename = %s AND backend_start <= clock_timestamp() - make_interval(secs => %s)",
-                (checked_schema_name(schema), older_than),
-            )
+            logins.end(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""

@@ -201,11 +201,10 @@ class SQLServer(Server):
         with self._administrator.commanding() as connection:
             run(connection, f"ALTER LOGIN {checked_schema_name(schema)} ENABLE")
 
-    def end_sessions(self, schema: str, *, older_than: float = 0.0) -> None:
-        """KILL."""
-        name = checked_schema_name(schema)
+    def end_sessions(self, schema: str) -> None:
+        """KILL those that are there; who comes meanwhile is left alone."""
         with self._administrator.commanding() as connection:
-            self._kill(connection, name, older_than)
+            self._kill(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -346,13 +345,9 @@ class SQLServer(Server):
         cls._kill(connection, name)
 
     @staticmethod
-    def _kill(connection: Connection, name: str, older_than: float = 0.0) -> None:
-        """End the sessions that the login has now.
-
-        :param older_than: only those that began longer ago than so many seconds.
-        :raises Refused: UNAVAILABLE when they do not end in time.
-        """
-        ending = sessions_of(connection, name, older_than)
+    def _kill(connection: Connection, name: str) -> None:
+        """End the sessions that the login has now. :raises Refused: UNAVAILABLE when they do not end in time."""
+        ending = sessions_of(connection, name)
         give_up = time.monotonic() + END_SECONDS
         while ending:
             for session in ending:
@@ -375,10 +370,9 @@ class SQLServer(Server):
         return True
 
 
-def sessions_of(connection: Connection, login: str, older_than: float = 0.0) -> set[int]:
-    """The numbers of the login's sessions that began longer ago than so many seconds."""
-    query = _SESSIONS_OF.format(login=checked_schema_name(login), ms=int(older_than * 1000))
-    return {int(row[0]) for row in run(connection, query)}
+def sessions_of(connection: Connection, login: str) -> set[int]:
+    """The numbers of the login's sessions."""
+    return {int(row[0]) for row in run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))}
 
 
 def _change(connection: Connection, statement: str) -> None:
@@ -447,11 +441,9 @@ FROM sys.databases d WHERE d.name = DB_NAME()
 # a column has a name that it has not on SQL Server.
 _SESSIONS_OF = """
 IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
-    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''
-        AND login_time <= DATEADD(ms, -{ms}, GETDATE())')
+    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
 ELSE
-    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''
-        AND login_time <= DATEADD(ms, -{ms}, GETDATE())')
+    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
 """
 
 _SESSIONS = (
