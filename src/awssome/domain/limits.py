@@ -22,7 +22,7 @@ class Pace:
     :ivar at_once: how many may be under way together.
     """
 
-    per_second: int
+    per_second: float
     burst: int
     at_once: int
 
@@ -50,10 +50,10 @@ LIMITS: Mapping[Tier, Limits] = {
     Tier.PAID: Limits(Pace(60, 180, 8), connections=8, statement_seconds=30, export_rows=100_000),
 }
 
-VISITOR = Pace(per_second=10, burst=50, at_once=6)
+VISITOR = Pace(per_second=10, burst=50, at_once=12)
 """One network address from which requests come without a session that is known: each may cost the central API one."""
 
-VISITORS = Pace(per_second=100, burst=200, at_once=8)
+VISITORS = Pace(per_second=100, burst=200, at_once=12)
 """All such addresses together: a flood of made-up sessions does not become one on the central API."""
 
 LONGEST_STATEMENT = max(limits.statement_seconds for limits in LIMITS.values())
