@@ -7,7 +7,7 @@ is how a tenant gets in, as its own login; `database.sessions` uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,20 @@ class SchemaUse:
     rows: int
     bytes: int
     connections: int
+
+
+@dataclass(frozen=True)
+class LongSession:
+    """A session of a tenant's login whose transaction has been open for long.
+
+    :ivar session: the server's own number of it.
+    :ivar statement_seconds: since the statement began that is running; 0 when none is.
+    """
+
+    schema: str
+    session: int
+    statement_seconds: float
+    transaction_seconds: float
 
 
 class MoverLost(Exception):
@@ -181,6 +195,14 @@ class Server(ABC):
     @abstractmethod
     def use(self) -> list[SchemaUse]:
         """What each tenant uses on this server; one query for all."""
+
+    @abstractmethod
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """The tenants' sessions whose transaction has been open for longer; one query for all."""
+
+    @abstractmethod
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """End those of the sessions that are still in the transaction in which they were found, and return them."""
 
     @abstractmethod
     def connected(self) -> AbstractContextManager[None]:

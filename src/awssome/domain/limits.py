@@ -64,3 +64,16 @@ TRANSACTION_SECONDS = 120
 
 GRACE_SECONDS = 5
 """How much longer than its limit a statement has run when it is ended from outside: its own time limit comes first."""
+
+SOONEST_ENDED = min(limits.statement_seconds for limits in LIMITS.values()) + GRACE_SECONDS
+"""Seconds before which no tenant's transaction is looked at."""
+
+
+def is_too_long(tier: Tier, statement_seconds: float, transaction_seconds: float) -> bool:
+    """Whether a session is to be ended from outside: a session may lift its own time limit.
+
+    :param statement_seconds: since its statement began; 0 when none is running.
+    :param transaction_seconds: since its transaction began.
+    """
+    longest = LIMITS[tier].statement_seconds + GRACE_SECONDS
+    return statement_seconds > longest or transaction_seconds > TRANSACTION_SECONDS

@@ -23,7 +23,7 @@ from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
-from awssome.workflows import mail, moves, provisioning, sync
+from awssome.workflows import long_sessions, mail, moves, provisioning, sync
 from awssome.workflows.queue import MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
 from awssome.workflows.services import WorkerServices
 
@@ -94,6 +94,11 @@ def build(services: WorkerServices, conninfo: str) -> App:
             purge.purge(connection)
         with services.registry.begin() as connection:
             audit.seal(connection)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.end_long_sessions", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def end_long_sessions(context: JobContext, timestamp: int) -> None:
+        long_sessions.end(services)
 
     return app
 

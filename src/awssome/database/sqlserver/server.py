@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -20,7 +21,7 @@ import mssql_python
 
 from awssome.database import template
 from awssome.database.canonical import summed
-from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, TableSum
+from awssome.database.engine import Fence, FenceBusy, LongSession, MoverLost, SchemaUse, Server, TableSum
 from awssome.database.schema import DATA_TABLES, metadata
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator
 from awssome.database.sqlserver.bulk import fetch, load
@@ -237,6 +238,24 @@ class SQLServer(Server):
             rows = run(connection, _USE)
         return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
 
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """From the list of sessions: those that run a request, or sleep in a transaction, since their last request."""
+        with self._administrator.commanding() as connection:
+            rows = run(connection, _LONG_SESSIONS)
+        found = [LongSession(row[0], int(row[1]), float(row[2]) if row[3] else 0.0, float(row[2])) for row in rows]
+        return [each for each in found if each.transaction_seconds > seconds]
+
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """KILL; what began since is younger than what was found."""
+        ended = []
+        for each in sessions:
+            there = {(now.session, now.schema) for now in self.long_sessions(each.transaction_seconds - 1)}
+            if (each.session, each.schema) in there:
+                with self._administrator.commanding() as connection, suppress(mssql_python.ProgrammingError):
+                    run(connection, f"KILL {each.session}")
+                    ended.append(each)
+        return ended
+
     def connected(self) -> AbstractContextManager[None]:
         """See `Administrator.connected`."""
         return self._administrator.connected()
@@ -402,6 +421,16 @@ ELSE
 _SESSIONS = (
     "SELECT login_name, COUNT(*) FROM sys.dm_exec_sessions WHERE login_name LIKE N'user[_]%' GROUP BY login_name"
 )
+
+# A server that stands in for SQL Server leaves sessions out of the view: nobody is found there.
+_LONG_SESSIONS = """
+SELECT login_name, session_id,
+    CASE WHEN last_request_start_time < DATEADD(day, -30, GETDATE()) THEN 30 * 86400  -- what was before may not fit
+    ELSE DATEDIFF(second, last_request_start_time, GETDATE()) END,
+    CASE status WHEN N'running' THEN 1 ELSE 0 END
+FROM sys.dm_exec_sessions
+WHERE login_name LIKE N'user[_]%' AND (status = N'running' OR open_transaction_count > 0)
+"""
 
 # A server that stands in for SQL Server may lack the view with the pages.
 _USE = """
