@@ -109,6 +109,20 @@ class Snapshot:
     rows: Callable[[Table], Iterator[Texts]]
 
 
+@dataclass(frozen=True)
+class LongSession:
+    """A session of a tenant's login whose transaction has been open for long.
+
+    :ivar session: the server's own number of it.
+    :ivar statement_seconds: since the statement began that is running; 0 when none is.
+    """
+
+    schema: str
+    session: int
+    statement_seconds: float
+    transaction_seconds: float
+
+
 class MoverLost(Exception):
     """Another mover has claimed the schema since; this one has to stop."""
 
@@ -313,6 +327,14 @@ class Server(ABC):
     @abstractmethod
     def holdings(self) -> list[Holding]:
         """Fence and login of every tenant on this server, in a number of queries that is small beside theirs."""
+
+    @abstractmethod
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """The tenants' sessions whose transaction has been open for longer; one query for all."""
+
+    @abstractmethod
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """End those of the sessions that are still in the transaction in which they were found, and return them."""
 
     @abstractmethod
     def close(self) -> None:

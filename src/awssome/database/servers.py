@@ -101,7 +101,9 @@ def prepare_data_plane(cluster: Cluster, password: str) -> str:
     """
     with _superuser(cluster) as connection:
         _role(connection, PROVISIONER_ROLE, password, "LOGIN CREATEROLE")
-        connection.execute(sql.SQL("GRANT pg_signal_backend TO {}").format(sql.Identifier(PROVISIONER_ROLE)))
+        connection.execute(
+            sql.SQL("GRANT pg_signal_backend, pg_read_all_stats TO {}").format(sql.Identifier(PROVISIONER_ROLE))
+        )
         _reserve(connection, PROVISIONER_ROLE)
         _database(connection, TENANTS_DATABASE, PROVISIONER_ROLE, open_to_all=True)
     with _superuser(cluster, TENANTS_DATABASE) as connection:

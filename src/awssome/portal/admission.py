@@ -26,19 +26,18 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.limits import VISITOR, VISITORS, Limits
 from awssome.domain.tenants import Tier
 from awssome.portal.context import Contexts
-from awssome.portal.guard import SESSION_COOKIE
+from awssome.portal.guard import caller
+from awssome.portal.hosts import ANYWHERE
 from awssome.portal.limiter import Charge, Limiter, Reason, TooMuch
 from awssome.web.errors import StandingAnswers
 from awssome.web.formats import plural
-from awssome.web.security import SAFE_METHODS, read_session_cookie
+from awssome.web.security import SAFE_METHODS
 
 PAUSE_SECONDS = 0.25
 """How long a refused caller waits for the answer."""
 
 PAUSED = 256
 """Refusals that wait at a time; the others are given at once. Each holds an open connection."""
-
-NOT_COUNTED = ("/healthz", "/static/")
 
 _ALL_VISITORS = Charge("visitors", "visitors", VISITORS)
 
@@ -64,7 +63,7 @@ class Admission:
         self._pausing = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(NOT_COUNTED):
+        if scope["type"] != "http" or scope["path"].startswith(ANYWHERE):
             await self.app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
@@ -80,11 +79,10 @@ class Admission:
 
     def _charges(self, connection: HTTPConnection) -> tuple[Charge, ...]:
         """The tenant, or the person who has none yet; else the network address, and all visitors together."""
-        caller = _caller(connection)
-        known = self._contexts.known(caller) if caller.session else None
+        who = caller(connection)
+        known = self._contexts.known(who) if who.session else None
         if known is None:
-            address = neighbourhood(caller.address)
-            return Charge(address, "visitor", VISITOR), _ALL_VISITORS
+            return Charge(neighbourhood(who.address), "visitor", VISITOR), _ALL_VISITORS
         tier = known.tenant.tier if known.tenant else Tier.FREE
         whose = known.tenant.id if known.tenant else known.account.id
         return (Charge(whose, tier, self._limits[tier].requests),)
@@ -101,23 +99,16 @@ class Admission:
         answer = self._answers.answer(connection, _told(too_much, scope["method"] in SAFE_METHODS))
         await answer(scope, receive, send)
         if too_much.told:
-            await self._tell(too_much, _caller(connection))
+            await self._tell(too_much, caller(connection))
 
-    async def _tell(self, too_much: TooMuch, caller: Caller) -> None:
+    async def _tell(self, too_much: TooMuch, who: Caller) -> None:
         """One line a minute and caller; of tenants also in the audit log, where operators see whose flood it is."""
         charge = too_much.charge
-        log.warning("limited", who=str(charge.key), kind=charge.kind, reason=too_much.reason, refused=too_much.told)
+        log.warning(
+            "limited", who=str(charge.key), kind=charge.kind, reason=str(too_much.reason), refused=too_much.told
+        )
         if isinstance(charge.key, UUID):
-            await run_in_threadpool(self._contexts.report, caller, f"limit: too many {too_much.reason}")
-
-
-def _caller(connection: HTTPConnection) -> Caller:
-    return Caller(
-        session=read_session_cookie(connection, SESSION_COOKIE) or "",
-        host=connection.headers.get("host", ""),
-        address=connection.client.host if connection.client else "",
-        agent=connection.headers.get("user-agent", ""),
-    )
+            await run_in_threadpool(self._contexts.report, who, f"limit: too many {too_much.reason}")
 
 
 def _told(too_much: TooMuch, safe: bool) -> Refused:

@@ -28,6 +28,7 @@ from awssome.workflows import (
     draining,
     expiry,
     leaving,
+    long_sessions,
     mail,
     moves,
     provisioning,
@@ -169,6 +170,11 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def read_logs(context: JobContext, timestamp: int) -> None:
         refusals.read_logs(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.end_long_sessions", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def end_long_sessions(context: JobContext, timestamp: int) -> None:
+        long_sessions.end(services)
 
     return app
 

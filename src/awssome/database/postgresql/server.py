@@ -1,7 +1,7 @@
 """PostgreSQL 16 or newer as a server of the data plane.
 
 A tenant is a schema, and a LOGIN role of the same name that owns nothing. The administrator needs CREATEROLE, CREATE
-on the database and membership in pg_signal_backend; never superuser, since RDS has none.
+on the database and membership in pg_signal_backend and pg_read_all_stats; never superuser, since RDS has none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from awssome.database.engine import (
     Fence,
     FenceBusy,
     Holding,
+    LongSession,
     Migrated,
     MoverLost,
     SchemaUse,
@@ -79,11 +80,11 @@ class PostgreSQL(Server):
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::int, "
                 "pg_encoding_to_char(encoding), rolcreaterole OR rolsuper, "
                 "has_database_privilege(current_database(), 'CREATE'), "
-                "rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') "
+                "rolsuper OR pg_has_role('pg_signal_backend', 'USAGE'), pg_has_role('pg_read_all_stats', 'USAGE') "
                 "FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user"
             ).fetchone()
         assert row is not None  # noqa: S101 - both catalogs have the row we are connected by
-        version, number, encoding, may_create_roles, may_create, may_signal = row
+        version, number, encoding, may_create_roles, may_create, may_signal, may_watch = row
         missing = []
         if number < 160000:
             missing.append(f"PostgreSQL 16 or newer (this is {version})")
@@ -95,6 +96,8 @@ class PostgreSQL(Server):
             missing.append("CREATE on the database for the administrator")
         if not may_signal:
             missing.append("membership in pg_signal_backend for the administrator")
+        if not may_watch:
+            missing.append("membership in pg_read_all_stats for the administrator")
         with self._connect() as connection:
             creating, exposed = exposure.close(connection)
         missing += [f"no CREATE for everybody (run: {statement})" for statement in creating]
@@ -324,6 +327,26 @@ class PostgreSQL(Server):
             fences |= self._fences(names[start : start + FENCES_AT_ONCE])
         return [Holding(name, fences.get(name), logins.get(name)) for name in sorted(logins.keys() | fences.keys())]
 
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """From pg_stat_activity, which shows times of others' sessions to members of pg_read_all_stats only."""
+        with self._connect() as connection:
+            rows = connection.execute(f"{_LONG_SESSIONS} WHERE transaction_seconds > %s", (seconds,)).fetchall()
+        return [LongSession(*row) for row in rows]
+
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """pg_terminate_backend; a transaction that began since is younger than the one that was found."""
+        query = trusted(
+            f"SELECT pg_terminate_backend(pid) FROM ({_LONG_SESSIONS}) AS now "
+            "WHERE pid = %s AND usename = %s AND transaction_seconds >= %s"
+        )
+        with self._connect() as connection:
+            return [
+                each
+                for each in sessions
+                if connection.execute(query, (each.session, each.schema, each.transaction_seconds)).fetchone()
+                == (True,)
+            ]
+
     def _fences(self, names: Sequence[str]) -> dict[str, Fence]:
         """The fences of these schemas. One that is dropped meanwhile makes its hundred be read one by one."""
         parts = (
@@ -407,6 +430,17 @@ def scram_verifier(password: str) -> str:
     server_key = hmac.digest(salted, b"Server Key", "sha256")
     stored = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
     return f"SCRAM-SHA-256$1:{base64.b64encode(salt).decode()}${stored}:{base64.b64encode(server_key).decode()}"
+
+
+_LONG_SESSIONS = """
+SELECT usename, pid, statement_seconds, transaction_seconds FROM (
+    SELECT usename::text, pid,
+        CASE state WHEN 'active' THEN extract(epoch FROM clock_timestamp() - query_start)::float8 ELSE 0 END
+            AS statement_seconds,
+        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds
+    FROM pg_stat_activity WHERE usename LIKE 'user\\_%%' AND xact_start IS NOT NULL
+) AS found
+"""
 
 
 def _sum_query(table: Table, schema: str) -> str:

@@ -127,6 +127,16 @@ def on_server(connection: Connection, server_id: UUID) -> list[Any]:
     )
 
 
+def tenants_of(connection: Connection, server_id: UUID, schemas: Sequence[str]) -> dict[str, tuple[UUID, Tier]]:
+    """Whose these schemas of a server are: schema -> tenant and tier."""
+    rows = connection.execute(
+        select(placements.c.schema_name, tenants.c.id, tenants.c.tier)
+        .join(tenants, tenants.c.id == placements.c.tenant_id)
+        .where(placements.c.server_id == server_id, placements.c.schema_name.in_(schemas))
+    )
+    return {row.schema_name: (row.id, Tier(row.tier)) for row in rows}
+
+
 def mark(
     connection: Connection,
     placement_id: UUID,
