@@ -96,7 +96,7 @@ def _add_columns(registry: Registry, keys: Keys, folder: Path) -> float:
 def _one_more(folder: Path, turn: int) -> Beyond:
     follows, revision = template.head((folder,) if turn else ()), f"90{turn:02}"
     (folder / f"{revision}.py").write_text(REVISION.format(revision=revision, follows=follows))
-    for cached in (template.head, template.older, template.statements):
+    for cached in (template.head, template.older, template.statements, template._steps):
         cached.cache_clear()
     return (folder,)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -59,19 +60,20 @@ def for_schema(sql: str, schema: str) -> str:
     return sql.replace(TENANT, checked_schema_name(schema))
 
 
-def _steps(beyond: Beyond) -> list[Script]:
+@cache
+def _steps(beyond: Beyond) -> tuple[Script, ...]:
     """The revisions, oldest first. :raises LookupError: when there is none."""
     config = Config()
     config.set_main_option("script_location", str(_REVISIONS.parent))
     config.set_main_option("version_locations", os.pathsep.join(map(str, (_REVISIONS, *beyond))))
     config.set_main_option("path_separator", "os")
-    steps = list(reversed(list(ScriptDirectory.from_config(config).walk_revisions())))
+    steps = tuple(ScriptDirectory.from_config(config).walk_revisions())[::-1]
     if not steps:
         raise LookupError("the template has no revision")
     return steps
 
 
-def _rendered(engine: EngineName, steps: list[Script], *, existing: bool) -> str:
+def _rendered(engine: EngineName, steps: Sequence[Script], *, existing: bool) -> str:
     buffer = _Statements()
     context = MigrationContext.configure(
         dialect=dialect(engine),
