@@ -295,12 +295,9 @@ _READ = (
 
 def _select(today: date) -> Select[Any]:
     c, m = deal_registrations.c, hubspot_mappings.c
+    columns = [c[name] for name in _READ]
     return select(
-        *(c[name] for name in _READ),
-        ready_on(today).label("ready"),
-        m.portal_id,
-        m.deal_id,
-        m.state.label("mapping_state"),
+        *columns, ready_on(today).label("ready"), m.portal_id, m.deal_id, m.state.label("mapping_state")
     ).select_from(deal_registrations.outerjoin(hubspot_mappings, m.registration_id == c.id))
 
 
