@@ -218,6 +218,23 @@ def test_a_server_that_is_away_keeps_no_other_one_back(
     assert _known(services, there).problem == told[there.placement.schema]
 
 
+def test_a_defect_that_one_tenant_meets_keeps_no_other_one_back(
+    services: WorkerServices, make_tenant: Any, pool: Server, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenancies = [make_tenant() for _ in range(4)]
+    ill, migrate = tenancies[1].placement.schema, type(pool).migrate
+
+    def meets_a_defect(server: Server, schemas: list[str], after: str | None = None) -> Any:
+        if ill in schemas:
+            raise KeyError("nobody has thought of this")
+        return migrate(server, schemas, after)
+
+    monkeypatch.setattr(type(pool), "migrate", meets_a_defect)
+    told = {one.of.schema: one.problem for one in run()}
+    assert told.pop(ill) == "It met a KeyError: a defect of ours."
+    assert list(told.values()) == [None] * 3
+
+
 def test_a_placement_that_is_dropped_meanwhile_is_no_failure(
     services: WorkerServices, make_tenant: Any, pool: Server, beyond: Beyond
 ) -> None:

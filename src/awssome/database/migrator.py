@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from awssome.database import template
+from awssome.database.engine import Migrated
 from awssome.database.registry import Registry, audit, placements
 from awssome.database.servers import Opener
 from awssome.database.template import Beyond
@@ -189,6 +190,12 @@ class _Run:
                 rest = _taken(line, len(line), alike=False)
                 self._note([Outcome(place, refused.message) for place in (*batch, *rest)])
                 return
+            except Exception as error:  # whatever one's tables have, the others are not to wait for it
+                if len(batch) > 1:
+                    line.extendleft(reversed(batch))
+                    size = 1
+                    continue
+                told = [Migrated(batch[0].schema, f"It met a {type(error).__name__}: a defect of ours.")]
             took = max(time.monotonic() - began, 0.001)
             self._note([Outcome(place, one.problem) for place, one in zip(batch, told, strict=True)])
             size = max(1, min(BATCH, 2 * len(batch), int(len(batch) * BATCH_SECONDS / took)))
