@@ -14,7 +14,7 @@ from starlette.requests import Request
 from awssome.control.client import Control
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
-from awssome.portal import account, deals, home, hubspot, people, plan, sign_in, sign_up, workspaces
+from awssome.portal import account, deals, exports, home, hubspot, people, plan, sign_in, sign_up, workspaces
 from awssome.portal.context import AskAgain, Contexts
 from awssome.portal.guard import SESSION_COOKIE, Elsewhere, Parts, caller, send_elsewhere
 from awssome.portal.hosts import Hosts
@@ -33,6 +33,7 @@ STATES = {
     "member": State("Member", "neutral", "people"),
     "viewer": State("Viewer", "neutral", "dot"),
     "left_out": State("Left out", "warn", "warning"),
+    "expired": State("No longer kept", "neutral", "cross"),
 }
 
 
@@ -69,7 +70,7 @@ def create(options: Options) -> FastAPI:
         clock=options.clock,
     )
     app.get("/healthz")(health)
-    for module in (home, sign_up, sign_in, workspaces, deals, hubspot, plan, people, account):
+    for module in (home, sign_up, sign_in, workspaces, deals, hubspot, plan, people, exports, account):
         app.include_router(module.router)
     for kind in (Elsewhere, AskAgain):
         app.add_exception_handler(kind, send_elsewhere)

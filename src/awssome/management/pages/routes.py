@@ -9,7 +9,19 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from awssome.domain.archives import LARGEST_UPLOAD
-from awssome.management.pages import audit, guard, home, jobs, moves, operators, palette, servers, sign_in, tenants
+from awssome.management.pages import (
+    archives,
+    audit,
+    guard,
+    home,
+    jobs,
+    moves,
+    operators,
+    palette,
+    servers,
+    sign_in,
+    tenants,
+)
 from awssome.web import Pages, furnish
 from awssome.web.states import State
 from awssome.workflows.services import Services
@@ -30,6 +42,10 @@ STATES = {
     # placements
     "new": State("Being made", "accent", "running"),
     "retained": State("Kept for rollback", "neutral", "archive"),
+    # archives and restores
+    "loading": State("Loading", "accent", "running"),
+    "verified": State("Verified", "accent", "running"),
+    "expired": State("No longer kept", "neutral", "cross"),
     # HubSpot
     "none": State("Not connected", "neutral", "cross"),
     "reconnect": State("Reconnect", "warn", "warning"),
@@ -46,7 +62,7 @@ def install(app: FastAPI, services: Services) -> None:
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
     furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies={"/archives/uploads": LARGEST_UPLOAD + 1})
-    for room in (sign_in, home, tenants, servers, moves, jobs, audit, operators, palette):
+    for room in (sign_in, home, tenants, archives, servers, moves, jobs, audit, operators, palette):
         app.include_router(room.router)
 
 
