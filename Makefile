@@ -26,6 +26,7 @@ check: setup browser ## formatting, lints, types, import contracts, and every te
 bench: setup ## measure beside the peer or the floor, and print ratios
 	$(BIN)/python -m benchmarks.tenant_session
 	$(BIN)/python -m benchmarks.provisioning
+	$(BIN)/python -m benchmarks.archives
 	$(BIN)/python -m benchmarks.sqlserver
 
 screenshots: setup browser ## every page after the story, light and dark, wide and narrow
