@@ -17,7 +17,7 @@ from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
 from awssome.domain.limits import LIMITS, Limits
 from awssome.domain.tenants import Tier
-from awssome.portal import account, deals, home, hubspot, people, plan, returning, sign_in, sign_up, workspaces
+from awssome.portal import account, deals, exports, home, hubspot, people, plan, returning, sign_in, sign_up, workspaces
 from awssome.portal.admission import Admission
 from awssome.portal.context import AskAgain, Contexts
 from awssome.portal.guard import SESSION_COOKIE, Elsewhere, Parts, caller, send_elsewhere
@@ -40,6 +40,7 @@ STATES = {
     "viewer": State("Viewer", "neutral", "dot"),
     "retained": State("Deleted", "neutral", "trash"),
     "left_out": State("Left out", "warn", "warning"),
+    "expired": State("No longer kept", "neutral", "cross"),
 }
 
 
@@ -81,7 +82,8 @@ def create(options: Options) -> FastAPI:
         limiter=limiter,
     )
     app.get("/healthz")(health)
-    for module in (home, sign_up, sign_in, returning, workspaces, deals, hubspot, plan, people, account):
+    rooms = (home, sign_up, sign_in, returning, workspaces, deals, hubspot, plan, people, exports, account)
+    for module in rooms:
         app.include_router(module.router)
     for kind in (Elsewhere, AskAgain):
         app.add_exception_handler(kind, send_elsewhere)

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 
 from awssome.domain.archives import LARGEST_UPLOAD
 from awssome.management.pages import (
+    archives,
     audit,
     guard,
     home,
@@ -42,6 +43,10 @@ STATES = {
     # placements
     "new": State("Being made", "accent", "running"),
     "retained": State("Kept for rollback", "neutral", "archive"),
+    # archives and restores
+    "loading": State("Loading", "accent", "running"),
+    "verified": State("Verified", "accent", "running"),
+    "expired": State("No longer kept", "neutral", "cross"),
     # HubSpot
     "none": State("Not connected", "neutral", "cross"),
     "reconnect": State("Reconnect", "warn", "warning"),
@@ -58,7 +63,7 @@ def install(app: FastAPI, services: Services) -> None:
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
     furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies={"/archives/uploads": LARGEST_UPLOAD + 1})
-    for room in (sign_in, home, tenants, servers, lifecycle, moves, jobs, audit, operators, palette):
+    for room in (sign_in, home, tenants, archives, servers, lifecycle, moves, jobs, audit, operators, palette):
         app.include_router(room.router)
 
 

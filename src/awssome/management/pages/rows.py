@@ -8,6 +8,7 @@ from typing import Any
 
 from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
+from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState
 from awssome.domain.times import now
@@ -127,6 +128,14 @@ def steps(move: MoveOut) -> list[dict[str, Any]]:
         {"name": step["label"], "state": _STEP_STATES[step["state"]], "time": _step_time(move, step)}
         for step in move.steps
     ]
+
+
+def require_name(given: str, name: str) -> None:
+    """The check behind a dialog that asks for a name. :raises Refused: INVALID when it is not that name."""
+    if given.strip() != name:
+        raise Refused(
+            Code.INVALID, "The name was not typed as it stands. Nothing was changed.", f"Type “{name}” to go on."
+        )
 
 
 def tenant_address(ref: str) -> str:
