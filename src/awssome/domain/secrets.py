@@ -56,6 +56,11 @@ class Keys:
         """The name of the present key, kept with what is made under it. It tells nothing of the key."""
         return _id_of(self.root)
 
+    @property
+    def present_ids(self) -> frozenset[str]:
+        """The names that the present key goes by: the oldest one's, too, while there was none before it."""
+        return frozenset({self.key_id} if self.previous else {self.key_id, OLDEST})
+
     def login_password(self, tenant_id: UUID, server: str, schema: str, secret_version: int, key_id: str = "") -> str:
         """The password of a placement's database login, 256 bits.
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Text, and_, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Text, and_, cast, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.registry.tables import moves, placements, restores, servers, tenants
+from awssome.domain.archives import RESTORES_UNDER_WAY
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import Phase
+from awssome.domain.moves import UNDER_WAY, Phase
 from awssome.domain.secrets import OLDEST, Keys
 from awssome.domain.tenants import EngineName, Placement, PlacementState, TenantState, Tier, new_schema_name
 from awssome.domain.times import new_id, now
@@ -62,6 +63,12 @@ def name_key(connection: Connection, key_id: str) -> None:
     """Placements whose login is closed or gone name this key from now on: their passwords open nothing."""
     shut = placements.c.state.in_((PlacementState.RETAINED, PlacementState.DROPPED))
     connection.execute(update(placements).where(shut, placements.c.key_id != key_id).values(key_id=key_id))
+
+
+def under_other_keys(connection: Connection, key_ids: Collection[str]) -> int:
+    """How many placements need another secret key than the one with these names."""
+    query = select(func.count()).select_from(placements).where(placements.c.key_id.not_in(list(key_ids)))
+    return connection.scalar(query) or 0
 
 
 def key_of(connection: Connection, placement_id: UUID) -> str:
@@ -116,12 +123,31 @@ def of_tenant(connection: Connection, tenant_id: UUID) -> list[Any]:
 
 
 def on_server(connection: Connection, server_id: UUID) -> list[Any]:
-    """id, schema_name, state, revision and the tenant's slug of every placement there that was not dropped."""
+    """Every placement there, dropped ones too, as the doctor compares it: id, tenant_id, schema_name, state, revision,
+    and of its tenant slug, tenant_state and epoch; whether it lives there (`current`), is being moved or restored
+    (`carried`), and will never live there (`abandoned`). One query, whatever their number.
+    """
+    moving = select(moves.c.id).where(moves.c.tenant_id == placements.c.tenant_id, moves.c.phase.in_(UNDER_WAY))
+    restoring = select(restores.c.id).where(
+        restores.c.tenant_id == placements.c.tenant_id, restores.c.state.in_(RESTORES_UNDER_WAY)
+    )
     return list(
         connection.execute(
-            select(placements.c.id, placements.c.schema_name, placements.c.state, placements.c.revision, tenants.c.slug)
+            select(
+                placements.c.id,
+                placements.c.tenant_id,
+                placements.c.schema_name,
+                placements.c.state,
+                placements.c.revision,
+                tenants.c.slug,
+                tenants.c.state.label("tenant_state"),
+                tenants.c.epoch,
+                (tenants.c.placement_id == placements.c.id).is_(true()).label("current"),
+                or_(moving.exists(), restoring.exists()).label("carried"),
+                _abandoned().label("abandoned"),
+            )
             .join(tenants, tenants.c.id == placements.c.tenant_id)
-            .where(placements.c.server_id == server_id, placements.c.state != PlacementState.DROPPED)
+            .where(placements.c.server_id == server_id)
             .order_by(placements.c.schema_name)
         )
     )
@@ -135,6 +161,14 @@ def tenants_of(connection: Connection, server_id: UUID, schemas: Sequence[str]) 
         .where(placements.c.server_id == server_id, placements.c.schema_name.in_(schemas))
     )
     return {row.schema_name: (row.id, Tier(row.tier)) for row in rows}
+
+
+def known(connection: Connection, names: Collection[str]) -> set[str]:
+    """Which of these schemas a placement on any server names that was not dropped."""
+    query = select(placements.c.schema_name).where(
+        placements.c.schema_name.in_(list(names)), placements.c.state != PlacementState.DROPPED
+    )
+    return set(connection.scalars(query))
 
 
 def mark(
@@ -164,12 +198,13 @@ def is_abandoned(connection: Connection, placement_id: UUID) -> bool:
 
 def _abandoned() -> ColumnElement[bool]:
     """No tenant is to live there, and no move or restore that may still go on leads there."""
-    lives = select(tenants.c.id).where(tenants.c.placement_id == placements.c.id).exists()
-    ended = (Phase.DROPPED, Phase.CANCELLED)
-    moved_to = select(moves.c.id).where(moves.c.target_id == placements.c.id, moves.c.phase.not_in(ended)).exists()
-    under_way = restores.c.state.in_(("requested", "loading", "verified"))
-    restored_to = select(restores.c.id).where(restores.c.target_id == placements.c.id, under_way).exists()
-    return and_(placements.c.state == PlacementState.NEW, ~lives, ~moved_to, ~restored_to)
+    ended, here = (Phase.DROPPED, Phase.CANCELLED), placements.c.id
+    somebody = (
+        select(tenants.c.id).where(tenants.c.placement_id == here),
+        select(moves.c.id).where(moves.c.target_id == here, moves.c.phase.not_in(ended)),
+        select(restores.c.id).where(restores.c.target_id == here, restores.c.state.in_(RESTORES_UNDER_WAY)),
+    )
+    return and_(placements.c.state == PlacementState.NEW, *(~each.correlate(placements).exists() for each in somebody))
 
 
 def behind(

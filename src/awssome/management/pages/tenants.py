@@ -124,7 +124,7 @@ def export(request: Request, desk: AtDesk, ref: str) -> Response:
         with desk.registry.begin() as connection:
             managed_archives.export(desk.services, connection, desk.actor, ref)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     text = "The export is under way. The archive is listed under “Archives”."
     return desk.pages.redirect(request, f"{tenant_address(ref)}#archives", "success", text)
 
@@ -146,7 +146,7 @@ def restore(
             body = StartRestore(archive_id=chosen(archive), server=server or None, beside=how != "replace")
             started = managed_archives.restore(desk.services, connection, desk.actor, ref, body)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     return desk.pages.redirect(request, f"/restores/{started.id}", "success", "The restore has begun.")
 
 
