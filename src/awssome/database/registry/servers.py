@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from awssome.database.registry.tables import placements, servers, tenants
 from awssome.domain.errors import Code, Refused
@@ -106,14 +107,14 @@ def emptiest_pool(connection: Connection, engine: EngineName | None = None) -> U
     :param engine: only pools of this engine.
     :raises Refused: UNAVAILABLE when there is none.
     """
-    load = _load().subquery()
+    load = _load()
     row = connection.execute(
         select(servers.c.id)
-        .outerjoin(load, load.c.server_id == servers.c.id)
+        .join(load, true())
         .where(servers.c.kind == ServerKind.POOL, servers.c.open)
         .where(true() if engine is None else servers.c.engine == engine)
-        .where(func.coalesce(load.c.live, 0) + func.coalesce(load.c.retained, 0) < servers.c.capacity)
-        .order_by(func.coalesce(load.c.live, 0), servers.c.name)
+        .where(load.c.live + load.c.retained < servers.c.capacity)
+        .order_by(load.c.live, servers.c.name)
         .limit(1)
     ).first()
     if row is None:
@@ -173,23 +174,23 @@ def release(connection: Connection, placement_id: UUID) -> None:
     connection.execute(update(servers).where(servers.c.id == server_id, ~in_use.exists()).values(tenant_id=None))
 
 
-def _load() -> Select[Any]:
-    return select(
-        placements.c.server_id,
-        func.count().filter(placements.c.state.in_(("new", "active"))).label("live"),
-        func.count().filter(placements.c.state == "retained").label("retained"),
-    ).group_by(placements.c.server_id)
+def _load() -> LateralFromClause:
+    """How many live on a server, and how many copies are kept there: counted for the servers that are asked for."""
+    return (
+        select(
+            func.count().filter(placements.c.state.in_(("new", "active"))).label("live"),
+            func.count().filter(placements.c.state == "retained").label("retained"),
+        )
+        .where(placements.c.server_id == servers.c.id)
+        .lateral()
+    )
 
 
 def _rows() -> Select[Any]:
-    load = _load().subquery()
+    load = _load()
     return (
-        select(
-            servers,
-            func.coalesce(load.c.live, 0).label("tenants"),
-            func.coalesce(load.c.retained, 0).label("retained"),
-            tenants.c.company.label("tenant"),
-        )
-        .outerjoin(load, load.c.server_id == servers.c.id)
+        select(servers, load.c.live.label("tenants"), load.c.retained, tenants.c.company.label("tenant"))
+        .select_from(servers)
+        .join(load, true())
         .outerjoin(tenants, tenants.c.id == servers.c.tenant_id)
     )
