@@ -46,6 +46,8 @@ accounts = Table(
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
     CheckConstraint("email = lower(email)", name="email_lower"),
+    Index("accounts_email_words", "email", postgresql_using="gin", postgresql_ops={"email": "gin_trgm_ops"}),
+    Index("accounts_operators", "email", postgresql_where=sql("operator")),
 )
 
 tenants = Table(
@@ -77,6 +79,14 @@ tenants = Table(
     CheckConstraint("state IN ('pending', 'active', 'suspended', 'archived', 'retained', 'deleted')", name="state"),
     Index("tenants_created", "created_at", "id"),
     Index("tenants_company", sql("lower(company)"), "id"),
+    Index("tenants_tier", "tier", "id"),
+    Index("tenants_state", "state", "id"),
+    Index("tenants_company_words", "company", postgresql_using="gin", postgresql_ops={"company": "gin_trgm_ops"}),
+    Index("tenants_slug_words", "slug", postgresql_using="gin", postgresql_ops={"slug": "gin_trgm_ops"}),
+    Index(
+        "tenants_upgrade_requested", "upgrade_requested_at", postgresql_where=sql("upgrade_requested_at IS NOT NULL")
+    ),
+    Index("tenants_troubled", "created_at", postgresql_where=sql("problem IS NOT NULL AND state = 'pending'")),
     Index(
         "tenants_one_free_by_portal",
         "hubspot_portal_id",
