@@ -30,10 +30,11 @@ from awssome.domain.secrets import Keys, new_secret_key
 from awssome.domain.tenants import EngineName, Placement, Role, ServerKind, Tier
 from awssome.hubspot.oauth import App, app_for
 from awssome.workflows import provisioning
+from awssome.workflows.archive_store import Directory
 from awssome.workflows.mail import Mailer
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
-from tests.engines import SQLSERVER_URL, sqlserver_database
+from tests.engines import SQLSERVER_URL, eventually, sqlserver_database
 
 CONTROL_PASSWORD, PROVISIONER_PASSWORD = "control-of-the-tests", "provisioner-of-the-tests"
 TEMPLATE = "registry_template"
@@ -166,9 +167,11 @@ def hubspot_app() -> App:
 
 
 @pytest.fixture
-def services(registry: Registry, keys: Keys, sessions: Sessions, hubspot_app: App, pool_url: str) -> WorkerServices:
+def services(
+    registry: Registry, keys: Keys, sessions: Sessions, hubspot_app: App, pool_url: str, tmp_path: Path
+) -> WorkerServices:
     """What jobs and the central API work with, with one open pool registered."""
-    made = worker_services(registry, keys, sessions, hubspot_app)
+    made = worker_services(registry, keys, sessions, hubspot_app, tmp_path / "archives")
     register_server(made, "pool-1", ServerKind.POOL, pool_url)
     return made
 
@@ -217,7 +220,9 @@ def cloned_registry(cluster: Cluster, template_url: str) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def worker_services(registry: Registry, keys: Keys, sessions: Sessions, hubspot: App) -> WorkerServices:
+def worker_services(
+    registry: Registry, keys: Keys, sessions: Sessions, hubspot: App, archives: Path = Path("/nonexistent")
+) -> WorkerServices:
     """What jobs and the central API work with; nothing answers at HubSpot or at the mail server."""
     return WorkerServices(
         registry=registry,
@@ -227,6 +232,7 @@ def worker_services(registry: Registry, keys: Keys, sessions: Sessions, hubspot:
         hubspot=hubspot,
         roles=Roles(template_url="https://example.com/awssome-role.yaml"),
         addresses=Addresses("localhost", 8000, secure=False),
+        archives=Directory(archives),
         open_server=servers.opener(registry, keys),
         mailer=Mailer("127.0.0.1", 9, "awssome@example.com"),
     )
@@ -292,6 +298,14 @@ def superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connectio
         dbname=database,
         autocommit=True,
     )
+
+
+def settle_log(cluster: Cluster) -> None:
+    """Wait until the server's log has everything that it was told until now: lines are written in their order."""
+    mark, position = secrets.token_hex(8), cluster.log.end()
+    with superuser(cluster) as connection:
+        connection.execute(sql.SQL("DO {}").format(f"BEGIN RAISE LOG '{mark}'; END"))
+    eventually(lambda: any(mark in message for message in cluster.log.messages(position)))
 
 
 def _hurry(cluster: Cluster) -> None:

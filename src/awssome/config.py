@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     :ivar domain: the domain whose sub-domains are the tenants' hosts.
     :ivar public_port: the port that browsers use, when it is not the scheme's own.
     :ivar listen: the address that the web processes listen on.
+    :ivar previous_secret_keys: earlier values of the secret key, newest first, with commas between them.
     :ivar database_url: the control plane's PostgreSQL; without it, embedded servers are used.
     :ivar pgbin: directory of PostgreSQL's programs for the embedded servers.
     :ivar hubspot_base_url: a sandbox in place of HubSpot.
@@ -53,6 +55,10 @@ class Settings(BaseSettings):
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
     :ivar cloudwatch_namespace: where figures go in CloudWatch; empty keeps them at home.
     :ivar connection_budget: connections of one process to one server, all tenants together.
+    :ivar archives: where archives lie: a directory, or `s3://bucket/prefix`; below home if not given.
+    :ivar export_hours: how often an active tenant's data is exported; 0: never by itself.
+    :ivar archive_days: how long such archives are kept.
+    :ivar dormant_days: a free tenant at which nobody looks for so long is archived; 0: never.
     :ivar threads: requests that one web process works on at a time.
     """
 
@@ -68,6 +74,7 @@ class Settings(BaseSettings):
     portal_port: int = Field(8000, ge=0, le=65535)
     management_port: int = Field(8001, ge=0, le=65535)
     secret_key: SecretStr | None = None
+    previous_secret_keys: SecretStr = SecretStr("")
     service_token: SecretStr | None = Field(None, min_length=32)
     operator_token: SecretStr | None = Field(None, min_length=32)
     metrics_token: SecretStr | None = Field(None, min_length=32)
@@ -84,6 +91,10 @@ class Settings(BaseSettings):
     mail_from: str = "awssome@localhost"
     connection_budget: int = Field(60, ge=4)
     threads: int = Field(16, ge=1)
+    archives: str = ""
+    export_hours: int = Field(24, ge=0)
+    archive_days: int = Field(14, ge=1)
+    dormant_days: int = Field(90, ge=0)
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_json: bool = False
 
@@ -112,6 +123,13 @@ class Settings(BaseSettings):
         if url and not (parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and local))):
             raise ValueError("must begin with https://, or with http:// on this machine: secrets go there")
         return url
+
+    @field_validator("archives")
+    @classmethod
+    def _store(cls, where: str) -> str:
+        if where and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?|/.*", where):
+            raise ValueError("must be an absolute directory, or s3://bucket/prefix")
+        return where
 
     @field_validator("smtp_url")
     @classmethod
@@ -153,8 +171,9 @@ class Settings(BaseSettings):
 
         :raises Refused: INVALID for a key that is none.
         """
+        previous = [key.strip() for key in self.previous_secret_keys.get_secret_value().split(",") if key.strip()]
         try:
-            return Keys.from_text(self._secret(self.secret_key, "secret-key", new_secret_key))
+            return Keys.from_text(self._secret(self.secret_key, "secret-key", new_secret_key), *previous)
         except ValueError as error:
             raise Refused(Code.INVALID, f"{error}.") from None
 

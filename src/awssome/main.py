@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from awssome.config import Settings, load
 from awssome.domain.errors import Code, Refused
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from awssome.database.engine import ServerLog
     from awssome.database.registry import Registry
     from awssome.database.servers import Opener
     from awssome.domain.secrets import Keys
+    from awssome.workflows.archive_store import ArchiveStore
     from awssome.workflows.services import Services, WorkerServices
 
 __all__ = ["Settings", "load"]
@@ -34,11 +37,15 @@ EMBEDDED = (("main", "pool-1", ServerKind.POOL), ("dedicated-1", "dedicated-1", 
 
 @dataclass(frozen=True)
 class Plane:
-    """The control plane, reached with its own role: never a part of the portal."""
+    """The control plane, reached with its own role: never a part of the portal.
+
+    :ivar logs: the logs of the servers that run here, by the server's name.
+    """
 
     settings: Settings
     keys: Keys
     registry: Registry
+    logs: Mapping[str, ServerLog]
 
     @property
     def open_server(self) -> Opener:
@@ -49,9 +56,10 @@ class Plane:
 
 
 @contextmanager
-def control_plane(settings: Settings) -> Iterator[Plane]:
+def control_plane(settings: Settings, *, any_revision: bool = False) -> Iterator[Plane]:
     """The control plane, ready for use: embedded servers run as long as the block does, and everything is registered.
 
+    :param any_revision: an external registry may also be at an older revision: for who only looks.
     :raises Refused: UNAVAILABLE when a database cannot be had; CONFLICT when an external registry is to be migrated.
     """
     from procrastinate.schema import SchemaManager
@@ -63,16 +71,17 @@ def control_plane(settings: Settings) -> Iterator[Plane]:
     with ExitStack() as stack:
         if settings.database_url:
             url = settings.database_url.get_secret_value()
-            embedded_servers: list[tuple[str, ServerKind, str]] = []
-            migrate.require_newest(url)
+            embedded_servers: list[_Embedded] = []
+            if not any_revision:
+                migrate.require_newest(url)
         else:
             url, embedded_servers = _start_embedded(settings, keys, stack)
             migrate.upgrade_registry(url, jobs_schema=SchemaManager.get_schema())
         registry = Registry(url, connections=settings.threads)
         stack.callback(registry.close)
-        for name, kind, admin_url in embedded_servers:
-            servers.register_embedded(registry, keys, name, kind, admin_url)
-        yield Plane(settings, keys, registry)
+        for each in embedded_servers:
+            servers.register_embedded(registry, keys, each.name, each.kind, each.admin_url)
+        yield Plane(settings, keys, registry, {each.name: each.log for each in embedded_servers})
 
 
 def migrate_registry(settings: Settings) -> str:
@@ -87,6 +96,15 @@ def migrate_registry(settings: Settings) -> str:
     if settings.database_url is None:
         return migrate.registry_head()
     return migrate.upgrade_registry(settings.database_url.get_secret_value(), jobs_schema=SchemaManager.get_schema())
+
+
+def registry_revision(settings: Settings) -> str | None:
+    """The revision that the registry is at, changing nothing; None: it is empty."""
+    from awssome.database import migrate
+
+    if settings.database_url is None:
+        return migrate.registry_head()  # every start brings it there
+    return migrate.registry_revision(settings.database_url.get_secret_value())
 
 
 def serve_management(settings: Settings) -> None:
@@ -177,6 +195,7 @@ def services(plane: Plane) -> Services:
     """What the central API works with: no administrator's rights on any server."""
     from awssome.aws.roles import Roles
     from awssome.database.sessions import Sessions
+    from awssome.domain.archives import ArchivePolicy
     from awssome.hubspot.oauth import app_for
     from awssome.workflows.queue import Queue
     from awssome.workflows.services import Services
@@ -200,6 +219,9 @@ def services(plane: Plane) -> Services:
             principal=settings.aws_principal_arn,
         ),
         addresses=addresses,
+        archives=_archive_store(settings),
+        archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
+        dormant_days=settings.dormant_days,
     )
 
 
@@ -216,11 +238,33 @@ def worker_services(plane: Plane) -> WorkerServices:
         mailer=Mailer(host, port, plane.settings.mail_from, user, password),
         metrics=Metrics(plane.settings.cloudwatch_namespace),
         desk=plane.settings.central_api.rstrip("/"),
+        logs=plane.logs,
     )
 
 
-def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[str, list[tuple[str, ServerKind, str]]]:
-    """The control plane's URL, and (name, kind, administrator's URL) of each server. Passwords follow from the key."""
+def _archive_store(settings: Settings) -> ArchiveStore:
+    """The bucket or the directory that archives lie in."""
+    from awssome.workflows.archive_store import Directory
+
+    if settings.archives.startswith("s3://"):
+        from awssome.aws.archives import Bucket
+
+        bucket, _, prefix = settings.archives.removeprefix("s3://").partition("/")
+        return Bucket(bucket, prefix.strip("/"))
+    return Directory(Path(settings.archives) if settings.archives else settings.home / "archives")
+
+
+class _Embedded(NamedTuple):
+    """An embedded server as it is registered, and its log."""
+
+    name: str
+    kind: ServerKind
+    admin_url: str
+    log: ServerLog
+
+
+def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[str, list[_Embedded]]:
+    """The control plane's URL, and the servers. Passwords follow from the key."""
     from awssome.database import embedded, servers
 
     url, found = "", []
@@ -229,7 +273,7 @@ def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[s
         if not url:
             url = servers.prepare_control_plane(cluster, keys.signature("embedded", f"control of {directory}"))
         password = keys.signature("embedded", f"provisioner of {directory}")
-        found.append((name, kind, servers.prepare_data_plane(cluster, password)))
+        found.append(_Embedded(name, kind, servers.prepare_data_plane(cluster, password), cluster.log))
     return url, found
 
 

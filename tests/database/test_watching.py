@@ -63,7 +63,7 @@ def test_each_tenants_rows_bytes_and_connections_are_told(
 
 
 def test_a_server_tells_how_it_fares(pool: Server, make_workspace: Workspaces) -> None:
-    before = pool.load()
+    before = pool.condition()
     assert before.bytes > 0
     assert before.connection_limit is None or before.connections < before.connection_limit
     assert before.blocked == 0
@@ -99,7 +99,7 @@ def test_statements_are_counted_by_the_tenant_that_ran_them(
     assert seen.statements is not None and seen.statements >= 8
     assert seen.statement_ms is not None and seen.statement_ms >= 50
     assert (other.statements, other.statement_ms) == (0, 0.0)
-    since = pool.load().counted_since
+    since = pool.condition().counted_since
     assert since is not None and since < now()
 
 
@@ -116,13 +116,13 @@ def test_who_runs_long_and_who_holds_others_up_is_named(
         holder.rows(update)
         waiting = threading.Thread(target=lambda: waiter.rows(update))
         waiting.start()
-        load = _until(lambda: pool.load(), lambda load: load.blocked == 1)
+        load = _until(lambda: pool.condition(), lambda load: load.blocked == 1)
         assert load.blocked_by == alice.schema
         assert load.longest_by == alice.schema
         assert load.longest_s is not None and load.longest_s >= 0
         holder.rows("ROLLBACK")
         waiting.join(30)
-    assert _until(lambda: pool.load(), lambda load: load.blocked == 0).blocked_by is None
+    assert _until(lambda: pool.condition(), lambda load: load.blocked == 0).blocked_by is None
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_where_statements_are_not_counted_or_not_ours_to_read_the_rest_is_told(
     for _ in range(2):
         (seen,) = server.use()
         assert (seen.schema, seen.statements, seen.statement_ms) == ("user_00000000000000aa", None, None)
-        load = server.load()
+        load = server.condition()
         assert load.counted_since is None
         assert load.bytes > 0
         with superuser(cluster, "plain_of_the_tests") as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -190,6 +191,32 @@ def test_upgrade_and_rollback_wait_for_the_move_and_show_its_evidence(run: Run, 
     assert (late.status, late.out) == (1, "")
     assert "can no longer be cancelled" in late.err
     assert run("move", "retry", up["id"]).status == 1
+
+
+def test_a_tenant_is_exported_into_a_file_and_brought_back_from_it(
+    run: Run, tenant: dict[str, Any], tmp_path: Path
+) -> None:
+    ref, file = tenant["slug"], tmp_path / "northwind.zip"
+    made = run("tenant", "export", ref, "--to", str(file), "--json").json
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == made["sha256"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert run("tenant", "export", ref, "--to", str(file)).status == 1  # what is there is not written over
+    assert made["id"] in [row["id"] for row in run("tenant", "archives", ref, "--json").json]
+    before = run("tenant", "credentials", ref, "--json").json
+    beside = run("tenant", "restore", ref, "--archive", made["id"], "--beside", "--json").json
+    assert (beside["state"], beside["verified"], beside["beside"]) == ("done", True, True)
+    assert run("tenant", "credentials", ref, "--json").json == before
+    login = run("tenant", "credentials", ref, "--placement", beside["placement_id"], "--json").json
+    assert login["schema"] == beside["schema_name"] != before["schema"]
+    restored = run("tenant", "restore", ref, "--from", str(file), "--json").json
+    assert (restored["state"], restored["verified"], restored["rows"]) == ("done", True, made["rows"])
+    assert run("tenant", "credentials", ref, "--json").json["schema"] == restored["schema_name"]
+    shown = run("tenant", "archives", ref)
+    assert "uploaded" in shown.out
+    file.write_bytes(file.read_bytes()[:-40])
+    damaged = run("tenant", "restore", ref, "--from", str(file))
+    assert (damaged.status, "damaged" in damaged.err) == (1, True)
+    assert run("tenant", "restore", ref).status == 2
 
 
 def test_a_suspended_tenant_is_locked_out_until_it_is_resumed(run: Run, tenant: dict[str, Any]) -> None:

@@ -396,7 +396,7 @@ def test_a_pool_that_is_nearly_full_needs_somebody(
         pool = registered.by_name(connection, "pool-1").id
         registered.change(connection, pool, capacity=10)
         for _ in range(8):
-            kept = placements.create(connection, tenancy.id, pool)
+            kept = placements.create(connection, tenancy.id, pool, services.keys.key_id)
             placements.mark(connection, kept, PlacementState.RETAINED, retain_until=now())
     assert "Nearly full" in desk.get("/servers").text
     for path in ("/", "/servers/pool-1", "/alerts"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from uuid import UUID
 
 from awssome.aws.roles import Roles
@@ -13,6 +14,7 @@ from awssome.domain.addresses import Addresses
 from awssome.domain.secrets import Keys
 from awssome.hubspot.oauth import app_for
 from awssome.workflows import sync
+from awssome.workflows.archive_store import Directory
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import Services
 
@@ -28,6 +30,7 @@ def main() -> None:
         hubspot=app_for(given["hubspot"], given["client_id"], given["client_secret"], given["redirect_uri"]),
         roles=Roles(template_url="https://example.com/awssome-role.yaml"),
         addresses=Addresses("localhost", 8000, secure=False),
+        archives=Directory(Path("/nonexistent")),
     )
     sync.run(services, UUID(given["tenant_id"]), UUID(given["sync_id"]), lambda: False)
 

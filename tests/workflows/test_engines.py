@@ -1,24 +1,28 @@
-"""Servers of different engines beside each other: each tenant stays within its own."""
+"""Servers of different engines beside each other: a tenant stays within its own, unless an operator says otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import UUID
 
 import mssql_python
 import pytest
 from sqlalchemy.engine import make_url
 
+from awssome.database.embedded import Cluster
 from awssome.database.registry import placements, servers, tenants
+from awssome.database.servers import prepare_data_plane
 from awssome.database.sqlserver.server import SQLServer
 from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import Phase
 from awssome.domain.servers import engine_of, location, sqlserver_options
 from awssome.domain.tenants import EngineName, ServerKind, Tier, new_schema_name
 from awssome.workflows import moves as moving
 from awssome.workflows import provisioning
 from awssome.workflows.services import WorkerServices
-from tests.conftest import Tenancy, register_server
+from tests.conftest import PROVISIONER_PASSWORD, Tenancy, register_server
 from tests.engines import as_administrator, only_sqlserver
-from tests.workflows.moving import OLGA
+from tests.workflows.moving import OLGA, fill, mover, placement_of, writable
 
 ELSEWHERE = {
     EngineName.POSTGRESQL: "mssql://admin:secret@127.0.0.1:9/tenants",
@@ -27,15 +31,13 @@ ELSEWHERE = {
 """A server of the other engine, at which nothing listens."""
 
 
-def test_a_move_stays_within_its_engine_and_what_is_refused_leaves_nothing(
+def test_a_server_that_is_not_named_is_of_the_tenants_engine_and_what_is_refused_leaves_nothing(
     engine: EngineName, services: WorkerServices, make_tenant: Callable[..., Tenancy]
 ) -> None:
     tenancy = make_tenant()
     register_server(services, "other-pool", ServerKind.POOL, ELSEWHERE[engine])
     register_server(services, "other-dedicated", ServerKind.DEDICATED, ELSEWHERE[engine])
     for ask, code in (
-        (lambda c: moving.move_to(c, services.queue, OLGA, str(tenancy.id), "other-pool"), Code.CONFLICT),
-        (lambda c: moving.upgrade(c, services.queue, OLGA, str(tenancy.id), "other-dedicated"), Code.CONFLICT),
         (lambda c: moving.upgrade(c, services.queue, OLGA, str(tenancy.id)), Code.UNAVAILABLE),
         (lambda c: moving.move_to(c, services.queue, OLGA, str(tenancy.id), None), Code.CONFLICT),
     ):
@@ -46,6 +48,28 @@ def test_a_move_stays_within_its_engine_and_what_is_refused_leaves_nothing(
         assert [row.id for row in placements.of_tenant(connection, tenancy.id)] == [tenancy.placement.placement_id]
         assert tenants.find(connection, tenancy.id).tier is Tier.FREE
         assert servers.by_name(connection, "other-dedicated").tenant is None
+
+
+@only_sqlserver
+def test_a_tenant_is_moved_to_the_other_engine_and_back(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], cluster: Cluster
+) -> None:
+    tenancy = make_tenant()
+    register_server(services, "other", ServerKind.POOL, prepare_data_plane(cluster, PROVISIONER_PASSWORD))
+    fill(services, tenancy)
+    sums = services.open_server(_server_of(services, tenancy)).sums(tenancy.placement.schema)
+    for ask in (
+        lambda c: moving.move_to(c, services.queue, OLGA, str(tenancy.id), "other"),
+        lambda c: moving.rollback(c, services.queue, OLGA, str(tenancy.id)),
+    ):
+        before = placement_of(services, tenancy)
+        with services.registry.begin() as connection:
+            move_id = ask(connection)
+        assert mover(services).carry_on(move_id) is Phase.RETAINING
+        after = placement_of(services, tenancy)
+        assert after.engine is not before.engine
+        assert services.open_server(_server_of(services, tenancy)).sums(after.schema) == sums
+        assert writable(services, tenancy) == [after.placement_id]
 
 
 def test_a_new_tenant_goes_to_the_emptiest_pool_whatever_its_engine(
@@ -111,3 +135,8 @@ def test_off_loopback_no_url_weakens_tls_or_changes_who_comes(query: str) -> Non
 
 def test_the_driver_is_the_one_whose_errors_are_known() -> None:
     assert mssql_python.__version__ == "1.16.0", "look whether the driver tells error numbers by itself now"
+
+
+def _server_of(services: WorkerServices, tenancy: Tenancy) -> UUID:
+    with services.registry.begin() as connection:
+        return placements.server_of(connection, placement_of(services, tenancy).placement_id)

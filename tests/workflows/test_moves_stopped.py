@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.engine import make_url
 
-from awssome.database import mover as movers
+from awssome.database import handover
 from awssome.database.registry import moves, placements, servers
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
@@ -193,7 +193,7 @@ def test_once_the_switch_begins_a_move_cannot_be_cancelled(when: str, services: 
 def test_a_writer_that_never_ends_makes_the_move_give_up_for_now(
     services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(movers, "FREEZE_TRIES", 2)
+    monkeypatch.setattr(handover, "FREEZE_TRIES", 2)
     move_id = upgrade(services, alice)
     with services.sessions.open(alice.placement) as session:
         add(session, "endless")

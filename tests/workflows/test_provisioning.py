@@ -47,7 +47,8 @@ def test_provisioning_twice_changes_nothing(services: WorkerServices, make_tenan
 def test_provisioning_goes_on_after_a_crash_between_schema_and_registry(services: WorkerServices) -> None:
     with services.registry.begin() as connection:
         tenant = tenants.create(connection, "Crash Co")
-        placement_id = placements.create(connection, tenant.id, servers.emptiest_pool(connection))
+        pool = servers.emptiest_pool(connection)
+        placement_id = placements.create(connection, tenant.id, pool, services.keys.key_id)
         tenants.change(connection, tenant.id, placement_id=placement_id, epoch=1)
         placement = placements.find(connection, services.keys, placement_id)
         server = placements.server_of(connection, placement_id)

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from awssome.cli import alerts, desk, moves, platform, servers, tenants
+from awssome.cli import alerts, desk, migrate, moves, platform, servers, tenants
 from awssome.cli.output import fail
 from awssome.domain.errors import Refused
 
@@ -28,7 +28,7 @@ app.add_typer(moves.app, name="move")
 app.add_typer(desk.operator, name="operator")
 app.command()(alerts.alerts)
 app.command()(desk.audit)
-app.command()(platform.migrate)
+app.command()(migrate.migrate)
 app.command()(platform.doctor)
 app.add_typer(platform.sandbox, name="sandbox")
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -107,6 +108,19 @@ def waiting(what: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def progress() -> Progress:
+    """A bar with counts and the time left, on a terminal only."""
+    to = status()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=to,
+        disable=not to.is_terminal,
+    )
 
 
 def poll(ask: Callable[[], T], done: Callable[[T], bool], *, seconds: float, every: float = 0.3) -> T | None:

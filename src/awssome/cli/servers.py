@@ -9,9 +9,20 @@ import typer
 from pydantic import SecretStr
 
 from awssome.cli.central import central
-from awssome.cli.output import Json, console, poll, print_facts, print_json, print_table, size, status, waiting
+from awssome.cli.output import (
+    Json,
+    console,
+    poll,
+    print_facts,
+    print_json,
+    print_table,
+    progress,
+    size,
+    status,
+    waiting,
+)
 from awssome.control.client import Control
-from awssome.control.messages import AddServer, ServerDetail, ServerRow
+from awssome.control.messages import AddServer, ChangeServer, DrainPlan, ServerDetail, ServerRow, StartDrain
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName, ServerKind
 
@@ -41,7 +52,19 @@ def list_servers(as_json: Json = False) -> None:
         print_json(found)
         return
     print_table(
-        ("Name", "Kind", "Engine", "Address", "Open", "Tenants", "Kept copies", "Capacity", "Of tenant", "Problem"),
+        (
+            "Name",
+            "Kind",
+            "Engine",
+            "Address",
+            "Open",
+            "Tenants",
+            "Kept copies",
+            "Capacity",
+            "In use",
+            "Of tenant",
+            "Problem",
+        ),
         [
             (
                 s.name,
@@ -52,6 +75,7 @@ def list_servers(as_json: Json = False) -> None:
                 s.tenants,
                 s.retained,
                 s.capacity,
+                f"{s.fill_percent:.0f} %",
                 s.tenant,
                 s.problem,
             )
@@ -109,23 +133,114 @@ def close(name: Name, as_json: Json = False) -> None:
         _show(api.close_server(name), as_json)
 
 
+@app.command("open")
+def open_server(
+    name: Name,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until a worker has checked it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Have a worker check the server and open it to new tenants."""
+    with central() as api:
+        server = api.open_server(name)
+        if not no_wait:
+            server = _until_checked(api, name)
+    _show(server, as_json)
+
+
+@app.command("set")
+def set_server(
+    name: Name,
+    capacity: Annotated[int, typer.Option(min=1, max=100_000, help="Tenants at most, kept copies included.")],
+    as_json: Json = False,
+) -> None:
+    """Change the server's capacity; below what is there, it takes no tenants until there is room again."""
+    with central() as api:
+        _show(api.change_server(name, ChangeServer(capacity=capacity)), as_json)
+
+
+@app.command()
+def drain(
+    name: Name,
+    to: Annotated[str | None, typer.Option(help="The pool that takes them; the emptiest if not given.")] = None,
+    tenants: Annotated[int | None, typer.Option(min=1, help="Move so many tenants.", show_default=False)] = None,
+    until_below: Annotated[
+        int | None, typer.Option(min=1, help="Move tenants until fewer than so many live there.", show_default=False)
+    ] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="Start no more moves; those under way end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell who would go where, and move nobody.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it has ended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Move tenants off a pool, two at a time, those first at which nobody has looked for longest.
+
+    It takes no new tenants meanwhile. Ctrl-C ends the waiting, not the drain.
+    """
+    if (tenants is not None) + (until_below is not None) + stop != 1:
+        raise typer.BadParameter("Use one of --tenants, --until-below and --stop.")
+    with central() as api:
+        if stop:
+            _show(api.stop_drain(name), as_json)
+            return
+        keep = until_below - 1 if until_below is not None else max(0, api.server(name).tenants - (tenants or 0))
+        body = StartDrain(keep=keep, to=to)
+        if dry_run:
+            _show_plan(api.plan_drain(name, body), as_json)
+            return
+        server = api.start_drain(name, body)
+        if not no_wait:
+            server = _until_drained(api, name, server)
+    _show(server, as_json)
+
+
+def _until_drained(api: Control, name: str, began: ServerRow) -> ServerRow:
+    """Wait for the end of a drain. :raises Refused: CONFLICT when it ended before its goal."""
+    keep = began.drain.keep if began.drain else began.tenants
+    with progress() as bar:
+        task = bar.add_task(f"Tenants off {name}", total=max(0, began.tenants - keep))
+        told = ""
+
+        def look() -> ServerRow:
+            nonlocal told
+            now = api.server(name)
+            bar.update(task, completed=max(0, began.tenants - now.tenants))
+            problem = (now.drain.problem if now.drain else None) or ""
+            if problem and problem != told:
+                status().print(f"Waiting: {problem}")
+            told = problem
+            return now
+
+        server = poll(look, lambda now: now.drain is None, seconds=float("inf"), every=1.0)
+    assert server is not None  # noqa: S101 - it is waited for without end
+    if server.drain_problem:
+        raise Refused(
+            Code.CONFLICT,
+            f"The drain of {name} has ended. {server.drain_problem if server else ''}",
+            "`awssome move list`",
+        )
+    return server
+
+
+def _show_plan(plan: DrainPlan, as_json: bool) -> None:
+    if as_json:
+        print_json(plan)
+        return
+    print_table(
+        ("Tenant", "Company", "Last seen", "To"),
+        [(move.slug, move.company, move.last_seen, move.to or "no pool has room") for move in plan.moves],
+        empty=f"Nobody has to go: no more than {plan.keep:,} tenants live there.",
+    )
+
+
 def _until_checked(api: Control, name: str) -> ServerRow:
     with waiting("Waiting for a worker to check the server"):
         found = poll(
-            lambda: _named(api, name), lambda server: server.open or bool(server.problem), seconds=_CHECK_SECONDS
+            lambda: api.server(name), lambda server: server.open or bool(server.problem), seconds=_CHECK_SECONDS
         )
     if found is None or not found.open:
         problem = found.problem if found else f"No worker has checked it within {_CHECK_SECONDS:.0f} s."
         raise Refused(
             Code.CONFLICT, f"Server “{name}” is registered but not open. {problem}", "It opens when a check succeeds."
         )
-    return found
-
-
-def _named(api: Control, name: str) -> ServerRow:
-    found = next((server for server in api.servers() if server.name == name), None)
-    if found is None:
-        raise Refused(Code.NOT_FOUND, f"There is no server “{name}”.", "`awssome server list` names them.")
     return found
 
 
@@ -141,14 +256,27 @@ def _show(server: ServerRow, as_json: bool) -> None:
             ("Address", f"{server.host}:{server.port}/{server.database}"),
             ("Open", server.open),
             ("Problem", server.problem),
+            ("Takes tenants", server.takes_tenants),
             ("Tenants", server.tenants),
             ("Kept copies", server.retained),
             ("Capacity", server.capacity),
+            ("Free places", server.free),
+            ("In use", f"{server.fill_percent:.1f} %"),
+            ("Drain", _told(server)),
             ("Of tenant", server.tenant),
             ("Since", server.created_at),
             ("Silent since", server.silent_since),
         ]
     )
+
+
+def _told(server: ServerRow) -> str | None:
+    if server.drain is None:
+        return server.drain_problem
+    where = f" to {server.drain.to}" if server.drain.to else ""
+    problem = f" Waiting: {server.drain.problem}" if server.drain.problem else ""
+    asked = f", asked for by {server.drain.requested_by}."
+    return f"until at most {server.drain.keep:,} tenants live here{where}{asked}{problem}"
 
 
 def _show_use(server: ServerDetail) -> None:

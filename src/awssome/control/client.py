@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -154,6 +156,10 @@ class Control:
         """The owner asks for the paid tier."""
         self._send("POST", "/tenant/upgrade-request", caller)
 
+    def delete_workspace(self, caller: Caller) -> None:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        self._send("POST", "/tenant/deletion", caller)
+
     def members(self, caller: Caller) -> list[m.MemberOut]:
         """Who belongs to the tenant."""
         return self._call(list[m.MemberOut], "GET", "/tenant/members", caller)
@@ -207,9 +213,10 @@ class Control:
         """A free tenant, an operator vouching; the workspace follows within seconds."""
         return self._call(m.TenantDetail, "POST", "/tenants", body=body)
 
-    def credentials(self, ref: str) -> dict[str, Any]:
-        """The tenant's database login."""
-        return self._call(dict[str, Any], "GET", f"/tenants/{ref}/credentials")
+    def credentials(self, ref: str, placement: UUID | None = None) -> dict[str, Any]:
+        """The tenant's database login, where it is or at another of its placements."""
+        query = {"placement": str(placement)} if placement else None
+        return self._call(dict[str, Any], "GET", f"/tenants/{ref}/credentials", query=query)
 
     def start_upgrade(self, ref: str, server: str | None = None) -> m.MoveOut | m.Accepted:
         """Grant the paid tier; the move that follows, or why none can begin yet."""
@@ -228,6 +235,26 @@ class Control:
         """Open a suspended tenant."""
         self._send("POST", f"/tenants/{ref}/resume")
 
+    def delete_tenant(self, ref: str) -> m.TenantDetail:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        return self._call(m.TenantDetail, "DELETE", f"/tenants/{ref}")
+
+    def bring_back(self, ref: str, server: str | None = None) -> m.TenantDetail:
+        """Bring an archived or deleted tenant back."""
+        return self._call(m.TenantDetail, "POST", f"/tenants/{ref}/return", body=m.StartMove(server=server))
+
+    def rotate(self, ref: str) -> None:
+        """Another password for the tenant's login."""
+        self._send("POST", f"/tenants/{ref}/rotation")
+
+    def rotate_batch(self, after: UUID | None) -> m.RotationBatch:
+        """Other passwords for the next batch of tenants."""
+        return self._call(m.RotationBatch, "POST", "/rotations", body=m.StartRotation(after=after))
+
+    def rotations(self) -> m.RotationProgress:
+        """How many rotations are still to be done."""
+        return self._call(m.RotationProgress, "GET", "/rotations")
+
     def servers(self) -> list[m.ServerRow]:
         """Every server with its load."""
         return self._call(list[m.ServerRow], "GET", "/servers")
@@ -239,6 +266,26 @@ class Control:
     def close_server(self, name: str) -> m.ServerRow:
         """No new tenants on this server."""
         return self._call(m.ServerRow, "POST", f"/servers/{name}/close")
+
+    def open_server(self, name: str) -> m.ServerRow:
+        """Have a worker check the server and open it."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/open")
+
+    def change_server(self, name: str, body: m.ChangeServer) -> m.ServerRow:
+        """Another capacity."""
+        return self._call(m.ServerRow, "PATCH", f"/servers/{name}", body=body)
+
+    def plan_drain(self, name: str, body: m.StartDrain) -> m.DrainPlan:
+        """What a drain would do."""
+        return self._call(m.DrainPlan, "POST", f"/servers/{name}/drain", body=body.model_copy(update={"dry_run": True}))
+
+    def start_drain(self, name: str, body: m.StartDrain) -> m.ServerRow:
+        """Move tenants off a pool, a few at a time."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/drain", body=body)
+
+    def stop_drain(self, name: str) -> m.ServerRow:
+        """Start no more moves off the server."""
+        return self._call(m.ServerRow, "DELETE", f"/servers/{name}/drain")
 
     def moves(self, after: str = "") -> m.MovePage:
         """Moves, newest first."""
@@ -267,6 +314,55 @@ class Control:
     def alerts(self, after: str = "") -> m.AlertPage:
         """What is wrong now, and a page of what is over."""
         return self._call(m.AlertPage, "GET", "/alerts", query={"after": after} if after else None)
+
+    # --- archives and restores
+
+    def archives(self, ref: str, after: str = "") -> m.ArchivePage:
+        """A tenant's archives, newest first."""
+        return self._call(m.ArchivePage, "GET", f"/tenants/{ref}/archives", query={"after": after} if after else None)
+
+    def export(self, ref: str) -> m.ArchiveOut:
+        """Ask for an archive of the tenant."""
+        return self._call(m.ArchiveOut, "POST", f"/tenants/{ref}/archives")
+
+    def archive(self, archive_id: UUID) -> m.ArchiveOut:
+        """One archive."""
+        return self._call(m.ArchiveOut, "GET", f"/archives/{archive_id}")
+
+    def download(self, archive_id: UUID) -> Iterator[bytes]:
+        """The archive's file in pieces. :raises Refused: GONE when there is none."""
+        return self._stream(f"/archives/{archive_id}/file")
+
+    def upload(self, ref: str, file: IO[bytes]) -> m.ArchiveOut:
+        """Send an archive to restore the tenant from. :raises Refused: INVALID when it is damaged or another one's."""
+        answer = self._ask(
+            "POST", f"/tenants/{ref}/archives/uploads", content=file, timeout=httpx2.Timeout(600.0, connect=3.0)
+        )
+        return m.ArchiveOut.model_validate_json(answer)
+
+    def start_restore(self, ref: str, body: m.StartRestore) -> m.RestoreOut:
+        """Bring the tenant back from an archive."""
+        return self._call(m.RestoreOut, "POST", f"/tenants/{ref}/restores", body=body)
+
+    def restores(self, ref: str) -> list[m.RestoreOut]:
+        """A tenant's restores, newest first."""
+        return self._call(list[m.RestoreOut], "GET", f"/tenants/{ref}/restores")
+
+    def restore(self, restore_id: UUID) -> m.RestoreOut:
+        """One restore."""
+        return self._call(m.RestoreOut, "GET", f"/restores/{restore_id}")
+
+    def export_own(self, caller: Caller) -> m.ArchiveOut:
+        """The owner asks for everything. :raises Refused: LIMITED after many times in a day."""
+        return self._call(m.ArchiveOut, "POST", "/tenant/archives", caller)
+
+    def own_archive(self, caller: Caller, archive_id: UUID) -> m.ArchiveOut:
+        """One archive of the caller's tenant."""
+        return self._call(m.ArchiveOut, "GET", f"/tenant/archives/{archive_id}", caller)
+
+    def download_own(self, caller: Caller, archive_id: UUID) -> Iterator[bytes]:
+        """Its file in pieces. :raises Refused: GONE when there is none."""
+        return self._stream(f"/tenant/archives/{archive_id}/file", caller)
 
     def create_operator(self, body: m.CreateOperator) -> m.AccountOut:
         """An account for the management portal. :raises Refused: CONFLICT when the address has one."""
@@ -300,18 +396,45 @@ class Control:
         if body is not None:
             content = _plain_json(body)
             headers["Content-Type"] = "application/json"
-        try:
-            answer = self._http.request(method, path, params=query, content=content, headers=headers)
-        except httpx2.HTTPError:
-            raise Refused(
-                Code.UNAVAILABLE,
-                "The management service does not answer. Nothing was changed.",
-                "Try again in a minute.",
-                retry_after=5,
-            ) from None
+        return self._ask(method, path, params=query, content=content, headers=headers)
+
+    def _ask(self, method: str, path: str, **options: Any) -> bytes:
+        with _answering():
+            answer = self._http.request(method, path, **options)
         if not answer.is_success:
             raise _refusal(answer)
         return answer.content
+
+    def _stream(self, path: str, caller: Caller | None = None) -> Iterator[bytes]:
+        """The body in pieces. It is asked for here, so that a refusal is raised before there is any piece."""
+        request = self._http.build_request("GET", path, headers=caller.headers() if caller else {})
+        with _answering():
+            answer = self._http.send(request, stream=True)
+            if not answer.is_success:
+                answer.read()
+                raise _refusal(answer)
+        return _pieces(answer)
+
+
+def _pieces(answer: httpx2.Response) -> Iterator[bytes]:
+    try:
+        with _answering():
+            yield from answer.iter_raw()
+    finally:
+        answer.close()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except httpx2.HTTPError:
+        raise Refused(
+            Code.UNAVAILABLE,
+            "The management service does not answer. Nothing was changed.",
+            "Try again in a minute.",
+            retry_after=5,
+        ) from None
 
 
 def _plain_json(body: m.Body) -> bytes:

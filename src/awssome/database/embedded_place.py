@@ -53,6 +53,11 @@ class Place:
         return self.directory / "server.log"
 
     @property
+    def logs(self) -> Path:
+        """The server's own log files; `log` has what is said before the server opens them."""
+        return self.directory / "log"
+
+    @property
     def password(self) -> Path:
         return self.directory / "password"
 

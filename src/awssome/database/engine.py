@@ -7,16 +7,20 @@ is how a tenant gets in, as its own login; `database.sessions` uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Table
 from sqlalchemy.engine import Engine
 
+from awssome.database.schema import DATA_TABLES
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
+from awssome.domain.refusals import Refusal
 from awssome.domain.tenants import EngineName, Placement
 
 
@@ -92,6 +96,72 @@ BLOCKED_SECONDS = 5
 """Whoever waits for a lock for longer than this is blocked: writers pass each other in milliseconds."""
 
 
+@dataclass(frozen=True)
+class LogReading:
+    """What was found in a server's log.
+
+    :ivar position: where to read on.
+    :ivar skipped: bytes that were not looked at, because there were too many.
+    """
+
+    refusals: tuple[Refusal, ...]
+    position: str
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What came of bringing a schema's tables to the newest revision.
+
+    :ivar problem: why they are not there, in words for operators; None: they are.
+    """
+
+    schema: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a server holds of one tenant, as far as the doctor compares it.
+
+    :ivar fence: None when there is no schema with a fence.
+    :ivar login_open: whether the login lets anybody in; None when there is no login.
+    """
+
+    schema: str
+    fence: Fence | None
+    login_open: bool | None
+
+
+Texts = Sequence[str | None]
+"""A row in the canonical form that `TableSum` tells: a text for each column, None for NULL."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A tenant's schema as of one instant.
+
+    :ivar rows: the rows of a table as they stream in; one table is read to its end before the next.
+    """
+
+    fence: Fence
+    rows: Callable[[Table], Iterator[Texts]]
+
+
+@dataclass(frozen=True)
+class LongSession:
+    """A session of a tenant's login whose transaction has been open for long.
+
+    :ivar session: the server's own number of it.
+    :ivar statement_seconds: since the statement began that is running; 0 when none is.
+    """
+
+    schema: str
+    session: int
+    statement_seconds: float
+    transaction_seconds: float
+
+
 class MoverLost(Exception):
     """Another mover has claimed the schema since; this one has to stop."""
 
@@ -140,15 +210,38 @@ def unavailable() -> Refused:
     )
 
 
+def unknown_revision(revision: str | None) -> str:
+    """Why tables are not migrated whose fence names no revision of this version."""
+    return f"The tables are at revision {revision or 'none'}, which this version does not know."
+
+
 def too_long() -> Refused:
     """The server stopped a statement that took too long, or waited too long for a lock."""
     return Refused(Code.UNAVAILABLE, "This took too long and was stopped. Nothing was changed.", "Try again.")
 
 
+def missing() -> Refused:
+    """There is no such schema on the server."""
+    return Refused(Code.NOT_FOUND, "The workspace's tables are not on the server that the registry names.")
+
+
+def not_taken(table: str) -> Refused:
+    """Rows to be loaded that a table does not take."""
+    return Refused(
+        Code.INVALID,
+        f"Table {table} does not take the rows that it should be given. Nothing was loaded.",
+        "The archive is damaged, or was not made by Awssome. Use another one.",
+    )
+
+
 class Server(ABC):
-    """One server of the data plane. Methods are safe to repeat after a crash at any point."""
+    """One server of the data plane, for several threads. Methods are safe to repeat after a crash at any point.
+
+    :ivar beyond: revisions of the template beyond the product's own, as `database.template` takes them.
+    """
 
     engine: EngineName
+    beyond: Beyond = ()
 
     @abstractmethod
     def check(self) -> dict[str, str]:
@@ -158,12 +251,27 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
-        """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there."""
+    def provision(
+        self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
+    ) -> str:
+        """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there.
+
+        :param revision: of the template; None: its newest.
+        :returns: the revision of the tables, which another version may have made.
+        """
 
     @abstractmethod
-    def migrate(self, schema: str) -> None:
-        """Bring the schema's tables to the template's newest revision, and say so on the fence, in one transaction."""
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Bring each schema's tables to the template's newest revision, and say so on its fence, in one transaction.
+
+        Tables that are there already are left alone. What keeps one schema back keeps no other one back. Sessions of
+        the tenants wait for a moment at most: locks are asked for shortly, and again.
+
+        :param after: the revision that all are thought to have. Where it is true, and the engine can, they are brought
+            there together, in one transaction and one round trip.
+        :returns: what came of each, in the order given.
+        :raises Refused: UNAVAILABLE when the server does not answer: then nothing is known of any.
+        """
 
     @abstractmethod
     def drop(self, schema: str, mover: int) -> None:
@@ -174,15 +282,25 @@ class Server(ABC):
 
     @abstractmethod
     def set_password(self, schema: str, password: str) -> None:
-        """Give the login another password. Sessions that are open go on."""
+        """Give the login another password, and end its sessions: they had come in with the old one.
+
+        :raises Refused: UNAVAILABLE when a session does not end in time; do it again.
+        """
 
     @abstractmethod
     def close_login(self, schema: str) -> None:
-        """Refuse new sessions of the login and end those that are open."""
+        """Refuse new sessions of the login and end those that are open.
+
+        :raises Refused: UNAVAILABLE when a session does not end in time; do it again.
+        """
 
     @abstractmethod
     def open_login(self, schema: str) -> None:
         """Allow sessions of the login again."""
+
+    @abstractmethod
+    def end_sessions(self, schema: str) -> None:
+        """End the login's sessions that are open; who has its password may come again."""
 
     @abstractmethod
     def fence(self, schema: str) -> Fence | None:
@@ -206,25 +324,73 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def sums(self, schema: str) -> dict[str, TableSum]:
-        """Rows and checksum of every data table, all of one instant."""
+    def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
+        """Rows and checksum of every data table, all of one instant.
+
+        :param tables: as they are at the schema's revision, when that is not the newest.
+        """
+
+    @abstractmethod
+    def snapshot(self, schema: str) -> AbstractContextManager[Snapshot]:
+        """The schema as of one instant, for as long as the block lasts. As many round trips as there are tables.
+
+        :raises Refused: NOT_FOUND when it is not there.
+        """
+
+    @abstractmethod
+    def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
+        """Write rows into empty tables, parents before children, in one transaction: all or nothing.
+
+        :returns: the number of rows written.
+        :raises MoverLost: when another mover has claimed the schema.
+        :raises Refused: INVALID for rows that the tables do not take.
+        """
 
     @abstractmethod
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
-        """Copy every data table, as of one instant, into empty tables of another server of the same engine.
+        """Copy every data table, as of one instant, into empty tables of another server, whatever its engine.
 
         :returns: the number of rows copied. One transaction on the target: all or nothing.
         :raises MoverLost: when another mover has claimed the target.
         """
+
+    def carry(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+        """What `copy` does between engines: the rows travel as texts."""
+        with self.snapshot(schema) as found:
+            return target.load(target_schema, mover, ((table, found.rows(table)) for table in DATA_TABLES))
 
     @abstractmethod
     def use(self) -> list[SchemaUse]:
         """What each tenant uses on this server; one query for all, which opens none of their tables."""
 
     @abstractmethod
-    def load(self) -> ServerLoad:
+    def condition(self) -> ServerLoad:
         """How the server fares at this moment; one query, whatever lives there."""
 
     @abstractmethod
-    def connected(self) -> AbstractContextManager[None]:
-        """Within the block, calls that follow each other share one connection: a move pauses writes between them."""
+    def holdings(self) -> list[Holding]:
+        """Fence and login of every tenant on this server, in a number of queries that is small beside theirs."""
+
+    @abstractmethod
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """The tenants' sessions whose transaction has been open for longer; one query for all."""
+
+    @abstractmethod
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """End those of the sessions that are still in the transaction in which they were found, and return them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections that are kept from call to call. It can be used again afterwards."""
+
+
+class ServerLog(ABC):
+    """The log of one server, from which workers learn what it refused, and to whom."""
+
+    @abstractmethod
+    def read(self, position: str) -> LogReading:
+        """What was refused since the position; an empty one is the beginning."""
+
+    @abstractmethod
+    def prune(self) -> None:
+        """Let go of what was read long ago, where that is ours to do."""

@@ -19,7 +19,8 @@ from enum import Enum, auto
 from uuid import UUID
 
 from awssome.database import template
-from awssome.database.engine import FenceBusy, MoverLost, Server, TableSum
+from awssome.database.engine import MoverLost, Server
+from awssome.database.handover import admit, compared, freeze, leave, passes
 from awssome.database.registry import Registry, audit, moves, placements, servers, tenants
 from awssome.database.registry.moves import Move
 from awssome.database.servers import Opener, match_login
@@ -28,10 +29,6 @@ from awssome.domain.moves import CANCELLABLE, FenceMode, Phase
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import RETENTION_DAYS, Placement, PlacementState, TenantState
 from awssome.domain.times import now
-
-FREEZE_TRIES = 10
-"""How often the mover asks for the fence while long writers hold it, before it gives up and leaves the source open."""
-
 
 PAUSES_IN_VAIN = 5
 """How often a move may pause writes and come to nothing because a server is away, before it waits for an operator."""
@@ -71,9 +68,7 @@ class Mover:
             return move.phase
         if move.phase is Phase.DROPPING:
             return self._drop(move)
-        trip = self._trip(move)
-        with trip.source_server.connected(), trip.target_server.connected():
-            return self._travel(move, trip)
+        return self._travel(move, self._trip(move))
 
     def _travel(self, move: Move, trip: _Trip) -> Phase:
         if trip.at is _At.TARGET:
@@ -83,11 +78,11 @@ class Mover:
         try:
             if move.cancel_requested:
                 raise _Cancelled
-            self._prepare(move, trip)
-            self._copy(move, trip)
+            revision = self._prepare(move, trip)
+            self._copy(move, trip, revision)
             if not self._verify(move, trip):
                 return Phase.FAILED
-            self._switch(move, trip)
+            self._switch(move, trip, revision)
         except _Cancelled:
             return self._call_off(move, trip)
         except BaseException as error:
@@ -109,40 +104,52 @@ class Mover:
         epoch = tenant.epoch - 1 if at is _At.TARGET else tenant.epoch
         return _Trip(source, target, self.open_server(source_server), self.open_server(target_server), epoch, at)
 
-    def _prepare(self, move: Move, trip: _Trip) -> None:
+    def _prepare(self, move: Move, trip: _Trip) -> str:
+        """Tables of one revision on both sides; returns it."""
         with self._timed(move, "claim", Phase.PROVISIONING):
             trip.source_server.claim(trip.source.schema, move.mover)
         with self._timed(move, "provision", Phase.PROVISIONING):
+            self._migrate(move, trip)
             # Whatever an earlier attempt left on the target is not open and holds nothing that the source has not.
             trip.target_server.drop(trip.target.schema, move.mover)
-            trip.target_server.provision(
+            return trip.target_server.provision(
                 trip.target.schema, trip.target.password, epoch=trip.epoch, mode=FenceMode.STANDBY, mover=move.mover
             )
 
-    def _copy(self, move: Move, trip: _Trip) -> None:
+    def _migrate(self, move: Move, trip: _Trip) -> None:
+        """The template's newest revision on the source, too: a copy goes by the columns that this version knows.
+
+        :raises Refused: UNAVAILABLE when the source cannot be brought there, or a newer version has been at it.
+        """
+        (migrated,) = trip.source_server.migrate([trip.source.schema])
+        if migrated.problem is not None:
+            raise Refused(
+                Code.UNAVAILABLE,
+                f"The tables cannot be brought to the revision of this worker. {migrated.problem}",
+                "`awssome migrate` brings them there; workers of the newest version move what is newer.",
+            )
+        beyond = trip.source_server.beyond
+        with self.registry.begin() as connection:
+            placements.note_migrated(connection, [move.source_id], template.head(beyond), template.older(beyond))
+
+    def _copy(self, move: Move, trip: _Trip, revision: str) -> None:
         with self._timed(move, "freeze", Phase.COPYING):
             self._freeze(move, trip)
+            # Somebody with a newer version may have migrated the source since, and written what we do not know of.
+            fence = trip.source_server.fence(trip.source.schema)
+            if fence is not None and fence.revision != revision:
+                raise Refused(
+                    Code.UNAVAILABLE, "The tables were migrated while they were being moved. It is tried again."
+                )
         with self._timed(move, "copy", Phase.COPYING):
             trip.source_server.copy(trip.source.schema, trip.target_server, trip.target.schema, move.mover)
 
     def _freeze(self, move: Move, trip: _Trip) -> None:
-        fence = trip.source_server.fence(trip.source.schema)
-        if fence is not None and (fence.mode, fence.epoch) == (FenceMode.MOVED, trip.epoch):
-            return  # by a mover that was killed since; writes pause since it said so
-        for attempt in range(1, FREEZE_TRIES + 1):
+        def asking() -> None:
             with self.registry.begin() as connection:
                 moves.note(connection, move, "steps", "paused_at", now().isoformat())
-            try:
-                trip.source_server.set_fence(
-                    trip.source.schema, move.mover, mode=FenceMode.MOVED, epoch=trip.epoch, timeout_ms=500
-                )
-                return
-            except FenceBusy:
-                if attempt == FREEZE_TRIES:
-                    raise Refused(
-                        Code.UNAVAILABLE, "Long writes kept the move from pausing writes. It is tried again."
-                    ) from None
-                time.sleep(0.1 * attempt)  # let writers that queued behind us through before asking again
+
+        freeze(trip.source_server, trip.source.schema, move.mover, trip.epoch, asking)
 
     def _verify(self, move: Move, trip: _Trip) -> bool:
         with self._timed(move, "verify", Phase.VERIFYING):
@@ -150,16 +157,16 @@ class Mover:
             after = trip.target_server.sums(trip.target.schema)
             with self.registry.begin() as connection:
                 for table, there in before.items():
-                    moves.note(connection, move, "tables", table, _compared(there, after[table]))
+                    moves.note(connection, move, "tables", table, compared(there, after[table]))
         unequal = sorted(table for table in before if before[table] != after[table])
         if not unequal:
             return True
-        _admit(trip.source_server, trip.source.schema, move, trip.epoch)
+        admit(trip.source_server, trip.source.schema, move.mover, trip.epoch)
         problem = f"The copy differs from the source in {', '.join(unequal)}. The tenant stays where it was."
         self._fail(move, problem, tables=unequal)
         return False
 
-    def _switch(self, move: Move, trip: _Trip) -> None:
+    def _switch(self, move: Move, trip: _Trip, revision: str) -> None:
         with self._timed(move, "switch", Phase.CUTTING_OVER):
             trip.target_server.set_fence(trip.target.schema, move.mover, mode=FenceMode.STANDBY, epoch=trip.epoch + 1)
             with self.registry.begin() as connection:
@@ -168,7 +175,7 @@ class Mover:
                 if not tenants.switch_placement(connection, move.tenant_id, move.source_id, move.target_id, trip.epoch):
                     raise MoverLost
                 until = now() + timedelta(days=RETENTION_DAYS)
-                placements.mark(connection, move.target_id, PlacementState.ACTIVE, revision=template.head())
+                placements.mark(connection, move.target_id, PlacementState.ACTIVE, revision=revision)
                 placements.mark(connection, move.source_id, PlacementState.RETAINED, retain_until=until)
                 moves.advance(connection, move, Phase.SWITCHED, switched_at=now(), retain_until=until)
 
@@ -181,7 +188,7 @@ class Mover:
             trip.target_server.claim(trip.target.schema, move.mover)
             if not self._is_active(move):  # suspended on the way: that closed the login at the source
                 match_login(self.registry, self.keys, self.open_server, move.tenant_id)
-            _admit(trip.target_server, trip.target.schema, move, trip.epoch + 1)
+            admit(trip.target_server, trip.target.schema, move.mover, trip.epoch + 1)
             opened = now()
         if move.write_pause_ms is None:
             with self.registry.begin() as connection:
@@ -202,8 +209,7 @@ class Mover:
 
     @staticmethod
     def _leave(move: Move, trip: _Trip) -> None:
-        trip.source_server.claim(trip.source.schema, move.mover)
-        trip.source_server.set_fence(trip.source.schema, move.mover, mode=FenceMode.MOVED, epoch=trip.epoch + 1)
+        leave(trip.source_server, trip.source.schema, move.mover, trip.epoch + 1)
 
     def _thaw(self, move: Move, trip: _Trip, error: BaseException) -> None:
         """Before the commit point every failure opens the source again: a tenant does not wait for our repair."""
@@ -221,8 +227,8 @@ class Mover:
             moves.advance(connection, move, Phase.REQUESTED, problem=problem)
         fence = trip.source_server.fence(trip.source.schema)
         if fence is not None and fence.mover == move.mover:
-            _admit(trip.source_server, trip.source.schema, move, trip.epoch)
-        if paused and (_lasts(error) or in_vain >= PAUSES_IN_VAIN):
+            admit(trip.source_server, trip.source.schema, move.mover, trip.epoch)
+        if paused and (not passes(error) or in_vain >= PAUSES_IN_VAIN):
             # Another try would pause writes again. Only now that the source is open may the move count as failed.
             self._fail(move, f"{problem} The tenant stays where it was.", error=type(error).__name__)
 
@@ -235,7 +241,7 @@ class Mover:
         # The source of a move that has failed was opened then, and may be another move's by now.
         if trip.at is _At.SOURCE and move.phase is not Phase.FAILED:
             trip.source_server.claim(trip.source.schema, move.mover)
-            _admit(trip.source_server, trip.source.schema, move, trip.epoch)
+            admit(trip.source_server, trip.source.schema, move.mover, trip.epoch)
         trip.target_server.drop(trip.target.schema, move.mover)
         with self.registry.begin() as connection:
             placements.mark(connection, move.target_id, PlacementState.DROPPED)
@@ -310,30 +316,7 @@ class _Step:
                 moves.note(connection, self._move, "steps", self._name, took)
 
 
-def _admit(server: Server, schema: str, move: Move, epoch: int) -> None:
-    """Open a schema for writes. One that is open already has writers; they need not be waited for."""
-    fence = server.fence(schema)
-    if fence is None or (fence.mode, fence.epoch) != (FenceMode.RW, epoch):
-        server.set_fence(schema, move.mover, mode=FenceMode.RW, epoch=epoch)
-
-
 def _pauses_writes(move: Move) -> bool:
     """Whether this attempt had frozen the source: the evidence may still hold an earlier one's freeze."""
     frozen = "seconds" in move.evidence["steps"].get("freeze", {})
     return frozen and move.phase in (Phase.COPYING, Phase.VERIFYING, Phase.CUTTING_OVER)
-
-
-def _lasts(error: BaseException) -> bool:
-    """Whether it would be met again: not so what a server that is away, or a worker that is stopped, leads to."""
-    passing = isinstance(error, FenceBusy) or (isinstance(error, Refused) and error.code is Code.UNAVAILABLE)
-    return isinstance(error, Exception) and not passing
-
-
-def _compared(source: TableSum, target: TableSum) -> dict[str, object]:
-    return {
-        "rows": source.rows,
-        "source": source.checksum,
-        "target_rows": target.rows,
-        "target": target.checksum,
-        "equal": source == target,
-    }

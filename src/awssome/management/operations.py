@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from awssome.control import messages as m
-from awssome.database import Connection
+from awssome.database import Connection, template
 from awssome.database.registry import accounts, audit, figures, jobs, placements, servers, tenants
 from awssome.database.registry import moves as registered_moves
 from awssome.database.registry.audit import Actor, Verification
@@ -17,7 +17,7 @@ from awssome.database.tenant import syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
 from awssome.domain.servers import checked_name, location
-from awssome.domain.tenants import Role, TenantState, checked_email, checked_password, checked_text
+from awssome.domain.tenants import PlacementState, Role, TenantState, checked_email, checked_password, checked_text
 from awssome.management import people, views
 from awssome.workflows import moves
 from awssome.workflows.services import Services
@@ -94,6 +94,9 @@ def tenant_detail(connection: Connection, ref: str) -> m.TenantDetail:
                 server=place.server,
                 schema_name=place.schema_name,
                 state=place.state,
+                revision=place.revision,
+                behind=placements.is_behind(place, template.older()),
+                problem=place.problem,
                 created_at=place.created_at,
                 retain_until=place.retain_until,
                 current=place.id == found.placement_id,
@@ -117,10 +120,22 @@ def create_tenant(services: Services, connection: Connection, actor: Actor, emai
     return tenant.id
 
 
-def credentials(services: Services, connection: Connection, actor: Actor, ref: str) -> m.Credentials:
-    """The tenant's database login. Audited. :raises Refused: UNAVAILABLE while there is none."""
+def credentials(
+    services: Services, connection: Connection, actor: Actor, ref: str, placement_id: UUID | None = None
+) -> m.Credentials:
+    """The tenant's database login. Audited.
+
+    :param placement_id: of another of its placements, such as one that was restored beside; None: where it is.
+    :raises Refused: UNAVAILABLE while there is none; NOT_FOUND for a placement that is none of its, or was dropped.
+    """
     tenant = tenants.by_ref(connection, ref)
-    found = placements.current(connection, services.keys, tenant.id)
+    if placement_id is None:
+        found = placements.current(connection, services.keys, tenant.id)
+    else:
+        kept = [row.id for row in placements.of_tenant(connection, tenant.id) if row.state != PlacementState.DROPPED]
+        if placement_id not in kept:
+            raise Refused(Code.NOT_FOUND, "The tenant has no such placement.", "`awssome tenant show` names them.")
+        found = placements.find(connection, services.keys, placement_id)
     audit.record(connection, actor, "tenant.credentials_shown", tenant.id, schema=found.schema)
     return m.Credentials(
         engine=found.engine,
@@ -215,6 +230,14 @@ def servers_with_load(connection: Connection) -> list[m.ServerRow]:
 def server(connection: Connection, name: str) -> m.ServerRow:
     """One server. :raises Refused: NOT_FOUND."""
     return views.server(servers.by_name(connection, name))
+
+
+def tables_behind(connection: Connection, name: str) -> tuple[int, int]:
+    """How many placements on the server have tables older than the template, and how many of them cannot be migrated.
+
+    :raises Refused: NOT_FOUND.
+    """
+    return placements.count_behind(connection, template.older(), servers.by_name(connection, name).id)
 
 
 def add_server(services: Services, connection: Connection, actor: Actor, body: m.AddServer) -> m.ServerRow:

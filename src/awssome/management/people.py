@@ -10,7 +10,7 @@ from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.registry import accounts, audit, sessions, tenants
+from awssome.database.registry import accounts, audit, erasure, sessions, tenants
 from awssome.database.registry.accounts import Account, Link
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.sessions import Session
@@ -20,6 +20,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState, Tier, checked_email, checked_password, checked_text
 from awssome.domain.times import now
 from awssome.management import denials, views
+from awssome.workflows import returning
 from awssome.workflows.services import Services
 
 HOUR = 3600
@@ -124,7 +125,7 @@ def use_link(services: Services, actor: Actor, agent: str, body: m.UseLink) -> m
         accounts.update_account(connection, account.id, **changes)
         sessions.revoke_all(connection, account.id)
         if link.purpose == "confirm" and link.tenant_id is not None:
-            tenants.forget_unconfirmed(connection, account.id, but=link.tenant_id)
+            erasure.forget_unconfirmed(connection, account.id, but=link.tenant_id)
         audit.record(connection, actor, f"link.used.{link.purpose}", link.tenant_id, email=account.email)
         token = sessions.create(
             connection, account.id, "portal", address=actor.address or "", agent=agent, tenant_id=link.tenant_id
@@ -207,14 +208,15 @@ def present(services: Services, connection: Connection, session: Session, host: 
     return Present(session, tenant, Role(row.role))
 
 
-def context(services: Services, connection: Connection, found: Present, host: str) -> m.ContextOut:
-    """The answer to the one question of each request."""
+def context(services: Services, connection: Connection, actor: Actor, found: Present, host: str) -> m.ContextOut:
+    """The answer to the one question of each request. An archived tenant begins to come back with it."""
     memberships = [
         views.membership(services.addresses, row)
         for row in accounts.memberships_of(connection, found.session.account_id)
     ]
     placement, move_to, tenant = None, None, None
     if found.tenant is not None:
+        tenants.note_seen(connection, found.tenant)
         tenant = views.tenant(services, connection, found.tenant)
         at_home = services.addresses.label(host) in (
             ("", SHARED_HOST) if found.tenant.tier is Tier.FREE else (found.tenant.slug,)
@@ -223,6 +225,9 @@ def context(services: Services, connection: Connection, found: Present, host: st
             move_to = tenant.host
         elif found.tenant.state is TenantState.ACTIVE:
             placement = views.placement(connection, services.keys, found.tenant.id)
+        elif found.tenant.state is TenantState.ARCHIVED:
+            returning.wake(connection, services.queue, actor, found.tenant.id)
+            tenant = views.tenant(services, connection, tenants.find(connection, found.tenant.id))
     return m.ContextOut(
         account=m.AccountOut(id=found.session.account_id, name=found.session.name, email=found.session.email),
         session_id=found.session.id,

@@ -9,17 +9,36 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 from starlette.requests import Request
 
 from awssome.control.client import Control
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
-from awssome.portal import account, deals, home, hubspot, metrics, people, plan, sign_in, sign_up, workspaces
+from awssome.domain.limits import LIMITS, Limits
+from awssome.domain.tenants import Tier
+from awssome.portal import (
+    account,
+    deals,
+    exports,
+    home,
+    hubspot,
+    metrics,
+    people,
+    plan,
+    returning,
+    sign_in,
+    sign_up,
+    workspaces,
+)
+from awssome.portal.admission import Admission
 from awssome.portal.context import AskAgain, Contexts
 from awssome.portal.guard import SESSION_COOKIE, Elsewhere, Parts, caller, send_elsewhere
 from awssome.portal.hosts import Hosts
+from awssome.portal.limiter import Limiter
 from awssome.portal.marks import FormMarks
 from awssome.web import Pages, furnish
+from awssome.web.errors import StandingAnswers
 from awssome.web.states import State
 
 STATES = {
@@ -32,7 +51,9 @@ STATES = {
     "admin": State("Admin", "neutral", "settings"),
     "member": State("Member", "neutral", "people"),
     "viewer": State("Viewer", "neutral", "dot"),
+    "retained": State("Deleted", "neutral", "trash"),
     "left_out": State("Left out", "warn", "warning"),
+    "expired": State("No longer kept", "neutral", "cross"),
 }
 
 
@@ -45,6 +66,7 @@ class Options:
     :ivar addresses: the domain that it serves.
     :ivar hubspot_origin: scheme and host of HubSpot's own pages: the consent page, and the deals that we link to.
     :ivar clock: the present time as pages see it; screenshots stop it.
+    :ivar limits: what a tenant of each tier may take; benchmarks lift them.
     :ivar metrics_token: opens /metrics; "" keeps it shut.
     """
 
@@ -53,6 +75,7 @@ class Options:
     addresses: Addresses
     hubspot_origin: str = "https://app.hubspot.com"
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    limits: Mapping[Tier, Limits] = field(default_factory=lambda: LIMITS)
     metrics_token: str = field(default="", repr=False)
 
 
@@ -62,18 +85,22 @@ def create(options: Options) -> FastAPI:
     pages = Pages(
         Path(__file__).parent / "templates", app="portal", context=_everywhere, states=STATES, clock=options.clock
     )
+    contexts, limiter = Contexts(options.control, options.sessions), Limiter()
     app.state.parts = Parts(
         control=options.control,
-        contexts=Contexts(options.control, options.sessions),
+        contexts=contexts,
         pages=pages,
         addresses=options.addresses,
         hubspot_origin=options.hubspot_origin.rstrip("/"),
         clock=options.clock,
+        limits=options.limits,
+        limiter=limiter,
     )
     figures = metrics.metrics_of(options.sessions)
     app.get("/healthz")(health)
     app.include_router(metrics.router(figures, options.metrics_token))
-    for module in (home, sign_up, sign_in, workspaces, deals, hubspot, plan, people, account):
+    rooms = (home, sign_up, sign_in, returning, workspaces, deals, hubspot, plan, people, exports, account)
+    for module in rooms:
         app.include_router(module.router)
     for kind in (Elsewhere, AskAgain):
         app.add_exception_handler(kind, send_elsewhere)
@@ -85,6 +112,13 @@ def create(options: Options) -> FastAPI:
         session_cookie=SESSION_COOKIE,
         form_targets=(options.hubspot_origin.rstrip("/"), own_hosts),
         metrics=figures,
+        gate=Middleware(
+            Admission,
+            contexts=contexts,
+            limits=options.limits,
+            limiter=limiter,
+            answers=StandingAnswers(pages, plain=(".csv",)),
+        ),
     )
     return app
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from awssome.web import formats, tables
@@ -72,6 +72,10 @@ class Pages:
         """As `render`, without the application's context: for pages that must appear when that cannot be had."""
         return self._respond(request, name, status, values)
 
+    def still(self, name: str, /, *, theme: str | None = None, **values: Any) -> str:
+        """A page that says the same to everybody, as text, to be made once and kept."""
+        return self._text(name, theme=theme, **values)
+
     def redirect(self, request: Request, path: str, kind: NoticeKind = "success", text: str = "") -> RedirectResponse:
         """Send the browser on after a form (303); with a text, the next page shows it as a notice."""
         response = RedirectResponse(path, 303)
@@ -93,9 +97,10 @@ class Pages:
 
     def _respond(self, request: Request, name: str, status: int, values: Mapping[str, Any]) -> HTMLResponse:
         waiting = None if is_fragment(request) else self._waiting_notice(request)
-        text = self._environment.get_template(name).render(
+        text = self._text(
+            name,
             request=request,
-            theme=request.cookies.get("theme") if request.cookies.get("theme") in _THEMES else None,
+            theme=theme(request),
             notices=[waiting] if waiting else [],
             csrf_field=request.scope.get("awssome.form_token"),
             reference=request.scope.get("awssome.reference"),
@@ -105,6 +110,10 @@ class Pages:
         if waiting:
             response.delete_cookie(self._notice_cookie, secure=is_secure(request), httponly=True, samesite="lax")
         return response
+
+    def _text(self, name: str, /, **values: Any) -> str:
+        empty: dict[str, Any] = {"request": None, "notices": [], "csrf_field": None, "reference": None}
+        return self._environment.get_template(name).render(**{**empty, **values})
 
     def _waiting_notice(self, request: Request) -> Notice | None:
         cookie = request.cookies.get(self._notice_cookie)
@@ -119,7 +128,13 @@ class Pages:
         return Notice(kind, text[:_LONGEST_NOTICE])
 
 
-def is_fragment(request: Request) -> bool:
+def theme(request: HTTPConnection) -> str | None:
+    """The colours that the browser remembers; None: as its system has them."""
+    chosen = request.cookies.get("theme")
+    return chosen if chosen in _THEMES else None
+
+
+def is_fragment(request: HTTPConnection) -> bool:
     """Whether the script asks for a piece of a page that is open already."""
     return request.headers.get(FRAGMENT_HEADER) == "1"
 

@@ -12,7 +12,8 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from markupsafe import Markup
@@ -126,18 +127,23 @@ class Csrf:
 
 
 class BodyLimit:
-    """Refuses bodies beyond the limit, whether their length was announced or not."""
+    """Refuses bodies beyond the limit, whether their length was announced or not.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    :param larger: limits of paths that end so.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int] = MappingProxyType({})) -> None:
         self.app = app
         self.limit = limit
+        self.larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = next((limit for end, limit in self.larger.items() if scope["path"].endswith(end)), self.limit)
         announced = HTTPConnection(scope).headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self.limit:
+        if announced.isdecimal() and int(announced) > limit:
             raise HTTPException(413)
         received = 0
 
@@ -145,7 +151,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.limit:
+            if received > limit:
                 raise HTTPException(413)
             return message
 

@@ -64,23 +64,22 @@ def rollback(connection: Connection, queue: Queue, actor: Actor, ref: str) -> UU
 
 
 def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server: str | None) -> UUID:
-    """Move the tenant to another server of its kind; None: the emptiest pool. :raises Refused: CONFLICT, NOT_FOUND."""
+    """Move the tenant to another server, of whatever engine; None: the emptiest pool of its own engine.
+
+    :raises Refused: CONFLICT, NOT_FOUND.
+    """
     tenant = _movable(connection, ref)
     source = tenant.placement_id
     if source is None:
         raise _not_active()
     here = placements.server_of(connection, source)
     if server is None:
-        server_id = servers.emptiest_pool(connection, EngineName(servers.by_id(connection, here).engine))
+        engine = EngineName(servers.by_id(connection, here).engine)
+        server_id = servers.emptiest_pool(connection, engine, but=here)
     else:
-        there = servers.by_name(connection, server)
-        server_id = there.id
-        if there.kind == ServerKind.DEDICATED:
-            server_id = servers.take_dedicated(connection, server, tenant.id)
-        elif not there.open:
-            raise Refused(Code.CONFLICT, f"Server “{server}” is closed to new tenants.", "Choose another one.")
-    if server_id == here:
-        raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
+        if servers.by_name(connection, server).id == here:
+            raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
+        server_id = servers.take(connection, server, tenant.id)
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.REBALANCE)
 
 
@@ -97,7 +96,7 @@ def retry(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> 
     move = moves.find(connection, move_id)
     if move.phase in (Phase.RETAINING, Phase.DROPPED, Phase.CANCELLED):
         raise Refused(Code.CONFLICT, "This move has ended.", "Start another one.")
-    if move.phase is Phase.FAILED and tenants.find(connection, move.tenant_id).placement_id != move.source_id:
+    if move.phase is Phase.FAILED and _movable(connection, str(move.tenant_id)).placement_id != move.source_id:
         raise Refused(Code.CONFLICT, "The tenant has moved since.", "Cancel this move: that drops its copy.")
     moves.reopen(connection, move_id)
     audit.record(connection, actor, "move.retried", move.tenant_id, move=move_id)
@@ -132,13 +131,6 @@ def _start(
     server_id: UUID,
     kind: MoveKind,
 ) -> UUID:
-    there, here = servers.by_id(connection, server_id), placements.server_of(connection, source)
-    if there.engine != servers.by_id(connection, here).engine:
-        raise Refused(
-            Code.CONFLICT,
-            f"Server “{there.name}” is of another engine. A move stays within its engine.",
-            "Name a server of the same engine.",
-        )
     target = placements.create(connection, tenant.id, server_id)
     move_id = moves.create(connection, tenant.id, kind, source, target, actor.name)
     audit.record(connection, actor, "move.requested", tenant.id, move=move_id, kind=kind)

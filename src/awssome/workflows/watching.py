@@ -90,8 +90,7 @@ def _seen(services: WorkerServices, server_id: UUID) -> tuple[list[SchemaUse], S
     for try_again in (True, False):
         try:
             server = services.open_server(server_id)
-            with server.connected():
-                return server.use(), server.load()
+            return server.use(), server.condition()
         except Refused:
             if not try_again:
                 raise

@@ -3,12 +3,23 @@
 Times are aware and in UTC, ids are UUIDs, seconds are floats. Every error has the one shape `ErrorBody`.
 """
 
+from awssome.control.messages.archives import ArchiveOut as ArchiveOut
+from awssome.control.messages.archives import ArchivePage as ArchivePage
+from awssome.control.messages.archives import RestoreOut as RestoreOut
+from awssome.control.messages.archives import StartRestore as StartRestore
 from awssome.control.messages.audit import AuditPage as AuditPage
 from awssome.control.messages.audit import AuditRow as AuditRow
 from awssome.control.messages.base import Accepted as Accepted
 from awssome.control.messages.base import Body as Body
 from awssome.control.messages.base import ErrorBody as ErrorBody
 from awssome.control.messages.base import Problem as Problem
+from awssome.control.messages.lifecycle import ChangeServer as ChangeServer
+from awssome.control.messages.lifecycle import DrainPlan as DrainPlan
+from awssome.control.messages.lifecycle import PlannedMove as PlannedMove
+from awssome.control.messages.lifecycle import RotationBatch as RotationBatch
+from awssome.control.messages.lifecycle import RotationProgress as RotationProgress
+from awssome.control.messages.lifecycle import StartDrain as StartDrain
+from awssome.control.messages.lifecycle import StartRotation as StartRotation
 from awssome.control.messages.moves import MoveOut as MoveOut
 from awssome.control.messages.moves import MovePage as MovePage
 from awssome.control.messages.moves import StartMove as StartMove
@@ -28,6 +39,7 @@ from awssome.control.messages.people import SwitchTenant as SwitchTenant
 from awssome.control.messages.people import TicketIn as TicketIn
 from awssome.control.messages.people import UseLink as UseLink
 from awssome.control.messages.servers import AddServer as AddServer
+from awssome.control.messages.servers import DrainOut as DrainOut
 from awssome.control.messages.servers import ServerRow as ServerRow
 from awssome.control.messages.tenants import CreateTenant as CreateTenant
 from awssome.control.messages.tenants import Credentials as Credentials

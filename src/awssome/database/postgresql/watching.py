@@ -34,7 +34,7 @@ def use(connection: psycopg.Connection[Any]) -> list[SchemaUse]:
     return found
 
 
-def load(connection: psycopg.Connection[Any]) -> ServerLoad:
+def condition(connection: psycopg.Connection[Any]) -> ServerLoad:
     """How the server fares. What other logins run is shown to members of pg_read_all_stats only."""
     _limit(connection)
     row = connection.execute(_LOAD, {"seconds": BLOCKED_SECONDS}).fetchone()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ScalarSelect, Text, cast, func, select, text, update
+from sqlalchemy import ARRAY, Text, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 
 from awssome.database.engine import MoverLost
 from awssome.database.keyset import Page, newest_first
+from awssome.database.registry import movers
 from awssome.database.registry.tables import moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import CANCELLABLE, UNDER_WAY, MoveKind, Phase
@@ -43,7 +41,7 @@ class Move:
 def create(
     connection: Connection, tenant_id: UUID, kind: MoveKind, source: UUID, target: UUID, requested_by: str
 ) -> UUID:
-    """A move that is requested. :raises Refused: CONFLICT when the tenant is being moved already."""
+    """A move that is requested. :raises Refused: CONFLICT when the tenant is being moved or restored already."""
     move_id = new_id()
     values = {
         "id": move_id,
@@ -52,13 +50,12 @@ def create(
         "source_id": source,
         "target_id": target,
         "phase": Phase.REQUESTED,
-        "mover": _last_mover(tenant_id),
+        "mover": movers.reserve(connection, tenant_id),
         "requested_by": requested_by,
         "requested_at": now(),
         "evidence": {"steps": {}, "tables": {}},
     }
-    with _one_under_way(connection):
-        connection.execute(insert(moves).values(values))
+    connection.execute(insert(moves).values(values))
     return move_id
 
 
@@ -110,12 +107,17 @@ def request_cancel(connection: Connection, move_id: UUID) -> None:
 
 
 def reopen(connection: Connection, move_id: UUID) -> None:
-    """Put a failed move back to requested. :raises Refused: CONFLICT when another move of the tenant is under way."""
+    """Put a failed move back to requested, and leave any other as it is.
+
+    :raises Refused: CONFLICT when another move or a restore of the tenant is under way.
+    """
     failed = find(connection, move_id)
+    if failed.phase is not Phase.FAILED:
+        return
+    number = movers.reserve(connection, failed.tenant_id)
     asked = update(moves).where(moves.c.id == move_id, moves.c.phase == Phase.FAILED)
     values = {"phase": Phase.REQUESTED, "problem": None, "finished_at": None, "cancel_requested": False}
-    with _one_under_way(connection):
-        connection.execute(asked.values(mover=_last_mover(failed.tenant_id), **values))
+    connection.execute(asked.values(mover=number, **values))
 
 
 def page(
@@ -183,22 +185,6 @@ def past_retention(connection: Connection, at: datetime) -> list[UUID]:
     return list(
         connection.scalars(select(moves.c.id).where(moves.c.phase == Phase.RETAINING, moves.c.retain_until <= at))
     )
-
-
-def _last_mover(tenant_id: UUID) -> ScalarSelect[Any]:
-    """The fences of a tenant remember the number of the last mover; the next move goes on from there."""
-    return select(func.coalesce(func.max(moves.c.mover), 0)).where(moves.c.tenant_id == tenant_id).scalar_subquery()
-
-
-@contextmanager
-def _one_under_way(connection: Connection) -> Iterator[None]:
-    try:
-        with connection.begin_nested():
-            yield
-    except IntegrityError:
-        raise Refused(
-            Code.CONFLICT, "This tenant is being moved already.", "Wait until that move has ended, or cancel it."
-        ) from None
 
 
 def _move(row: Any) -> Move:

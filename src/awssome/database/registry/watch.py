@@ -159,7 +159,7 @@ def _servers(connection: Connection, at: datetime) -> list[ServerNow]:
             id=row.id,
             name=row.name,
             kind=ServerKind(row.kind),
-            open=row.open,
+            open=row.open and row.drain_to_count is None,  # what is being drained takes no tenants either
             capacity=row.capacity,
             taken=row.tenants + row.retained,
             created_at=row.created_at,

@@ -18,6 +18,7 @@ from awssome.database.engine import Entrance, fenced, too_long, unavailable
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver import driver
 from awssome.domain.errors import Refused
+from awssome.domain.limits import LIMITS
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import Placement, checked_schema_name
 
@@ -37,7 +38,7 @@ def connect_as_tenant(placement: Placement) -> driver.Connection:
     where = driver.place(placement.host, placement.port, placement.database, placement.login, placement.password)
     try:
         connection = driver.connect(where, autocommit=False)
-        connection.timeout = driver.STATEMENT_SECONDS
+        connection.timeout = LIMITS[placement.tier].statement_seconds
         driver.run(connection, f"SET LOCK_TIMEOUT {LOCK_WAIT_MS}")
     except mssql_python.Error as error:
         raise (fenced() if driver.is_shut_out(error) else unavailable()) from None

@@ -13,19 +13,37 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from contextlib import AbstractContextManager, suppress
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import mssql_python
+from sqlalchemy import Table
 
 from awssome.database import template
-from awssome.database.canonical import summed
-from awssome.database.engine import Fence, FenceBusy, MoverLost, SchemaUse, Server, ServerLoad, TableSum
+from awssome.database.canonical import read, summed, written
+from awssome.database.engine import (
+    Fence,
+    FenceBusy,
+    Holding,
+    LongSession,
+    Migrated,
+    MoverLost,
+    SchemaUse,
+    Server,
+    ServerLoad,
+    Snapshot,
+    TableSum,
+    Texts,
+    missing,
+    not_taken,
+)
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver import watching
-from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator
+from awssome.database.sqlserver import migration, watching
+from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
+from awssome.database.sqlserver.holdings import holdings
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name
@@ -52,7 +70,8 @@ class SQLServer(Server):
 
     engine = EngineName.SQLSERVER
 
-    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, beyond: Beyond = ()) -> None:
+        self.beyond = beyond
         self._administrator = Administrator(url, lock_timeout_ms)
 
     def check(self) -> dict[str, str]:
@@ -85,12 +104,14 @@ class SQLServer(Server):
             raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
         return {"version": str(found.version), "collation": str(found.collation)}
 
-    def provision(self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0) -> None:
+    def provision(
+        self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
+    ) -> str:
         """One batch in one transaction, behind a lock of the schema's own: login, role, schema, user, tables, grants,
         triggers, fence; each only where it is missing."""
-        name = checked_schema_name(schema)
+        name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         with self._administrator.commanding() as connection:
-            self._script(
+            there = script(
                 connection,
                 f"""
                 {_turn(password)}
@@ -104,27 +125,23 @@ class SQLServer(Server):
                     CREATE USER {name} FOR LOGIN {name} WITH DEFAULT_SCHEMA = {name};
                 IF OBJECT_ID(N'{name}._fence') IS NULL
                 BEGIN
-                    {template.for_schema(template.statements(self.engine), name)}
+                    {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
                     INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision, lock_name)
-                    VALUES (1, {int(epoch)}, N'{FenceMode(mode)}', {int(mover)}, 0, N'{template.head()}',
+                    VALUES (1, {int(epoch)}, N'{FenceMode(mode)}', {int(mover)}, 0, N'{reached}',
                             N'{secrets.token_hex(16)}');
                 END
                 """,
+                f"SELECT revision FROM {name}._fence WHERE id = 1",
             )
             # A password of 256 random bits needs no policy, and no stranger's guesses shall lock the login. Where the
             # option is not known, there is no such policy.
             with suppress(mssql_python.Error):
                 run(connection, f"ALTER LOGIN {name} WITH CHECK_POLICY = OFF")
+        return str(there[0][0])
 
-    def migrate(self, schema: str) -> None:
-        """Replays the rendered revisions that the fence says are missing."""
-        name = checked_schema_name(schema)
-        with self._administrator.transaction() as connection:
-            self._close_fence(connection, name, LOCK_TIMEOUT_MS)
-            revision = run(connection, f"UPDATE {name}._fence SET mover = mover; SELECT revision FROM {name}._fence")
-            if revision and revision[0][0] != template.head():
-                self._inner(connection, template.for_schema(template.statements(self.engine, revision[0][0]), name))
-                run(connection, f"UPDATE {name}._fence SET revision = N'{template.head()}'")
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """One transaction and one round trip for each: each has a fence of its own to close."""
+        return [migration.migrate(self._administrator, schema, after, self.beyond) for schema in schemas]
 
     def drop(self, schema: str, mover: int) -> None:
         """Closes the login and ends its sessions first: SQL Server drops no login that is connected.
@@ -139,7 +156,7 @@ class SQLServer(Server):
             self._check_mover(connection, name, mover)
             self._end_sessions(connection, name)
             # The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
-            script = f"""
+            body = f"""
                 DECLARE @held bigint = -1, @user nvarchar(128) = (
                     SELECT name FROM sys.database_principals WHERE sid = SUSER_SID(N'{name}')
                 );
@@ -159,7 +176,7 @@ class SQLServer(Server):
                 END
             """
             try:
-                held = self._script(connection, script, "SELECT @held")[0][0]
+                held = script(connection, body, "SELECT @held")[0][0]
             except mssql_python.Error:
                 if self._has_fence(connection, name):
                     raise
@@ -168,10 +185,12 @@ class SQLServer(Server):
                 raise MoverLost
 
     def set_password(self, schema: str, password: str) -> None:
-        """ALTER LOGIN."""
+        """ALTER LOGIN, then KILL of who came in before."""
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
+            self._kill(connection, name)
             run(connection, f"ALTER LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}'")
+            self._kill(connection, name)
 
     def close_login(self, schema: str) -> None:
         """DISABLE, then KILL: a session outlives its login's rights."""
@@ -183,6 +202,11 @@ class SQLServer(Server):
         """ENABLE."""
         with self._administrator.commanding() as connection:
             run(connection, f"ALTER LOGIN {checked_schema_name(schema)} ENABLE")
+
+    def end_sessions(self, schema: str) -> None:
+        """KILL those that are there; who comes meanwhile is left alone."""
+        with self._administrator.commanding() as connection:
+            self._kill(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -214,16 +238,41 @@ class SQLServer(Server):
                 f"WHERE id = 1 AND mover = {int(mover)}",
             )
 
-    def sums(self, schema: str) -> dict[str, TableSum]:
+    def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
         """Hashed here, in the canonical form, in one SNAPSHOT transaction: SQL Server's own checksums have 32 bits."""
         name = checked_schema_name(schema)
         with self._administrator.transaction(snapshot=True) as connection:
-            return {table.name: summed(table, fetch(connection, name, table)) for table in DATA_TABLES}
+            return {table.name: summed(table, fetch(connection, name, table)) for table in tables}
+
+    @contextmanager
+    def snapshot(self, schema: str) -> Iterator[Snapshot]:
+        """One SNAPSHOT transaction, which the fence's row begins; the texts are written here."""
+        name = checked_schema_name(schema)
+        with self._administrator.transaction(snapshot=True) as connection:
+            if not self._has_fence(connection, name):
+                raise missing()
+            fence = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence WHERE id = 1")[0]
+            yield Snapshot(
+                Fence(fence[0], FenceMode(fence[1]), fence[2], fence[3]),
+                lambda table: map(written(table), fetch(connection, name, table)),
+            )
+
+    def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
+        """Arrays of rows; the fence's row is held to the end, so that no later mover claims what is being filled."""
+        name, loaded = checked_schema_name(schema), 0
+        with self._administrator.transaction() as connection:
+            _change(connection, f"UPDATE {name}._fence SET mover = mover WHERE id = 1 AND mover = {int(mover)}")
+            for table, rows in tables:
+                try:
+                    loaded += load(connection, name, table, map(read(table), rows))
+                except (ValueError, ArithmeticError, mssql_python.DataError, mssql_python.IntegrityError):
+                    raise not_taken(table.name) from None
+        return loaded
 
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """Rows from one SNAPSHOT transaction into one transaction."""
         if not isinstance(target, SQLServer):
-            raise TypeError("SQL Server copies to SQL Server; between engines a tenant is exported and restored")
+            return self.carry(schema, target, target_schema, mover)
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
         with self._administrator.transaction(snapshot=True) as source, target._administrator.transaction() as sink:
             # The UPDATE keeps the row until the end: no later mover claims what is being filled.
@@ -236,28 +285,36 @@ class SQLServer(Server):
         with self._administrator.transaction() as connection:
             return watching.use(connection)
 
-    def load(self) -> ServerLoad:
+    def condition(self) -> ServerLoad:
         """See `sqlserver.watching`."""
         with self._administrator.transaction() as connection:
-            return watching.load(connection)
+            return watching.condition(connection)
 
-    def connected(self) -> AbstractContextManager[None]:
-        """See `Administrator.connected`."""
-        return self._administrator.connected()
+    def holdings(self) -> list[Holding]:
+        """See `sqlserver.holdings`."""
+        return holdings(self._administrator, self.fence)
 
-    @staticmethod
-    def _script(connection: Connection, body: str, result: str = "") -> list[Any]:
-        """Run a script in one transaction of its own: all or nothing."""
-        script = (
-            f"SET NOCOUNT ON; SET XACT_ABORT ON; BEGIN TRY BEGIN TRANSACTION; {body} COMMIT; END TRY "
-            f"BEGIN CATCH IF @@TRANCOUNT > 0 ROLLBACK; THROW; END CATCH; {result}"
-        )
-        return run(connection, _EXECUTE, script)
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """From the list of sessions: those that run a request, or sleep in a transaction, since their last request."""
+        with self._administrator.commanding() as connection:
+            rows = run(connection, _LONG_SESSIONS)
+        found = [LongSession(row[0], int(row[1]), float(row[2]) if row[3] else 0.0, float(row[2])) for row in rows]
+        return [each for each in found if each.transaction_seconds > seconds]
 
-    @staticmethod
-    def _inner(connection: Connection, body: str) -> None:
-        """Run a script inside the transaction that is open."""
-        run(connection, _EXECUTE, f"SET NOCOUNT ON; {body}")
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """KILL; what began since is younger than what was found."""
+        ended = []
+        for each in sessions:
+            there = {(now.session, now.schema) for now in self.long_sessions(each.transaction_seconds - 1)}
+            if (each.session, each.schema) in there:
+                with self._administrator.commanding() as connection, suppress(mssql_python.ProgrammingError):
+                    run(connection, f"KILL {each.session}")
+                    ended.append(each)
+        return ended
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._administrator.close()
 
     @staticmethod
     def _drop_tables(connection: Connection, name: str) -> str:
@@ -298,19 +355,31 @@ class SQLServer(Server):
         if held and held[0][0] > mover:
             raise MoverLost
 
-    @staticmethod
-    def _end_sessions(connection: Connection, name: str) -> None:
+    @classmethod
+    def _end_sessions(cls, connection: Connection, name: str) -> None:
+        """Nobody can come in any more, and nobody is left.
+
+        A session can hold its login, by ALTER LOGIN in a transaction that it leaves open: it is ended before, too.
+        """
         if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
             return
-        run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
+        cls._kill(connection, name)
+        run(connection, f"ALTER LOGIN {name} DISABLE")
+        cls._kill(connection, name)
+
+    @staticmethod
+    def _kill(connection: Connection, name: str) -> None:
+        """End the sessions that the login has now. :raises Refused: UNAVAILABLE when they do not end in time."""
+        ending = sessions_of(connection, name)
         give_up = time.monotonic() + END_SECONDS
-        while sessions := sessions_of(connection, name):
-            for session in sessions:
+        while ending:
+            for session in ending:
                 with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
                     run(connection, f"KILL {session}")
             if time.monotonic() > give_up:
                 raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
             time.sleep(0.02)
+            ending &= sessions_of(connection, name)
 
     @staticmethod
     def _turn_on(connection: Connection, database: str, setting: str) -> bool:
@@ -377,9 +446,6 @@ def _checked_password(password: str) -> str:
 
 _AZURE_SQL_DATABASE = 5
 
-# The driver sends plain text as varchar, and sp_executesql takes nvarchar only.
-_EXECUTE = "DECLARE @script nvarchar(max) = ?; EXEC sp_executesql @script"
-
 _CHECK = """
 SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS version,
     CAST(SERVERPROPERTY('EngineEdition') AS int) AS edition,
@@ -401,4 +467,14 @@ IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
     EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
 ELSE
     EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
+"""
+
+# A server that stands in for SQL Server leaves sessions out of the view: nobody is found there.
+_LONG_SESSIONS = """
+SELECT login_name, session_id,
+    CASE WHEN last_request_start_time < DATEADD(day, -30, GETDATE()) THEN 30 * 86400  -- what was before may not fit
+    ELSE DATEDIFF(second, last_request_start_time, GETDATE()) END,
+    CASE status WHEN N'running' THEN 1 ELSE 0 END
+FROM sys.dm_exec_sessions
+WHERE login_name LIKE N'user[_]%' AND (status = N'running' OR open_transaction_count > 0)
 """

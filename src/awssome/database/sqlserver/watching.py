@@ -29,7 +29,7 @@ def use(connection: Connection) -> list[SchemaUse]:
     return found
 
 
-def load(connection: Connection) -> ServerLoad:
+def condition(connection: Connection) -> ServerLoad:
     """How the server fares."""
     longest: list[Any] = []
     blocked: list[Any] = []

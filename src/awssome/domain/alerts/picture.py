@@ -23,6 +23,7 @@ class TenantRef:
 class ServerNow:
     """A server as it was seen last.
 
+    :ivar open: whether it takes new tenants.
     :ivar taken: places taken, kept copies with them.
     :ivar full_on: when it will be full; see `domain.forecast`.
     :ivar silent_since: since when it does not answer; `silence` says how.

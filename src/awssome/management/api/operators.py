@@ -38,10 +38,10 @@ def tenant(call: OperatorCall, ref: str) -> m.TenantDetail:
 
 
 @router.get("/tenants/{ref}/credentials")
-def credentials(call: OperatorCall, ref: str) -> m.Credentials:
-    """The tenant's database login; audited."""
+def credentials(call: OperatorCall, ref: str, placement: UUID | None = None) -> m.Credentials:
+    """The tenant's database login, where it is or at another of its placements; audited."""
     with call.registry.begin() as connection:
-        return operations.credentials(call.services, connection, call.actor, ref)
+        return operations.credentials(call.services, connection, call.actor, ref, placement)
 
 
 @router.post("/tenants/{ref}/upgrade", status_code=202)

@@ -8,12 +8,15 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
+from awssome.domain.archives import LARGEST_UPLOAD
 from awssome.management.pages import (
     alerts,
+    archives,
     audit,
     guard,
     home,
     jobs,
+    lifecycle,
     moves,
     operators,
     palette,
@@ -43,6 +46,10 @@ STATES = {
     # placements
     "new": State("Being made", "accent", "running"),
     "retained": State("Kept for rollback", "neutral", "archive"),
+    # archives and restores
+    "loading": State("Loading", "accent", "running"),
+    "verified": State("Verified", "accent", "running"),
+    "expired": State("No longer kept", "neutral", "cross"),
     # HubSpot
     "none": State("Not connected", "neutral", "cross"),
     "reconnect": State("Reconnect", "warn", "warning"),
@@ -58,8 +65,15 @@ def install(app: FastAPI, services: Services, metrics: Metrics) -> None:
     """Furnish the application and put the operators' pages on it."""
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
-    furnish(app, pages, session_cookie=guard.SESSION_COOKIE, metrics=metrics)
-    for room in (sign_in, home, tenants, servers, use, moves, jobs, alerts, audit, operators, palette):
+    furnish(
+        app,
+        pages,
+        session_cookie=guard.SESSION_COOKIE,
+        larger_bodies={"/archives/uploads": LARGEST_UPLOAD + 1},
+        metrics=metrics,
+    )
+    rooms = (sign_in, home, tenants, archives, servers, use, lifecycle, moves, jobs, alerts, audit, operators, palette)
+    for room in rooms:
         app.include_router(room.router)
 
 

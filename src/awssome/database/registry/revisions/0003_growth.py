@@ -14,19 +14,52 @@ _STATES = ("pending", "active", "suspended", "archived", "retained", "deleted")
 
 def upgrade() -> None:
     """Only ever adds: the version before works on."""
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")  # the database's owner may: it is a trusted extension
     op.drop_constraint(op.f("tenants_state"), "tenants", type_="check")
     op.create_check_constraint(op.f("tenants_state"), "tenants", f"state IN {_STATES}")
     op.add_column("tenants", sa.Column("seen_at", Instant()))
     op.add_column("tenants", sa.Column("retain_until", Instant()))
+    op.add_column("tenants", sa.Column("mover", sa.BigInteger(), nullable=False, server_default="0"))
+    op.execute("UPDATE tenants SET seen_at = now()")  # nobody is dormant because nobody looked before
     op.add_column("placements", sa.Column("problem", sa.Unicode(length=500)))
     op.add_column("servers", sa.Column("silent_since", Instant()))
     op.add_column("servers", sa.Column("silence", sa.Unicode(length=500)))
     op.drop_constraint(op.f("api_tokens_kind"), "api_tokens", type_="check")
     op.create_check_constraint(op.f("api_tokens_kind"), "api_tokens", "kind IN ('service', 'operator', 'metrics')")
+    op.create_index("placements_revision", "placements", ["revision", "state"])
+    op.add_column("servers", sa.Column("drain_to_count", sa.Integer()))
+    op.add_column("servers", sa.Column("drain_server_id", sa.Uuid()))
+    op.add_column("servers", sa.Column("drain_by", sa.Unicode(length=254)))
+    op.add_column("servers", sa.Column("drain_since", Instant()))
+    op.add_column("servers", sa.Column("drain_problem", sa.Unicode(length=500)))
+    op.create_foreign_key(op.f("servers_drain_server_id_fk"), "servers", "servers", ["drain_server_id"], ["id"])
+    _indexes()
     _archives()
     _restores()
     _usage()
     _alerts()
+
+
+def _indexes() -> None:
+    """For the operators' lists and searches: none of them reads every tenant."""
+    op.create_index("tenants_tier", "tenants", ["tier", "id"])
+    op.create_index("tenants_state", "tenants", ["state", "id"])
+    for table, column in (("tenants", "company"), ("tenants", "slug"), ("accounts", "email")):
+        words = {column: "gin_trgm_ops"}
+        op.create_index(f"{table}_{column}_words", table, [column], postgresql_using="gin", postgresql_ops=words)
+    op.create_index(
+        "tenants_upgrade_requested",
+        "tenants",
+        ["upgrade_requested_at"],
+        postgresql_where=sa.text("upgrade_requested_at IS NOT NULL"),
+    )
+    op.create_index(
+        "tenants_troubled",
+        "tenants",
+        ["created_at"],
+        postgresql_where=sa.text("problem IS NOT NULL AND state = 'pending'"),
+    )
+    op.create_index("accounts_operators", "accounts", ["email"], postgresql_where=sa.text("operator"))
 
 
 def _archives() -> None:
