@@ -27,6 +27,7 @@ bench: setup ## measure beside the peer or the floor, and print ratios
 	$(BIN)/python -m benchmarks.tenant_session
 	$(BIN)/python -m benchmarks.provisioning
 	$(BIN)/python -m benchmarks.sqlserver
+	$(BIN)/python -m benchmarks.neighbours
 
 screenshots: setup browser ## every page after the story, light and dark, wide and narrow
 	$(BIN)/python -m tests.end_to_end.screenshots
