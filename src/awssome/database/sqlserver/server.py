@@ -204,7 +204,7 @@ class SQLServer(Server):
     def end_sessions(self, schema: str) -> None:
         """KILL those that are there; who comes meanwhile is left alone."""
         with self._administrator.commanding() as connection:
-            self._kill(connection, checked_schema_name(schema))
+            self._end(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -366,6 +366,11 @@ class SQLServer(Server):
         """
         cls._kill(connection, _sessions(connection, name))
         run(connection, f"ALTER LOGIN {name} {change}")
+        cls._end(connection, name)
+
+    @classmethod
+    def _end(cls, connection: Connection, name: str) -> None:
+        """End the sessions that the login has now. :raises Refused: UNAVAILABLE when they do not end in time."""
         ending = _sessions(connection, name)
         give_up = time.monotonic() + END_SECONDS
         while ending:
