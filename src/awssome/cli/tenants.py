@@ -10,7 +10,7 @@ import typer
 from awssome.cli import archives
 from awssome.cli.central import central, until_active, until_moved
 from awssome.cli.moves import show_move
-from awssome.cli.output import Json, console, print_facts, print_json, print_table
+from awssome.cli.output import Json, Ref, console, print_facts, print_json, print_table
 from awssome.control.messages import CreateTenant, MoveOut, TenantDetail, TenantRow
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: find, make, move, suspend.")
@@ -19,7 +19,6 @@ app.command()(archives.export)
 app.command("archives")(archives.list_archives)
 app.command()(archives.restore)
 
-Ref = Annotated[str, typer.Argument(metavar="TENANT", help="Id or slug.", show_default=False)]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the move to end.")]
 
 _PAGE = 200

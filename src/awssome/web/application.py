@@ -31,7 +31,8 @@ def furnish(
     :param form_targets: other origins that an answer to a form may redirect to, for browsers apply the content security
         policy's `form-action` to redirects as well.
     :param body_limit: largest request body accepted, in bytes.
-    :param larger_bodies: end of a path -> its own limit.
+    :param larger_bodies: regular expression of a path -> its own limit. Such a body is held in memory where forms are
+        taken; the central API reads it in a stream.
     """
     app.mount("/static", ASSETS, name="static")
     errors.install(app, pages, sign_in=sign_in)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -146,12 +146,22 @@ def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, targ
 def settle(connection: Connection, tenant_id: UUID, target: UUID, epoch: int) -> bool:
     """A tenant that has no placement gets one, and is active: compare (none, epoch) and set (target, epoch + 1).
 
-    False when it was not so.
+    One that was deleted is connected to no HubSpot account: another tenant may be since. False when it was not so.
     """
+    deleted = tenants.c.state == TenantState.DELETED
     changed = connection.execute(
         update(tenants)
         .where(tenants.c.id == tenant_id, tenants.c.placement_id.is_(None), tenants.c.epoch == epoch)
-        .values(placement_id=target, epoch=epoch + 1, state=TenantState.ACTIVE, retain_until=None, problem=None)
+        .values(
+            placement_id=target,
+            epoch=epoch + 1,
+            state=TenantState.ACTIVE,
+            retain_until=None,
+            problem=None,
+            hubspot_state=case((deleted, "none"), else_=tenants.c.hubspot_state),
+            hubspot_portal_id=case((deleted, None), else_=tenants.c.hubspot_portal_id),
+            hubspot_domain=case((deleted, None), else_=tenants.c.hubspot_domain),
+        )
     )
     return changed.rowcount == 1
 
