@@ -41,7 +41,7 @@ STATES = {
     "dropped": State("Done, source dropped", "good", "check"),
     # placements
     "new": State("Being made", "accent", "running"),
-    "retained": State("Kept for rollback", "neutral", "archive"),
+    "retained": State("Kept", "neutral", "archive"),
     # archives and restores
     "loading": State("Loading", "accent", "running"),
     "verified": State("Verified", "accent", "running"),
