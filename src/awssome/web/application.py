@@ -34,7 +34,8 @@ def furnish(
         policy's `form-action` to redirects as well.
     :param body_limit: largest request body accepted, in bytes.
     :param gate: what may refuse a request before anything is done for it, its id and its line in the log included.
-    :param larger_bodies: end of a path -> its own limit.
+    :param larger_bodies: regular expression of a path -> its own limit. Such a body is held in memory where forms are
+        taken; the central API reads it in a stream.
     """
     app.mount("/static", ASSETS, name="static")
     errors.install(app, pages, sign_in=sign_in)
