@@ -45,6 +45,9 @@ _SETTINGS = {
     "log_connections": "off",
     "log_disconnections": "off",
     "log_line_prefix": "%m [%p] %u@%d %h ",
+    # A tenant is some 40 files, and each that is new since the last checkpoint is synced before a server that crashed is
+    # ready again: the less time lies between checkpoints, the fewer.
+    "checkpoint_timeout": "1min",
     # A statement that fails may hold a secret; its error says enough.
     "log_min_error_statement": "panic",
 }
@@ -108,7 +111,7 @@ class Handle:
         self.release()
 
 
-def start(home: Path, name: str, *, binaries: Path | None = None, timeout: float = 300.0) -> Handle:
+def start(home: Path, name: str, *, binaries: Path | None = None, timeout: float = 900.0) -> Handle:
     """Makes the cluster `name` below `home` if it is not there, starts it if it does not run, joins it if it does.
 
     As root, when the unprivileged account cannot reach `home`, the cluster is kept below `SHARED` and `home/name` is a
