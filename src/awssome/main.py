@@ -188,6 +188,7 @@ def build_portal(settings: Settings) -> FastAPI:
             sessions=Sessions(budget=settings.connection_budget),
             addresses=settings.addresses,
             hubspot_origin=f"{hubspot.scheme}://{hubspot.netloc}",
+            metrics_token=settings.metrics_secret(),
         )
     )
 
@@ -228,6 +229,7 @@ def services(plane: Plane) -> Services:
 
 def worker_services(plane: Plane) -> WorkerServices:
     """What jobs work with."""
+    from awssome.aws.metrics import Metrics
     from awssome.workflows.mail import Mailer
     from awssome.workflows.services import WorkerServices
 
@@ -236,6 +238,8 @@ def worker_services(plane: Plane) -> WorkerServices:
         **vars(services(plane)),
         open_server=plane.open_server,
         mailer=Mailer(host, port, plane.settings.mail_from, user, password),
+        metrics=Metrics(plane.settings.cloudwatch_namespace),
+        desk=plane.settings.central_api.rstrip("/"),
         logs=plane.logs,
     )
 
@@ -282,3 +286,4 @@ def _register_tokens(registry: Registry, settings: Settings) -> None:
     with registry.begin() as connection:
         sessions.register_token(connection, "portal", "service", settings.service_secret())
         sessions.register_token(connection, "command line", "operator", settings.operator_secret())
+        sessions.register_token(connection, "metrics", "metrics", settings.metrics_secret())

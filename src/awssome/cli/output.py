@@ -82,6 +82,16 @@ def text(value: object) -> str:
     return str(value)
 
 
+def size(count: int) -> str:
+    """Bytes in decimal units, as in `1.4 MB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
 def fail(refused: Refused) -> None:
     """The reason, on standard error."""
     to = status()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
@@ -269,10 +270,6 @@ class Control:
         """No new tenants on this server."""
         return self._call(m.ServerRow, "POST", f"/servers/{name}/close")
 
-    def server(self, name: str) -> m.ServerRow:
-        """One server with its load."""
-        return self._call(m.ServerRow, "GET", f"/servers/{name}")
-
     def open_server(self, name: str) -> m.ServerRow:
         """Have a worker check the server and open it."""
         return self._call(m.ServerRow, "POST", f"/servers/{name}/open")
@@ -308,6 +305,18 @@ class Control:
     def retry_move(self, move_id: UUID) -> m.MoveOut:
         """Try a failed move again."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")
+
+    def server(self, name: str, sort: str = "-bytes") -> m.ServerDetail:
+        """One server with its load and its heaviest tenants. :raises Refused: NOT_FOUND."""
+        return self._call(m.ServerDetail, "GET", f"/servers/{quote(name, safe='')}", query={"sort": sort})
+
+    def tenant_use(self, ref: str) -> m.TenantUse:
+        """What a tenant uses. :raises Refused: NOT_FOUND."""
+        return self._call(m.TenantUse, "GET", f"/tenants/{quote(ref, safe='')}/use")
+
+    def alerts(self, after: str = "") -> m.AlertPage:
+        """What is wrong now, and a page of what is over."""
+        return self._call(m.AlertPage, "GET", "/alerts", query={"after": after} if after else None)
 
     # --- archives and restores
 

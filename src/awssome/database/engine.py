@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Table
@@ -49,12 +50,50 @@ class TableSum:
 
 @dataclass(frozen=True)
 class SchemaUse:
-    """What one tenant uses on its server."""
+    """What one tenant uses on its server.
+
+    :ivar rows: live rows, as the server's statistics have them.
+    :ivar bytes: what tables and indexes take, as the server's statistics have it: a table that grows is a few percent
+        ahead of them until the server looks at it again.
+    :ivar statements: how many its login has run since `ServerLoad.counted_since`; None where the server does not count.
+    :ivar statement_ms: how long they took together, in ms.
+    """
 
     schema: str
     rows: int
     bytes: int
     connections: int
+    statements: int | None = None
+    statement_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class ServerLoad:
+    """How a server fares at this moment. Logins are tenants' only; what administrators do is not looked at.
+
+    :ivar bytes: of the whole database.
+    :ivar connections: sessions of everybody.
+    :ivar connection_limit: how many there may be; None where there is no limit.
+    :ivar longest_s: for how long the longest running statement of a tenant has been running; None when none runs, or
+        when the administrator may not see it.
+    :ivar longest_by: the login that runs it.
+    :ivar blocked: how many sessions of tenants have waited for a lock for longer than `BLOCKED_SECONDS`.
+    :ivar blocked_by: the login that most of them wait for; None when it is no tenant's.
+    :ivar counted_since: since when statements are counted; None where they are not.
+    """
+
+    bytes: int
+    connections: int
+    connection_limit: int | None
+    longest_s: float | None
+    longest_by: str | None
+    blocked: int
+    blocked_by: str | None
+    counted_since: datetime | None
+
+
+BLOCKED_SECONDS = 5
+"""Whoever waits for a lock for longer than this is blocked: writers pass each other in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -334,7 +373,11 @@ class Server(ABC):
 
     @abstractmethod
     def use(self) -> list[SchemaUse]:
-        """What each tenant uses on this server; one query for all."""
+        """What each tenant uses on this server; one query for all, which opens none of their tables."""
+
+    @abstractmethod
+    def condition(self) -> ServerLoad:
+        """How the server fares at this moment; one query, whatever lives there."""
 
     @abstractmethod
     def holdings(self) -> list[Holding]:

@@ -315,7 +315,6 @@ def overview(connection: Connection) -> dict[str, Any]:
         "moves_failed": [views.move(row) for row in figures.moves_in(connection, "failed")],
         "jobs": queues,
         "upgrade_requests": [views.tenant_row(row) for row in figures.upgrade_requests(connection)],
-        "troubled": [views.tenant_row(row) for row in figures.troubled(connection)],
     }
 
 

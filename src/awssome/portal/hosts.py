@@ -16,7 +16,7 @@ from awssome.domain.addresses import Addresses
 CALLBACK = "/hubspot/callback"
 """HubSpot knows one redirect address; it is on the bare domain and nowhere else."""
 
-ANYWHERE = ("/healthz", "/static/")
+ANYWHERE = ("/healthz", "/metrics", "/static/")
 """What is no tenant's: answered on every host, and not counted."""
 
 _LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")

@@ -36,8 +36,9 @@ from awssome.workflows import (
     returning,
     rotation,
     sync,
+    watching,
 )
-from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
+from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC, WATCH
 from awssome.workflows.services import WorkerServices
 
 STALLED = timedelta(seconds=10)
@@ -147,6 +148,23 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @task("drop_restored", ARCHIVE, _LATER)
     def drop_restored(context: JobContext, restore_id: str) -> None:
         archives.restorer(services).drop(UUID(restore_id))
+
+    @task("mail_alerts", WATCH, _LATER)
+    def mail_alerts(context: JobContext, alert_ids: list[str]) -> None:
+        watching.mail(services, [UUID(alert_id) for alert_id in alert_ids])
+
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="awssome.collect", queue=WATCH, pass_context=True)  # the next tick is the retry
+    def collect(context: JobContext, timestamp: int) -> None:
+        with services.registry.holding("collect") as alone:
+            if alone:
+                watching.collect(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.settle_alerts", queue=WATCH, pass_context=True)
+    def settle_alerts(context: JobContext, timestamp: int) -> None:
+        with services.registry.begin() as connection:
+            watching.settle(connection, services.queue)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True)  # the next tick is the retry

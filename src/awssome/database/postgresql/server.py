@@ -29,6 +29,7 @@ from awssome.database.engine import (
     MoverLost,
     SchemaUse,
     Server,
+    ServerLoad,
     Snapshot,
     TableSum,
     Texts,
@@ -36,7 +37,7 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.kept import Kept
-from awssome.database.postgresql import exposure, logins, migration
+from awssome.database.postgresql import exposure, logins, migration, watching
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
@@ -294,20 +295,14 @@ class PostgreSQL(Server):
         return rows
 
     def use(self) -> list[SchemaUse]:
-        """Sizes and live rows from the statistics views, connections from pg_stat_activity.
-
-        A table's size waits for who has locked it for itself alone: such a table counts without, and holds up nobody.
-        """
+        """See `postgresql.watching`."""
         with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT n.nspname, coalesce(sum(s.n_live_tup), 0)::bigint, "
-                "coalesce(sum(CASE WHEN s.relid NOT IN (SELECT relation FROM pg_locks WHERE relation IS NOT NULL "
-                "AND mode = 'AccessExclusiveLock') THEN pg_total_relation_size(s.relid) END), 0)::bigint, "
-                "(SELECT count(*) FROM pg_stat_activity a WHERE a.usename = n.nspname) "
-                "FROM pg_namespace n JOIN pg_stat_user_tables s ON s.schemaname = n.nspname "
-                "WHERE n.nspname LIKE 'user\\_%' GROUP BY n.nspname"
-            ).fetchall()
-        return [SchemaUse(*row) for row in rows]
+            return watching.use(connection)
+
+    def condition(self) -> ServerLoad:
+        """See `postgresql.watching`."""
+        with self._connect() as connection:
+            return watching.condition(connection)
 
     def holdings(self) -> list[Holding]:
         """Logins and schemas from the catalogs, fences by hundreds."""
@@ -381,6 +376,8 @@ class PostgreSQL(Server):
             connection.commit()
         except errors.LockNotAvailable:
             raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+        except errors.QueryCanceled:
+            raise Refused(Code.UNAVAILABLE, f"The database server at {self._where} took too long.") from None
         except psycopg.OperationalError:
             if not connection.broken:
                 raise
@@ -403,8 +400,11 @@ class PostgreSQL(Server):
             raise self._no_answer() from None
 
     def _no_answer(self) -> Refused:
-        where = f"{self._parameters['host']}:{self._parameters['port']}"
-        return Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.")
+        return Refused(Code.UNAVAILABLE, f"The database server at {self._where} does not answer.", "Try again.")
+
+    @property
+    def _where(self) -> str:
+        return f"{self._parameters['host']}:{self._parameters['port']}"
 
 
 def _as_new(connection: psycopg.Connection[Any]) -> bool:

@@ -165,7 +165,7 @@ api_tokens = Table(
     Column("kind", text(16), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
-    CheckConstraint("kind IN ('service', 'operator')", name="kind"),
+    CheckConstraint("kind IN ('service', 'operator', 'metrics')", name="kind"),
 )
 
 servers = Table(
@@ -184,6 +184,8 @@ servers = Table(
     Column("capacity", Integer, nullable=False),
     Column("tenant_id", Uuid, ForeignKey("tenants.id")),
     Column("created_at", Instant, nullable=False),
+    Column("silent_since", Instant),
+    Column("silence", text(500)),
     # A drain is what operators want of a server: it goes on until no more tenants than `drain_to_count` live there.
     Column("drain_to_count", Integer),
     Column("drain_server_id", Uuid, ForeignKey("servers.id")),
@@ -308,6 +310,9 @@ placement_usage = Table(
     Column("connections", Integer, nullable=False),
     Column("statements", BigInteger),
     Column("statement_ms", Float),
+    Column("counter", BigInteger),
+    Column("counter_ms", Float),
+    Index("placement_usage_largest", "day", "bytes"),
 )
 
 server_usage = Table(
@@ -316,12 +321,17 @@ server_usage = Table(
     Column("server_id", Uuid, ForeignKey("servers.id"), primary_key=True),
     Column("at", Instant, primary_key=True),
     Column("tenants", Integer, nullable=False),
+    Column("retained", Integer, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("connections", Integer, nullable=False),
     Column("connection_limit", Integer),
     Column("statements", BigInteger),
     Column("statement_ms", Float),
+    Column("longest_s", Float),
+    Column("longest_by", text(32)),
+    Column("blocked", Integer, nullable=False),
+    Column("blocked_by", text(32)),
 )
 
 server_logs = Table(

@@ -31,6 +31,7 @@ from awssome.database.engine import (
     MoverLost,
     SchemaUse,
     Server,
+    ServerLoad,
     Snapshot,
     TableSum,
     Texts,
@@ -38,7 +39,7 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver import migration
+from awssome.database.sqlserver import migration, watching
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
@@ -279,11 +280,14 @@ class SQLServer(Server):
             return sum(load(sink, target_name, table, fetch(source, source_name, table)) for table in DATA_TABLES)
 
     def use(self) -> list[SchemaUse]:
-        """Rows and reserved pages from the partitions' statistics, connections from the list of sessions."""
+        """See `sqlserver.watching`."""
         with self._administrator.transaction() as connection:
-            sessions = {row[0]: row[1] for row in run(connection, _SESSIONS)}
-            rows = run(connection, _USE)
-        return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
+            return watching.use(connection)
+
+    def condition(self) -> ServerLoad:
+        """See `sqlserver.watching`."""
+        with self._administrator.transaction() as connection:
+            return watching.condition(connection)
 
     def holdings(self) -> list[Holding]:
         """See `sqlserver.holdings`."""
@@ -483,10 +487,6 @@ ELSE
     EXEC(N'SELECT spid, login_time FROM sys.sysprocesses WHERE loginname = N''{login}''')
 """
 
-_SESSIONS = (
-    "SELECT login_name, COUNT(*) FROM sys.dm_exec_sessions WHERE login_name LIKE N'user[_]%' GROUP BY login_name"
-)
-
 # A server that stands in for SQL Server leaves sessions out of the view: nobody is found there.
 _LONG_SESSIONS = """
 SELECT login_name, session_id,
@@ -495,17 +495,4 @@ SELECT login_name, session_id,
     CASE status WHEN N'running' THEN 1 ELSE 0 END
 FROM sys.dm_exec_sessions
 WHERE login_name LIKE N'user[_]%' AND (status = N'running' OR open_transaction_count > 0)
-"""
-
-# A server that stands in for SQL Server may lack the view with the pages.
-_USE = """
-IF OBJECT_ID(N'sys.dm_db_partition_stats') IS NOT NULL
-    EXEC(N'SELECT s.name, SUM(CASE WHEN p.index_id < 2 THEN p.row_count ELSE 0 END), SUM(p.reserved_page_count) * 8192
-    FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.dm_db_partition_stats p ON p.object_id = t.object_id
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
-ELSE
-    EXEC(N'SELECT s.name, SUM(p.rows), 0 FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.partitions p ON p.object_id = t.object_id AND p.index_id < 2
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
 """

@@ -8,6 +8,7 @@ from typing import Any
 
 from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
+from awssome.domain.alerts.checks import POOL_SHARE
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState
@@ -92,7 +93,9 @@ def server_row(server: ServerRow) -> dict[str, Any]:
 
 
 def server_state(server: ServerRow) -> str:
-    """A word of `web.states`: a problem outweighs being closed or drained."""
+    """A word of `web.states`: silence outweighs a problem, and that being closed or drained."""
+    if server.silent_since:
+        return "down"
     if server.problem:
         return "degraded"
     if server.drain:
@@ -101,8 +104,8 @@ def server_state(server: ServerRow) -> str:
 
 
 def nearly_full(server: ServerRow) -> bool:
-    """Whether at most a tenth of a pool's places is free."""
-    return server.kind is ServerKind.POOL and server.free * 10 <= server.capacity
+    """Whether so few of a pool's places are free that an alert says so."""
+    return server.kind is ServerKind.POOL and server.fill_percent >= POOL_SHARE.opens * 100
 
 
 def takes_tenants(server: ServerRow) -> bool:

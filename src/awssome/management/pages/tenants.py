@@ -13,7 +13,7 @@ from awssome.database import Connection
 from awssome.domain.errors import Refused
 from awssome.domain.tenants import TenantState, Tier
 from awssome.management import archives as managed_archives
-from awssome.management import operations
+from awssome.management import operations, watching
 from awssome.management.pages.archives import chosen, section
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import (
@@ -28,6 +28,7 @@ from awssome.management.pages.rows import (
     tenant_address,
     tenant_row,
 )
+from awssome.management.pages.use import tenant_use_view
 from awssome.web.tables import Listing, Order
 
 PAGE = 50
@@ -185,6 +186,7 @@ def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None 
     """The tenant's page, with what was refused on it."""
     with desk.registry.begin() as connection:
         detail = operations.tenant_detail(connection, ref)
+        use = tenant_use_view(watching.tenant_use(connection, ref))
         servers = operations.servers_with_load(connection)
         of_archives = section(connection, str(detail.id))
     others = [server for server in servers if server.name != detail.server]
@@ -195,6 +197,7 @@ def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None 
         problem.status if problem else 200,
         tenant=detail,
         row=tenant_row(detail),
+        use=use,
         problem=problem,
         placements=[{**row.model_dump(), "href": server_address(row.server)} for row in detail.placements],
         moves=[move_row(move) for move in detail.moves],
