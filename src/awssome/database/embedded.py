@@ -55,8 +55,8 @@ _SETTINGS = {
     "reserved_connections": "20",
     # What one session may write to disk for sorting; its memory is its own to choose.
     "temp_file_limit": "1GB",
-    # A tenant is some 40 files, and each that is new since the last checkpoint is synced before a server that crashed is
-    # ready again: the less time lies between checkpoints, the fewer.
+    # A tenant is some 40 files, and each that is new since the last checkpoint is synced before a server that crashed
+    # is ready again: the less time lies between checkpoints, the fewer.
     "checkpoint_timeout": "1min",
 }
 
