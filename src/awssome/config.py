@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -47,6 +48,8 @@ class Settings(BaseSettings):
     :ivar public_port: the port that browsers use, when it is not the scheme's own.
     :ivar listen: the address that the web processes listen on.
     :ivar previous_secret_keys: earlier values of the secret key, newest first, with commas between them.
+    :ivar trusted_proxies: load balancers (addresses or networks, with commas between them) that are believed when they
+        say where a request comes from.
     :ivar database_url: the control plane's PostgreSQL; without it, embedded servers are used.
     :ivar pgbin: directory of PostgreSQL's programs for the embedded servers.
     :ivar hubspot_base_url: a sandbox in place of HubSpot.
@@ -71,6 +74,7 @@ class Settings(BaseSettings):
     domain: str = Field("localhost", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
     public_port: int | None = Field(None, ge=1, le=65535)
     listen: str = "127.0.0.1"
+    trusted_proxies: str = ""
     portal_port: int = Field(8000, ge=0, le=65535)
     management_port: int = Field(8001, ge=0, le=65535)
     secret_key: SecretStr | None = None
@@ -130,6 +134,18 @@ class Settings(BaseSettings):
         if where and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?|/.*", where):
             raise ValueError("must be an absolute directory, or s3://bucket/prefix")
         return where
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, given: str) -> str:
+        names = [name.strip() for name in given.split(",") if name.strip()]
+        try:
+            networks = [ip_network(name) for name in names]
+            if any(not network.prefixlen for network in networks):
+                raise ValueError  # everybody could say where they come from
+            return ",".join(map(str, networks))
+        except ValueError:
+            raise ValueError("must be addresses or networks, like 10.0.0.0/16, with commas between them") from None
 
     @field_validator("smtp_url")
     @classmethod

@@ -117,7 +117,9 @@ def serve_management(settings: Settings) -> None:
     with control_plane(settings) as plane:
         _register_tokens(plane.registry, settings)
         settings.remember("management", serving.url_of(bound))
-        serving.serve(build_management(plane), bound, threads=settings.threads)
+        serving.serve(
+            build_management(plane), bound, threads=settings.threads, trusted_proxies=settings.trusted_proxies
+        )
 
 
 def serve_portal(settings: Settings) -> None:
@@ -128,7 +130,7 @@ def serve_portal(settings: Settings) -> None:
     logs.configure(json=settings.log_json, level=settings.log_level)
     bound = serving.bind(settings.listen, settings.portal_port)
     settings.remember("portal", settings.addresses.url(settings.addresses.shared()))
-    serving.serve(build_portal(settings), bound, threads=settings.threads)
+    serving.serve(build_portal(settings), bound, threads=settings.threads, trusted_proxies=settings.trusted_proxies)
 
 
 def supervise_worker(settings: Settings, queues: Sequence[str] = ()) -> None:

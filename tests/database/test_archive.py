@@ -155,6 +155,13 @@ def test_rows_are_loaded_all_or_none_and_only_by_the_mover_that_has_the_schema(
         with pytest.raises(Refused) as refused:
             pool.load(placement.schema, 0, [(table, [[*good, at], bad])])
         assert refused.value.code is Code.INVALID
+
+    def breaks_off() -> Iterator[Texts]:
+        yield [*good, at]
+        raise archive.damaged("it ends here")
+
+    with pytest.raises(Refused, match="ends here"):
+        pool.load(placement.schema, 0, [(table, breaks_off())])
     with sessions.open(placement) as connection:
         assert connection.execute(select(table)).all() == []
 

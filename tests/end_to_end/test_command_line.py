@@ -111,6 +111,22 @@ def tenant(platform: Settings) -> dict[str, Any]:
     return made
 
 
+@pytest.fixture(scope="module")
+def attacker(tenant: dict[str, Any]) -> dict[str, Any]:
+    """The tenant's login as it is printed, after it was used for what it must not do."""
+    command = ["tenant", "credentials", tenant["slug"], "--json"]
+    done = subprocess.run([sys.executable, "-m", "awssome.cli", *command], capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    where = {name: found[name] for name in ("host", "port", "user", "password")}
+    with psycopg.connect(**where, dbname=found["database"], autocommit=True) as connection:
+        for statement in (b"SELECT rolpassword FROM pg_authid", b"SELECT pg_read_file('/etc/passwd')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(**where, dbname="awssome_control")
+    return found
+
+
 def until(true: Callable[[], bool], told: Callable[[], str] = lambda: "", seconds: float = 60.0) -> None:
     """Wait for something that happens in another process."""
     end = time.monotonic() + seconds
@@ -148,6 +164,7 @@ def test_a_list_goes_on_beyond_one_page_unless_limited(
     assert len(run("tenant", "list", "--limit", "1", "--json").json) == 1
 
 
+@pytest.mark.usefixtures("attacker")  # the last test looks for what came of it
 def test_credentials_open_the_tenants_own_tables_and_are_audited(run: Run, tenant: dict[str, Any]) -> None:
     found = run("tenant", "credentials", tenant["slug"], "--json").json
     assert list(found) == ["engine", "host", "port", "database", "schema", "user", "password"]
@@ -405,3 +422,16 @@ def test_a_sandbox_takes_its_own_options(name: str) -> None:
     assert done.returncode == 0
     assert f"awssome sandbox {name}" in done.stdout
     assert "--port" in done.stdout
+
+
+def test_what_a_login_was_refused_is_in_the_audit_log_within_about_a_minute(
+    run: Run, tenant: dict[str, Any], attacker: dict[str, Any]
+) -> None:
+    def refusals() -> set[tuple[str, str, str]]:
+        lines = [line for line in run("audit", "--limit", "1000", "--json").json if line["actor"] == attacker["user"]]
+        assert all((line["action"], line["tenant_id"]) == ("database.refused", tenant["id"]) for line in lines)
+        return {(line["detail"]["code"], line["detail"]["command"], line["detail"]["what"]) for line in lines}
+
+    expected = {("42501", "SELECT", "table"), ("42501", "SELECT", "function"), ("42501", "startup", "database")}
+    until(lambda: expected <= refusals(), lambda: str(refusals()), seconds=90)
+    assert attacker["user"] in run("audit", "--limit", "1000").out

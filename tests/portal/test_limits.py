@@ -42,7 +42,7 @@ WAIT = 4
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals come at once, so that a test is through before the tenant may go on."""
-    monkeypatch.setattr(admission, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.001)
 
 
 @contextmanager
@@ -234,7 +234,7 @@ def test_a_refusal_costs_no_thread(
     stage: Stage, northwind: Tenant, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Far more refused callers than there are threads wait for their answers together."""
-    monkeypatch.setattr(admission, "PAUSE_SECONDS", 3.0)
+    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 3.0)
     with portal(stage, sessions) as client, ThreadPoolExecutor(100) as threads:
         alice = client("alice")
         flood(alice)
@@ -242,6 +242,24 @@ def test_a_refusal_costs_no_thread(
         answers = list(threads.map(lambda _: alice.get("/deals").status_code, range(100)))
         assert answers.count(429) >= 95
         assert time.monotonic() - began < 8  # the server has 40 threads: one each would take 9 s
+
+
+def test_a_browser_that_opens_many_pages_together_meets_no_limit(
+    stage: Stage, northwind: Tenant, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 6.0)
+    two = {tier: replace(limits, requests=Pace(1000, 1000, at_once=2)) for tier, limits in LIMITS.items()}
+    with portal(stage, sessions, two) as client, ThreadPoolExecutor(6) as threads:
+        tabs = [client("alice") for _ in range(6)]
+        assert [tab.get("/deals").status_code for tab in tabs] == [200] * 6
+        together = threading.Barrier(6)
+
+        def opens(tab: httpx2.Client) -> int:
+            together.wait()
+            return tab.get("/deals").status_code
+
+        # Two are worked on, two come in after half the time, two after all of it.
+        assert list(threads.map(opens, tabs)) == [200] * 6
 
 
 def test_a_person_without_a_tenant_has_a_limit_of_their_own(stage: Stage, sessions: Sessions) -> None:

@@ -27,7 +27,7 @@ from awssome.database.registry.archives import Archive
 from awssome.database.registry.tables import archives as archive_rows
 from awssome.database.registry.tables import placements as placement_rows
 from awssome.database.registry.tables import tenants as tenant_rows
-from awssome.database.schema import stage_mappings, sync_issues
+from awssome.database.schema import hubspot_tokens, stage_mappings, sync_issues
 from awssome.database.servers import prepare_data_plane
 from awssome.domain.archives import EXPORTS_A_DAY, ArchiveKind, ArchivePolicy, ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
@@ -300,6 +300,34 @@ def test_scheduled_exports_come_when_they_are_due_and_go_when_they_were_kept_lon
         assert registered.due(connection, timedelta(0), 1) == [bob.id]
 
 
+@only_postgresql
+def test_the_registry_forgets_archives_long_after_their_files_but_none_that_a_restore_names(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    kept, forgotten, ready = (exported(services, alice) for _ in range(3))
+    carry_on(services, restore(services, alice, kept, beside=True))
+    with services.registry.begin() as connection:
+        gone = update(archive_rows).where(archive_rows.c.id.in_([kept.id, forgotten.id]))
+        connection.execute(gone.values(state=ArchiveState.EXPIRED, expires_at=now() - timedelta(days=91)))
+        archives.sweep(connection, services.queue, ArchivePolicy(export_hours=0))
+        page = registered.of_tenant(connection, alice.id)
+    assert [row.id for row in page.rows] == [ready.id, kept.id]
+
+
+def test_a_server_that_is_away_makes_a_scheduled_export_wait_not_pile_up(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    long_ago = now() - timedelta(days=3)
+    with services.registry.begin() as connection:
+        connection.execute(update(tenant_rows).values(created_at=long_ago))
+        archives.sweep(connection, services.queue, ArchivePolicy())
+        connection.execute(update(archive_rows).values(created_at=long_ago))
+        assert registered.due(connection, timedelta(hours=24), 50) == []
+        assert registered.without_job(connection, now()) == []  # its job is there
+        connection.execute(text("DELETE FROM procrastinate_jobs"))
+        assert len(registered.without_job(connection, now())) == 1
+
+
 # --- restores
 
 
@@ -469,12 +497,15 @@ def test_a_tenant_that_has_no_workspace_any_more_comes_back_active(
         server = services.open_server(placements.server_of(connection, before.placement_id))
         server.drop(before.schema, 0)
         placements.mark(connection, before.placement_id, PlacementState.DROPPED)
-        tenants.change(connection, alice.id, placement_id=None, state=state, retain_until=now())
+        connected = {"hubspot_state": "connected", "hubspot_portal_id": 2**62}
+        tenants.change(connection, alice.id, placement_id=None, state=state, retain_until=now(), **connected)
     found = archives.restore_now(services, alice.id, archive.id, "alice@northwind.example")
     assert found.state is RestoreState.DONE
     truth.holds_at(found.target_id)
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, alice.id)
+    # Whoever was deleted connects HubSpot anew: another free tenant may have that account now.
+    assert (tenant.hubspot_state == "none") is (state is TenantState.DELETED)
     assert (tenant.state, tenant.epoch) == (TenantState.ACTIVE, before.epoch + 1)
 
 
@@ -485,6 +516,24 @@ def test_a_suspended_tenant_stays_suspended(services: WorkerServices, alice: Ten
     assert carry_on(services, restore(services, alice, archive)) is RestoreState.DONE
     with pytest.raises((Refused, *DRIVER_ERRORS)):
         Raw(placement_of(services, alice))
+
+
+@pytest.mark.parametrize(
+    ("portal_id", "token", "state"),
+    [(2**62, b"sealed", "connected"), (1, b"sealed", "reconnect"), (2**62, b"", "reconnect")],
+    ids=["its own tokens", "another account's", "none"],
+)
+def test_a_tenant_reconnects_unless_the_tokens_of_its_account_are_in_the_archive(
+    portal_id: int, token: bytes, state: str, services: WorkerServices, alice: Tenancy
+) -> None:
+    with services.sessions.open(placement_of(services, alice)) as connection:
+        connection.execute(update(hubspot_tokens).values(refresh_token=token))
+    archive = exported(services, alice)
+    with services.registry.begin() as connection:
+        tenants.change(connection, alice.id, hubspot_state="connected", hubspot_portal_id=portal_id)
+    carry_on(services, restore(services, alice, archive))
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, alice.id).hubspot_state == state
 
 
 @only_sqlserver

@@ -9,8 +9,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
+from awssome.database import Connection
 from awssome.database.embedded import Cluster
 from awssome.database.engine import LogReading, ServerLog
 from awssome.database.postgresql.entrance import connect_as_tenant
@@ -19,12 +20,15 @@ from awssome.database.registry import Registry
 from awssome.database.registry import refusals as registered
 from awssome.database.registry.refusals import LINES
 from awssome.database.registry.tables import audit_log, server_logs
-from awssome.domain.errors import Refused
-from awssome.domain.tenants import Placement
+from awssome.database.schema import field_mappings
+from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import EngineName, Placement
+from awssome.domain.times import now
 from awssome.workflows.refusals import read_logs
 from awssome.workflows.services import WorkerServices
+from awssome.workflows.workspace import Workspace
 from tests.conftest import Tenancy, settle_log
-from tests.engines import only_postgresql
+from tests.engines import as_administrator, only_postgresql
 
 pytestmark = only_postgresql
 
@@ -204,3 +208,23 @@ def test_a_log_that_cannot_be_read_keeps_no_other_one_waiting(
     assert read_logs(replace(services, logs=logs)) == 1
     with services.registry.begin() as connection:
         assert connection.execute(select(server_logs.c.position)).scalars().all() == [cluster.log.end()]
+
+
+def test_a_right_that_a_job_has_not_is_told_once_a_minute(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], pool_url: str, registry: Registry
+) -> None:
+    alice = make_tenant()
+    login = alice.placement.login
+    as_administrator(EngineName.POSTGRESQL, pool_url, f"REVOKE INSERT ON {login}.field_mappings FROM {login}")
+
+    def work(connection: Connection) -> None:
+        connection.execute(insert(field_mappings).values(field="x", updated_at=now()))
+
+    for _ in range(3):
+        with pytest.raises(Refused) as refused:
+            Workspace(services, alice.id, patience=0.1).do(work)
+        assert refused.value.code is Code.FENCED
+    with registry.begin() as connection:
+        query = select(audit_log).where(audit_log.c.tenant_id == alice.id, audit_log.c.action == "database.refused")
+        found = connection.execute(query).all()
+    assert [(line.actor, line.detail) for line in found] == [(login, {"kind": "no right", "command": "a job"})]

@@ -21,6 +21,9 @@ from awssome.domain.errors import Refused
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+Ref = Annotated[str, typer.Argument(metavar="TENANT", help="Id or slug.", show_default=False)]
+"""How a command names its tenant."""
+
 T = TypeVar("T")
 
 _WIDE = 240

@@ -19,6 +19,9 @@ from awssome.domain.errors import Code, Refused
 
 T = TypeVar("T")
 
+_LONG = httpx2.Timeout(600.0, connect=3.0)
+"""For archives: they are checked, or fetched from where they lie, before there is an answer."""
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -335,9 +338,7 @@ class Control:
 
     def upload(self, ref: str, file: IO[bytes]) -> m.ArchiveOut:
         """Send an archive to restore the tenant from. :raises Refused: INVALID when it is damaged or another one's."""
-        answer = self._ask(
-            "POST", f"/tenants/{ref}/archives/uploads", content=file, timeout=httpx2.Timeout(600.0, connect=3.0)
-        )
+        answer = self._ask("POST", f"/tenants/{ref}/archives/uploads", content=file, timeout=_LONG)
         return m.ArchiveOut.model_validate_json(answer)
 
     def start_restore(self, ref: str, body: m.StartRestore) -> m.RestoreOut:
@@ -407,7 +408,8 @@ class Control:
 
     def _stream(self, path: str, caller: Caller | None = None) -> Iterator[bytes]:
         """The body in pieces. It is asked for here, so that a refusal is raised before there is any piece."""
-        request = self._http.build_request("GET", path, headers=caller.headers() if caller else {})
+        headers = caller.headers() if caller else {}
+        request = self._http.build_request("GET", path, headers=headers, timeout=_LONG)
         with _answering():
             answer = self._http.send(request, stream=True)
             if not answer.is_success:

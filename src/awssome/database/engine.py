@@ -190,14 +190,26 @@ class Entrance:
     prepare: Callable[[Engine], None] = lambda engine: None
 
 
+class Denied(Refused):
+    """The server refused a right that the product's own statements have. The code is FENCED: most often the placement
+    in hand is stale. Where it is not, somebody should hear of it."""
+
+
 def fenced() -> Refused:
     """The placement in hand is stale, or writes are paused by a move."""
-    return Refused(
-        Code.FENCED,
-        "Your workspace is being moved and takes no changes for a moment. Nothing was lost.",
-        "Try again in a few seconds.",
-        retry_after=2,
-    )
+    return Refused(*_MOVING, retry_after=2)
+
+
+def denied() -> Denied:
+    """The login has no right to what was asked of the server."""
+    return Denied(*_MOVING, retry_after=2)
+
+
+_MOVING = (
+    Code.FENCED,
+    "Your workspace is being moved and takes no changes for a moment. Nothing was lost.",
+    "Try again in a few seconds.",
+)
 
 
 def unavailable() -> Refused:

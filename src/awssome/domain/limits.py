@@ -43,11 +43,11 @@ class Limits:
     export_rows: int
 
 
-# Ten open pages that poll each second are ten requests a second; a browser opens six connections to a host. A web
-# process works on 16 requests at a time: no tenant gets more than half of it.
+# Ten open pages that poll each second are ten requests a second. A web process works on 16 requests at a time: no
+# tenant gets more than a part of it, and none of its requests waits for a connection, which would take a thread.
 LIMITS: Mapping[Tier, Limits] = {
-    Tier.FREE: Limits(Pace(20, 60, 6), connections=4, statement_seconds=10, export_rows=10_000),
-    Tier.PAID: Limits(Pace(60, 180, 8), connections=8, statement_seconds=30, export_rows=100_000),
+    Tier.FREE: Limits(Pace(20, 60, 4), connections=4, statement_seconds=10, export_rows=10_000),
+    Tier.PAID: Limits(Pace(60, 180, 6), connections=6, statement_seconds=30, export_rows=100_000),
 }
 
 VISITOR = Pace(per_second=10, burst=50, at_once=12)

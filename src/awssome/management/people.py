@@ -15,7 +15,7 @@ from awssome.database.registry.accounts import Account, Link
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.sessions import Session
 from awssome.database.registry.tenants import Tenant
-from awssome.domain.addresses import SHARED_HOST
+from awssome.domain.addresses import SHARED_HOST, neighbourhood
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState, Tier, checked_email, checked_password, checked_text
 from awssome.domain.times import now
@@ -24,7 +24,8 @@ from awssome.workflows import returning
 from awssome.workflows.services import Services
 
 HOUR = 3600
-SIGN_UPS_AN_HOUR, MAILS_AN_HOUR, INVITATIONS_AN_HOUR = 200, 10, 50
+SIGN_UPS_AN_HOUR, MAILS_AN_HOUR, INVITATIONS_AN_HOUR = 10, 10, 50
+"""Of one network address (of IPv6 the /64, which one customer has whole), to one e-mail address, of one tenant."""
 
 _SENT = m.Accepted(message="Look into your mailbox: we have sent you a link.")
 
@@ -47,7 +48,7 @@ def sign_up(services: Services, actor: Actor, body: m.SignUp) -> m.Accepted:
     email = checked_email(body.email)
     name = checked_text(body.name, "name", "Your name", limit=120)
     company = checked_text(body.company, "company", "Company", limit=120)
-    _throttle(services, f"sign-up:{actor.address}", SIGN_UPS_AN_HOUR)
+    _throttle(services, f"sign-up:{neighbourhood(actor.address or '')}", SIGN_UPS_AN_HOUR)
     _throttle(services, f"mail:{email}", MAILS_AN_HOUR)
     with services.registry.begin() as connection:
         account = accounts.by_email(connection, email)

@@ -36,7 +36,8 @@ def furnish(
         policy's `form-action` to redirects as well.
     :param body_limit: largest request body accepted, in bytes.
     :param gate: what may refuse a request before anything is done for it, its id and its line in the log included.
-    :param larger_bodies: end of a path -> its own limit.
+    :param larger_bodies: regular expression of a path -> its own limit. Such a body is held in memory where forms are
+        taken; the central API reads it in a stream.
     :param metrics: where requests are counted.
     """
     app.mount("/static", ASSETS, name="static")

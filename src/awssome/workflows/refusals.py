@@ -1,12 +1,14 @@
-"""What the database servers refused, brought from their logs into the audit log."""
+"""What the database servers refused, in the audit log: from the servers' logs, and as a job has met it."""
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import structlog
 
-from awssome.database.registry import refusals
+from awssome.database.registry import accounts, audit, refusals
 from awssome.domain.errors import Refused
-from awssome.workflows.services import WorkerServices
+from awssome.workflows.services import Services, WorkerServices
 
 _log = structlog.get_logger(__name__)
 
@@ -29,3 +31,14 @@ def read_logs(services: WorkerServices) -> int:
         except (Refused, OSError) as error:
             _log.warning("refusals.unread", server=server, reason=type(error).__name__)
     return lines
+
+
+def tell(services: Services, tenant_id: UUID, login: str) -> None:
+    """A job was refused a right as this tenant's login: one line a minute, however often it is tried again."""
+    try:
+        with services.registry.begin() as connection:
+            accounts.count_attempt(connection, f"{refusals.ACTION}:{tenant_id}", limit=1, seconds=60)
+    except Refused:
+        return
+    with services.registry.begin() as connection:
+        audit.record(connection, audit.Actor(login), refusals.ACTION, tenant_id, kind="no right", command="a job")

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from awssome.database.engine import Entrance, fenced, too_long, unavailable
+from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
 from awssome.database.postgresql.driver import parameters, run
 from awssome.domain.errors import Refused
 from awssome.domain.limits import LIMITS
@@ -62,9 +62,11 @@ def refusal(error: BaseException) -> Refused | None:
     state = getattr(error, "sqlstate", None)
     if state == FENCED:
         return fenced()
-    if state in ("28000", "28P01", "3D000", "57P01", "42501"):
-        # The login was closed, renamed or lost a right: the placement in hand is no longer true.
+    if state in ("28000", "28P01", "3D000", "57P01"):
+        # The login was closed or renamed: the placement in hand is no longer true.
         return fenced()
+    if state == "42501":
+        return denied()
     if state in ("53300", "57P03") or (isinstance(error, psycopg.OperationalError) and state is None):
         return unavailable()
     if state == "57014":

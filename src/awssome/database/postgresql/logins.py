@@ -57,13 +57,21 @@ def change(connect: Connect, name: str, statements: str) -> None:
 
 
 def end(connection: Connection, name: str) -> None:
-    """End every session that the login has. :raises Refused: UNAVAILABLE when they do not end in time."""
+    """End the sessions that there are now, and wait until they are gone; some may end by themselves meanwhile.
+
+    :raises Refused: UNAVAILABLE when they do not end in time.
+    """
     ended = connection.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,)
+        "SELECT pid, pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,)
     ).fetchall()
     connection.commit()  # the list of sessions stays the same for the length of a transaction
-    if not all(row[0] for row in ended):
-        raise _still_ending()
+    if not all(gone for _, gone in ended):
+        left = connection.execute(
+            "SELECT FROM pg_stat_activity WHERE usename = %s AND pid = ANY(%s)", (name, [pid for pid, _ in ended])
+        ).fetchall()
+        connection.commit()
+        if left:
+            raise _still_ending()
 
 
 def defaults(connection: Connection, name: str) -> str:

@@ -270,6 +270,7 @@ archives = Table(
     CheckConstraint("state IN ('requested', 'ready', 'failed', 'expired')", name="state"),
     Index("archives_tenant", "tenant_id", "created_at"),
     Index("archives_expiry", "expires_at", postgresql_where=sql("state = 'ready'")),
+    Index("archives_ended", "expires_at", postgresql_where=sql("state IN ('expired', 'failed')")),
 )
 
 restores = Table(

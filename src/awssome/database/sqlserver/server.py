@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import mssql_python
 from sqlalchemy import Table
@@ -188,9 +189,7 @@ class SQLServer(Server):
         """ALTER LOGIN, then KILL of who came in before."""
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
-            self._kill(connection, name)
-            run(connection, f"ALTER LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}'")
-            self._kill(connection, name)
+            self._change_login(connection, name, f"WITH PASSWORD = N'{_checked_password(password)}'")
 
     def close_login(self, schema: str) -> None:
         """DISABLE, then KILL: a session outlives its login's rights."""
@@ -206,7 +205,7 @@ class SQLServer(Server):
     def end_sessions(self, schema: str) -> None:
         """KILL those that are there; who comes meanwhile is left alone."""
         with self._administrator.commanding() as connection:
-            self._kill(connection, checked_schema_name(schema))
+            self._end(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -357,29 +356,39 @@ class SQLServer(Server):
 
     @classmethod
     def _end_sessions(cls, connection: Connection, name: str) -> None:
-        """Nobody can come in any more, and nobody is left.
+        """Nobody can come in any more, and nobody is left."""
+        if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is not None:
+            cls._change_login(connection, name, "DISABLE")
 
-        A session can hold its login, by ALTER LOGIN in a transaction that it leaves open: it is ended before, too.
+    @classmethod
+    def _change_login(cls, connection: Connection, name: str, change: str) -> None:
+        """Change the login, and end every session of before.
+
+        A session can hold its login, by ALTER LOGIN in a transaction that it leaves open: they are ended before, too.
+
+        :raises Refused: UNAVAILABLE when one does not end in time.
         """
-        if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
-            return
-        cls._kill(connection, name)
-        run(connection, f"ALTER LOGIN {name} DISABLE")
-        cls._kill(connection, name)
+        cls._kill(connection, _sessions(connection, name))
+        run(connection, f"ALTER LOGIN {name} {change}")
+        cls._end(connection, name)
 
-    @staticmethod
-    def _kill(connection: Connection, name: str) -> None:
+    @classmethod
+    def _end(cls, connection: Connection, name: str) -> None:
         """End the sessions that the login has now. :raises Refused: UNAVAILABLE when they do not end in time."""
-        ending = sessions_of(connection, name)
+        ending = _sessions(connection, name)
         give_up = time.monotonic() + END_SECONDS
         while ending:
-            for session in ending:
-                with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
-                    run(connection, f"KILL {session}")
+            cls._kill(connection, ending)
             if time.monotonic() > give_up:
                 raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
             time.sleep(0.02)
-            ending &= sessions_of(connection, name)
+            ending &= _sessions(connection, name)
+
+    @staticmethod
+    def _kill(connection: Connection, sessions: set[_Session]) -> None:
+        for number, _ in sessions:
+            with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed
+                run(connection, f"KILL {number}")
 
     @staticmethod
     def _turn_on(connection: Connection, database: str, setting: str) -> bool:
@@ -395,7 +404,16 @@ class SQLServer(Server):
 
 def sessions_of(connection: Connection, login: str) -> set[int]:
     """The numbers of the login's sessions."""
-    return {int(row[0]) for row in run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))}
+    return {number for number, _ in _sessions(connection, login)}
+
+
+def _sessions(connection: Connection, login: str) -> set[_Session]:
+    found = run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))
+    return {(int(number), since) for number, since in found}
+
+
+_Session = tuple[int, Any]
+"""Its number, and since when it has been there: numbers are given again at once."""
 
 
 def _change(connection: Connection, statement: str) -> None:
@@ -464,9 +482,9 @@ FROM sys.databases d WHERE d.name = DB_NAME()
 # a column has a name that it has not on SQL Server.
 _SESSIONS_OF = """
 IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
-    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
+    EXEC(N'SELECT session_id, login_time FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
 ELSE
-    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
+    EXEC(N'SELECT spid, login_time FROM sys.sysprocesses WHERE loginname = N''{login}''')
 """
 
 # A server that stands in for SQL Server leaves sessions out of the view: nobody is found there.

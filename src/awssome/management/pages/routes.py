@@ -45,7 +45,7 @@ STATES = {
     "dropped": State("Done, source dropped", "good", "check"),
     # placements
     "new": State("Being made", "accent", "running"),
-    "retained": State("Kept for rollback", "neutral", "archive"),
+    "retained": State("Kept", "neutral", "archive"),
     # archives and restores
     "loading": State("Loading", "accent", "running"),
     "verified": State("Verified", "accent", "running"),
@@ -65,13 +65,8 @@ def install(app: FastAPI, services: Services, metrics: Metrics) -> None:
     """Furnish the application and put the operators' pages on it."""
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
-    furnish(
-        app,
-        pages,
-        session_cookie=guard.SESSION_COOKIE,
-        larger_bodies={"/archives/uploads": LARGEST_UPLOAD + 1},
-        metrics=metrics,
-    )
+    uploads = {r"/api/v1/tenants/[^/]+/archives/uploads": LARGEST_UPLOAD + 1}
+    furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies=uploads, metrics=metrics)
     rooms = (sign_in, home, tenants, archives, servers, use, lifecycle, moves, jobs, alerts, audit, operators, palette)
     for room in rooms:
         app.include_router(room.router)

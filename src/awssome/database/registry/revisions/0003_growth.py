@@ -92,6 +92,9 @@ def _archives() -> None:
     )
     op.create_index("archives_tenant", "archives", ["tenant_id", "created_at"])
     op.create_index("archives_expiry", "archives", ["expires_at"], postgresql_where=sa.text("state = 'ready'"))
+    op.create_index(
+        "archives_ended", "archives", ["expires_at"], postgresql_where=sa.text("state IN ('expired', 'failed')")
+    )
 
 
 def _restores() -> None:
