@@ -117,7 +117,9 @@ def serve_management(settings: Settings) -> None:
     with control_plane(settings) as plane:
         _register_tokens(plane.registry, settings)
         settings.remember("management", serving.url_of(bound))
-        serving.serve(build_management(plane), bound, threads=settings.threads)
+        serving.serve(
+            build_management(plane), bound, threads=settings.threads, trusted_proxies=settings.trusted_proxies
+        )
 
 
 def serve_portal(settings: Settings) -> None:
@@ -128,7 +130,7 @@ def serve_portal(settings: Settings) -> None:
     logs.configure(json=settings.log_json, level=settings.log_level)
     bound = serving.bind(settings.listen, settings.portal_port)
     settings.remember("portal", settings.addresses.url(settings.addresses.shared()))
-    serving.serve(build_portal(settings), bound, threads=settings.threads)
+    serving.serve(build_portal(settings), bound, threads=settings.threads, trusted_proxies=settings.trusted_proxies)
 
 
 def supervise_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
@@ -186,6 +188,7 @@ def build_portal(settings: Settings) -> FastAPI:
             sessions=Sessions(budget=settings.connection_budget),
             addresses=settings.addresses,
             hubspot_origin=f"{hubspot.scheme}://{hubspot.netloc}",
+            metrics_token=settings.metrics_secret(),
         )
     )
 
@@ -220,11 +223,13 @@ def services(plane: Plane) -> Services:
         addresses=addresses,
         archives=_archive_store(settings),
         archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
+        dormant_days=settings.dormant_days,
     )
 
 
 def worker_services(plane: Plane) -> WorkerServices:
     """What jobs work with."""
+    from awssome.aws.metrics import Metrics
     from awssome.workflows.mail import Mailer
     from awssome.workflows.services import WorkerServices
 
@@ -233,6 +238,8 @@ def worker_services(plane: Plane) -> WorkerServices:
         **vars(services(plane)),
         open_server=plane.open_server,
         mailer=Mailer(host, port, plane.settings.mail_from, user, password),
+        metrics=Metrics(plane.settings.cloudwatch_namespace),
+        desk=plane.settings.central_api.rstrip("/"),
         logs=plane.logs,
     )
 
@@ -279,3 +286,4 @@ def _register_tokens(registry: Registry, settings: Settings) -> None:
     with registry.begin() as connection:
         sessions.register_token(connection, "portal", "service", settings.service_secret())
         sessions.register_token(connection, "command line", "operator", settings.operator_secret())
+        sessions.register_token(connection, "metrics", "metrics", settings.metrics_secret())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import psycopg
@@ -23,7 +24,9 @@ import pytest
 from awssome import cli, main
 from awssome.config import Settings
 from awssome.database import embedded
+from awssome.database.registry import tenants
 from awssome.demo.browser import Browser
+from awssome.workflows import watching
 from awssome.workflows.supervisor import Child
 
 # Its processes are started once, by one of those who test at the same time.
@@ -275,6 +278,29 @@ def test_servers_are_added_when_a_worker_has_checked_them(run: Run, platform: Se
     assert (dead.status, dead.out) == (1, "")
     assert "does not answer" in dead.err
     assert "hush-hush" not in dead.err
+
+
+def test_a_server_is_shown_with_who_uses_it_and_what_is_wrong(
+    run: Run, platform: Settings, tenant: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with main.control_plane(platform) as plane:
+        watching.collect(main.worker_services(plane))
+        capsys.readouterr()  # a worker logs which server is silent
+        with plane.registry.begin() as connection:
+            tenants.change(connection, UUID(tenant["id"]), hubspot_state="reconnect")
+    shown = run("server", "show", "pool-1", "--json").json
+    assert tenant["slug"] in [consumer["slug"] for consumer in shown["consumers"]]
+    assert shown["load"]["connections"] > 0
+    assert shown["days"][-1]["tenants"] > 0
+    told = run("server", "show", "pool-1", "--sort", "statement_seconds")
+    assert "Northwind Cloud" in told.out
+    assert "Full on" in told.out
+    alerts = run("alerts", "--json").json
+    assert tenant["slug"] in [alert["tenant_slug"] for alert in alerts if alert["rule"] == "hubspot_token_stale"]
+    assert "HubSpot token no longer refreshes" in run("alerts", "--all").out
+    with main.control_plane(platform) as plane, plane.registry.begin() as connection:
+        tenants.change(connection, UUID(tenant["id"]), hubspot_state="none")
+    assert all(alert["rule"] != "hubspot_token_stale" for alert in run("alerts", "--json").json)
 
 
 def test_an_operator_signs_in_with_the_password_that_is_printed_once(run: Run, platform: Settings) -> None:

@@ -11,20 +11,16 @@ from uuid import UUID
 
 import typer
 from rich.live import Live
-from rich.table import Table
 
-from awssome.cli.central import central
-from awssome.cli.output import Json, poll, print_facts, print_json, print_table, status, waiting
+from awssome.cli.central import central, steps_table, until_back
+from awssome.cli.output import Json, Ref, poll, print_facts, print_json, print_table, status, waiting
+from awssome.cli.tenant_facts import print_tenant
 from awssome.control.client import Control
 from awssome.control.messages import ArchiveOut, RestoreOut, StartRestore
 from awssome.domain.archives import ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
 
 EXPORT_SECONDS, RESTORE_SECONDS = 3600.0, 3600.0
-
-Ref = Annotated[str, typer.Argument(metavar="TENANT", help="Id or slug.", show_default=False)]
-
-_MARKS = {"done": ("✓", "green"), "now": ("▸", "blue"), "failed": ("✗", "red"), "todo": ("·", "dim")}
 
 
 def export(
@@ -94,10 +90,17 @@ def restore(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the restore to end.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the tenant back as it was in an archive; what it has now is kept for 30 days."""
-    if (archive is None) == (file is None):
+    """Bring the tenant back as it was in an archive; what it has now is kept for 30 days.
+
+    One that was deleted, or archived because nobody came, is brought back as it was then: name no archive.
+    """
+    if archive is not None and file is not None:
         raise typer.BadParameter("Give one of --archive and --from.")
     with central() as api:
+        if archive is None and file is None:
+            returned = api.bring_back(ref, server)
+            print_tenant(returned if no_wait else until_back(api, ref), as_json)
+            return
         if file is not None:
             with waiting("Sending the archive"), file.open("rb") as content:
                 archive = api.upload(ref, content).id
@@ -158,7 +161,7 @@ def _until_restored(api: Control, restore_id: UUID) -> RestoreOut:
         def ask() -> RestoreOut:
             found = api.restore(restore_id)
             if to.is_terminal:
-                live.update(_steps(found))
+                live.update(steps_table(f"Restore to {found.server}", found.steps, found.problem))
             return found
 
         ended = (RestoreState.DONE, RestoreState.FAILED)
@@ -172,16 +175,6 @@ def _until_restored(api: Control, restore_id: UUID) -> RestoreOut:
     if found.state is RestoreState.FAILED:
         raise Refused(Code.CONFLICT, found.problem or "The restore has failed.", "The tenant is where it was.")
     return found
-
-
-def _steps(restore: RestoreOut) -> Table:
-    table = Table(title=f"Restore to {restore.server}", box=None, show_header=False)
-    for step in restore.steps:
-        mark, style = _MARKS[step["state"]]
-        table.add_row(mark, step["label"], "" if step["seconds"] is None else f"{step['seconds']:.2f} s", style=style)
-    if restore.problem:
-        table.caption = restore.problem
-    return table
 
 
 def _show(restore: RestoreOut, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from rich.live import Live
@@ -13,7 +14,7 @@ from awssome.control.client import Control
 from awssome.control.messages import MoveOut, TenantDetail
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import TenantState
+from awssome.domain.tenants import AWAY, TenantState
 
 TENANT_SECONDS, MOVE_SECONDS = 60.0, 3600.0
 
@@ -47,6 +48,16 @@ def until_active(api: Control, ref: str) -> TenantDetail:
     return found
 
 
+def until_back(api: Control, ref: str) -> TenantDetail:
+    """Wait for a tenant that is brought back. :raises Refused: UNAVAILABLE, with what keeps it."""
+    with waiting("Waiting for the workspace"):
+        found = poll(lambda: api.tenant(ref), lambda tenant: tenant.state not in AWAY, seconds=MOVE_SECONDS)
+    if found is None:
+        problem = api.tenant(ref).problem or "No worker has taken it up."
+        raise Refused(Code.UNAVAILABLE, f"The workspace is not back after an hour. {problem}", "It is tried again.")
+    return found
+
+
 def until_moved(api: Control, move_id: UUID) -> MoveOut:
     """Wait for the end of a move, with its steps on the terminal.
 
@@ -58,7 +69,7 @@ def until_moved(api: Control, move_id: UUID) -> MoveOut:
         def ask() -> MoveOut:
             move = api.move(move_id)
             if to.is_terminal:
-                live.update(_steps(move))
+                live.update(steps_table(f"{move.company}: {move.source} → {move.target}", move.steps, move.problem))
             return move
 
         move = poll(ask, lambda move: move.phase in _ENDED, seconds=MOVE_SECONDS)
@@ -73,12 +84,13 @@ def until_moved(api: Control, move_id: UUID) -> MoveOut:
     return move
 
 
-def _steps(move: MoveOut) -> Table:
-    table = Table(title=f"{move.company}: {move.source} → {move.target}", box=None, show_header=False)
-    for step in move.steps:
+def steps_table(title: str, steps: list[dict[str, Any]], problem: str | None) -> Table:
+    """The steps of a move or a restore as they stand, for a terminal."""
+    table = Table(title=title, box=None, show_header=False)
+    for step in steps:
         mark, style = _MARKS[step["state"]]
         took = "" if step["seconds"] is None else f"{step['seconds']:.2f} s"
         table.add_row(mark, step["label"], took, style=style)
-    if move.problem:
-        table.caption = move.problem
+    if problem:
+        table.caption = problem
     return table

@@ -62,12 +62,27 @@ def doctor(
             show_default=False,
         ),
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Write the true revisions into the registry.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended without a doubt; no orphaned schema is dropped.")
+    ] = False,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCHEMA",
+            help="Drop this orphaned schema, which no placement names; nothing brings it back.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the registry with the servers: orphaned and missing schemas, revisions, seals. Drops nothing."""
+    """Compare the registry with the servers: schemas, logins, fences, revisions, seals. Drops nothing by itself."""
     from awssome.database.doctor import Finding, examine
 
+    if drop is not None:
+        if server is not None or repair:
+            raise typer.BadParameter("It goes with no other option.", param_hint="--drop")
+        _drop(drop, as_json)
+        return
     if server is not None:
         if repair:
             raise typer.BadParameter("There is nothing to repair when one server is verified.", param_hint="--repair")
@@ -78,7 +93,7 @@ def doctor(
     try:
         with main.control_plane(settings) as plane:
             findings.append(Finding("registry", "registry", True, "It answers and is at the newest revision."))
-            findings += examine(plane.registry, plane.open_server, repair=repair)
+            findings += examine(plane.registry, plane.keys, plane.open_server, repair=repair)
     except Refused as refused:
         findings.append(Finding("registry", "registry", False, f"{refused.message} {refused.advice}".strip()))
     if as_json:
@@ -92,6 +107,18 @@ def doctor(
     bad = sum(not finding.ok for finding in findings)
     if bad:
         raise Refused(Code.CONFLICT, f"{bad} of {len(findings)} checks found something.")
+
+
+def _drop(schema: str, as_json: bool) -> None:
+    from awssome.database.doctor import drop_orphan
+    from awssome.database.registry.audit import Actor
+
+    with main.control_plane(main.load()) as plane:
+        server = drop_orphan(plane.registry, plane.open_server, Actor("command line"), schema)
+    if as_json:
+        print_json({"dropped": schema, "server": server})
+    else:
+        typer.echo(f"{schema} is dropped from {server}.")
 
 
 def _verify(name: str, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
@@ -17,6 +18,9 @@ from awssome.control import messages as m
 from awssome.domain.errors import Code, Refused
 
 T = TypeVar("T")
+
+_LONG = httpx2.Timeout(600.0, connect=3.0)
+"""For archives: they are checked, or fetched from where they lie, before there is an answer."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,10 @@ class Control:
         """The owner asks for the paid tier."""
         self._send("POST", "/tenant/upgrade-request", caller)
 
+    def delete_workspace(self, caller: Caller) -> None:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        self._send("POST", "/tenant/deletion", caller)
+
     def members(self, caller: Caller) -> list[m.MemberOut]:
         """Who belongs to the tenant."""
         return self._call(list[m.MemberOut], "GET", "/tenant/members", caller)
@@ -230,6 +238,26 @@ class Control:
         """Open a suspended tenant."""
         self._send("POST", f"/tenants/{ref}/resume")
 
+    def delete_tenant(self, ref: str) -> m.TenantDetail:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        return self._call(m.TenantDetail, "DELETE", f"/tenants/{ref}")
+
+    def bring_back(self, ref: str, server: str | None = None) -> m.TenantDetail:
+        """Bring an archived or deleted tenant back."""
+        return self._call(m.TenantDetail, "POST", f"/tenants/{ref}/return", body=m.StartMove(server=server))
+
+    def rotate(self, ref: str) -> None:
+        """Another password for the tenant's login."""
+        self._send("POST", f"/tenants/{ref}/rotation")
+
+    def rotate_batch(self, after: UUID | None) -> m.RotationBatch:
+        """Other passwords for the next batch of tenants."""
+        return self._call(m.RotationBatch, "POST", "/rotations", body=m.StartRotation(after=after))
+
+    def rotations(self) -> m.RotationProgress:
+        """How many rotations are still to be done."""
+        return self._call(m.RotationProgress, "GET", "/rotations")
+
     def servers(self) -> list[m.ServerRow]:
         """Every server with its load."""
         return self._call(list[m.ServerRow], "GET", "/servers")
@@ -241,6 +269,26 @@ class Control:
     def close_server(self, name: str) -> m.ServerRow:
         """No new tenants on this server."""
         return self._call(m.ServerRow, "POST", f"/servers/{name}/close")
+
+    def open_server(self, name: str) -> m.ServerRow:
+        """Have a worker check the server and open it."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/open")
+
+    def change_server(self, name: str, body: m.ChangeServer) -> m.ServerRow:
+        """Another capacity."""
+        return self._call(m.ServerRow, "PATCH", f"/servers/{name}", body=body)
+
+    def plan_drain(self, name: str, body: m.StartDrain) -> m.DrainPlan:
+        """What a drain would do."""
+        return self._call(m.DrainPlan, "POST", f"/servers/{name}/drain", body=body.model_copy(update={"dry_run": True}))
+
+    def start_drain(self, name: str, body: m.StartDrain) -> m.ServerRow:
+        """Move tenants off a pool, a few at a time."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/drain", body=body)
+
+    def stop_drain(self, name: str) -> m.ServerRow:
+        """Start no more moves off the server."""
+        return self._call(m.ServerRow, "DELETE", f"/servers/{name}/drain")
 
     def moves(self, after: str = "") -> m.MovePage:
         """Moves, newest first."""
@@ -257,6 +305,18 @@ class Control:
     def retry_move(self, move_id: UUID) -> m.MoveOut:
         """Try a failed move again."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")
+
+    def server(self, name: str, sort: str = "-bytes") -> m.ServerDetail:
+        """One server with its load and its heaviest tenants. :raises Refused: NOT_FOUND."""
+        return self._call(m.ServerDetail, "GET", f"/servers/{quote(name, safe='')}", query={"sort": sort})
+
+    def tenant_use(self, ref: str) -> m.TenantUse:
+        """What a tenant uses. :raises Refused: NOT_FOUND."""
+        return self._call(m.TenantUse, "GET", f"/tenants/{quote(ref, safe='')}/use")
+
+    def alerts(self, after: str = "") -> m.AlertPage:
+        """What is wrong now, and a page of what is over."""
+        return self._call(m.AlertPage, "GET", "/alerts", query={"after": after} if after else None)
 
     # --- archives and restores
 
@@ -278,9 +338,7 @@ class Control:
 
     def upload(self, ref: str, file: IO[bytes]) -> m.ArchiveOut:
         """Send an archive to restore the tenant from. :raises Refused: INVALID when it is damaged or another one's."""
-        answer = self._ask(
-            "POST", f"/tenants/{ref}/archives/uploads", content=file, timeout=httpx2.Timeout(600.0, connect=3.0)
-        )
+        answer = self._ask("POST", f"/tenants/{ref}/archives/uploads", content=file, timeout=_LONG)
         return m.ArchiveOut.model_validate_json(answer)
 
     def start_restore(self, ref: str, body: m.StartRestore) -> m.RestoreOut:
@@ -350,7 +408,8 @@ class Control:
 
     def _stream(self, path: str, caller: Caller | None = None) -> Iterator[bytes]:
         """The body in pieces. It is asked for here, so that a refusal is raised before there is any piece."""
-        request = self._http.build_request("GET", path, headers=caller.headers() if caller else {})
+        headers = caller.headers() if caller else {}
+        request = self._http.build_request("GET", path, headers=headers, timeout=_LONG)
         with _answering():
             answer = self._http.send(request, stream=True)
             if not answer.is_success:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Table
@@ -49,12 +50,50 @@ class TableSum:
 
 @dataclass(frozen=True)
 class SchemaUse:
-    """What one tenant uses on its server."""
+    """What one tenant uses on its server.
+
+    :ivar rows: live rows, as the server's statistics have them.
+    :ivar bytes: what tables and indexes take, as the server's statistics have it: a table that grows is a few percent
+        ahead of them until the server looks at it again.
+    :ivar statements: how many its login has run since `ServerLoad.counted_since`; None where the server does not count.
+    :ivar statement_ms: how long they took together, in ms.
+    """
 
     schema: str
     rows: int
     bytes: int
     connections: int
+    statements: int | None = None
+    statement_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class ServerLoad:
+    """How a server fares at this moment. Logins are tenants' only; what administrators do is not looked at.
+
+    :ivar bytes: of the whole database.
+    :ivar connections: sessions of everybody.
+    :ivar connection_limit: how many there may be; None where there is no limit.
+    :ivar longest_s: for how long the longest running statement of a tenant has been running; None when none runs, or
+        when the administrator may not see it.
+    :ivar longest_by: the login that runs it.
+    :ivar blocked: how many sessions of tenants have waited for a lock for longer than `BLOCKED_SECONDS`.
+    :ivar blocked_by: the login that most of them wait for; None when it is no tenant's.
+    :ivar counted_since: since when statements are counted; None where they are not.
+    """
+
+    bytes: int
+    connections: int
+    connection_limit: int | None
+    longest_s: float | None
+    longest_by: str | None
+    blocked: int
+    blocked_by: str | None
+    counted_since: datetime | None
+
+
+BLOCKED_SECONDS = 5
+"""Whoever waits for a lock for longer than this is blocked: writers pass each other in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +120,19 @@ class Migrated:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Holding:
+    """What a server holds of one tenant, as far as the doctor compares it.
+
+    :ivar fence: None when there is no schema with a fence.
+    :ivar login_open: whether the login lets anybody in; None when there is no login.
+    """
+
+    schema: str
+    fence: Fence | None
+    login_open: bool | None
+
+
 Texts = Sequence[str | None]
 """A row in the canonical form that `TableSum` tells: a text for each column, None for NULL."""
 
@@ -94,6 +146,20 @@ class Snapshot:
 
     fence: Fence
     rows: Callable[[Table], Iterator[Texts]]
+
+
+@dataclass(frozen=True)
+class LongSession:
+    """A session of a tenant's login whose transaction has been open for long.
+
+    :ivar session: the server's own number of it.
+    :ivar statement_seconds: since the statement began that is running; 0 when none is.
+    """
+
+    schema: str
+    session: int
+    statement_seconds: float
+    transaction_seconds: float
 
 
 class MoverLost(Exception):
@@ -245,6 +311,10 @@ class Server(ABC):
         """Allow sessions of the login again."""
 
     @abstractmethod
+    def end_sessions(self, schema: str) -> None:
+        """End the login's sessions that are open; who has its password may come again."""
+
+    @abstractmethod
     def fence(self, schema: str) -> Fence | None:
         """The schema's fence, or None when the schema is not there."""
 
@@ -303,7 +373,23 @@ class Server(ABC):
 
     @abstractmethod
     def use(self) -> list[SchemaUse]:
-        """What each tenant uses on this server; one query for all."""
+        """What each tenant uses on this server; one query for all, which opens none of their tables."""
+
+    @abstractmethod
+    def condition(self) -> ServerLoad:
+        """How the server fares at this moment; one query, whatever lives there."""
+
+    @abstractmethod
+    def holdings(self) -> list[Holding]:
+        """Fence and login of every tenant on this server, in a number of queries that is small beside theirs."""
+
+    @abstractmethod
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """The tenants' sessions whose transaction has been open for longer; one query for all."""
+
+    @abstractmethod
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """End those of the sessions that are still in the transaction in which they were found, and return them."""
 
     @abstractmethod
     def close(self) -> None:

@@ -96,17 +96,26 @@ def prepare_control_plane(cluster: Cluster, password: str) -> str:
 def prepare_data_plane(cluster: Cluster, password: str) -> str:
     """Make an embedded cluster a server for tenants; its provisioner's URL. Safe to repeat.
 
-    The provisioner has CREATEROLE and is no superuser, as on RDS. Tenants get no TEMP, no large objects, no
-    notifications and no session-wide locks of the advisory kind.
+    The provisioner has CREATEROLE and is no superuser, as on RDS; it may read the server's statistics. Tenants get no
+    TEMP, no large objects, no notifications and no session-wide locks of the advisory kind.
     """
     with _superuser(cluster) as connection:
         _role(connection, PROVISIONER_ROLE, password, "LOGIN CREATEROLE")
-        connection.execute(sql.SQL("GRANT pg_signal_backend TO {}").format(sql.Identifier(PROVISIONER_ROLE)))
+        connection.execute(
+            sql.SQL("GRANT pg_signal_backend, pg_read_all_stats TO {}").format(sql.Identifier(PROVISIONER_ROLE))
+        )
         _reserve(connection, PROVISIONER_ROLE)
         _database(connection, TENANTS_DATABASE, PROVISIONER_ROLE, open_to_all=True)
     with _superuser(cluster, TENANTS_DATABASE) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         connection.execute("REVOKE ALL ON pg_stat_statements, pg_stat_statements_info FROM PUBLIC")
+        for function in ("pg_stat_statements(boolean)", "pg_stat_statements_info()"):
+            connection.execute(sql.SQL("REVOKE ALL ON FUNCTION {} FROM PUBLIC").format(sql.SQL(function)))
+            connection.execute(
+                sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(
+                    sql.SQL(function), sql.Identifier(PROVISIONER_ROLE)
+                )
+            )
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         connection.execute(trusted(_CLOSE_FUNCTIONS))
     return _url(cluster, PROVISIONER_ROLE, password, TENANTS_DATABASE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from awssome.domain.errors import Refused
 from awssome.web import formats, tables
 from awssome.web.assets import ASSETS
 from awssome.web.security import is_secure
@@ -65,8 +67,15 @@ class Pages:
         self._environment = _environment(templates, {**STATES, **(states or {})}, clock)
 
     def render(self, request: Request, name: str, /, status: int = 200, **values: Any) -> HTMLResponse:
-        """The page (or fragment) as a response; a notice that waited is shown on it and cleared."""
-        return self._respond(request, name, status, {**self._context(request), **values})
+        """The page (or fragment) as a response; a notice that waited is shown on it and cleared.
+
+        One that shows what was `refused` says as well when to come again.
+        """
+        response = self._respond(request, name, status, {**self._context(request), **values})
+        refused = values.get("refused")
+        if isinstance(refused, Refused) and refused.retry_after is not None:
+            response.headers["Retry-After"] = str(max(1, math.ceil(refused.retry_after)))
+        return response
 
     def render_bare(self, request: Request, name: str, /, status: int, **values: Any) -> HTMLResponse:
         """As `render`, without the application's context: for pages that must appear when that cannot be had."""

@@ -28,6 +28,8 @@ class TenantRow(Body):
     upgrade_requested_at: datetime | None
     problem: str | None
     created_at: datetime
+    seen_at: datetime | None = Field(None, description="when somebody of the tenant was there last, to the hour")
+    retain_until: datetime | None = Field(None, description="until when the archive of a deleted tenant is kept")
 
 
 class TenantPage(Body):

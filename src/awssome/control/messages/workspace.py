@@ -90,6 +90,7 @@ class TenantOut(Body):
     upgrade_requested_at: datetime | None
     problem: str | None
     created_at: datetime
+    retain_until: datetime | None = Field(None, description="until when the archive of a deleted tenant is kept")
     move: MoveOut | None = Field(None, description="the newest move, under way or ended")
 
 

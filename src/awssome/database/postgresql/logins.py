@@ -40,7 +40,7 @@ def change(connect: Connect, name: str, statements: str) -> None:
     :raises Refused: UNAVAILABLE when the sessions do not end in time.
     """
     with connect() as connection:
-        _terminate(connection, name)
+        end(connection, name)
         if not _changed(connection, statements, ROW_WAIT_MS):
             stop = threading.Event()
             with ThreadPoolExecutor(1) as ending:
@@ -53,7 +53,25 @@ def change(connect: Connect, name: str, statements: str) -> None:
                 finally:
                     stop.set()
                 ended.result()
-        _terminate(connection, name)
+        end(connection, name)
+
+
+def end(connection: Connection, name: str) -> None:
+    """End the sessions that there are now, and wait until they are gone; some may end by themselves meanwhile.
+
+    :raises Refused: UNAVAILABLE when they do not end in time.
+    """
+    ended = connection.execute(
+        "SELECT pid, pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,)
+    ).fetchall()
+    connection.commit()  # the list of sessions stays the same for the length of a transaction
+    if not all(gone for _, gone in ended):
+        left = connection.execute(
+            "SELECT FROM pg_stat_activity WHERE usename = %s AND pid = ANY(%s)", (name, [pid for pid, _ in ended])
+        ).fetchall()
+        connection.commit()
+        if left:
+            raise _still_ending()
 
 
 def defaults(connection: Connection, name: str) -> str:
@@ -81,21 +99,6 @@ def _keep_ending(connect: Connect, name: str, stop: threading.Event) -> None:
         while not stop.wait(0.01):
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,))
             connection.commit()
-
-
-def _terminate(connection: Connection, name: str) -> None:
-    """End the sessions that there are now, and wait until they are gone; some may end by themselves meanwhile."""
-    ended = connection.execute(
-        "SELECT pid, pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,)
-    ).fetchall()
-    connection.commit()  # the list of sessions stays the same for the length of a transaction
-    if not all(gone for _, gone in ended):
-        left = connection.execute(
-            "SELECT FROM pg_stat_activity WHERE usename = %s AND pid = ANY(%s)", (name, [pid for pid, _ in ended])
-        ).fetchall()
-        connection.commit()
-        if left:
-            raise _still_ending()
 
 
 def _still_ending() -> Refused:

@@ -1,7 +1,7 @@
 """PostgreSQL 16 or newer as a server of the data plane.
 
 A tenant is a schema, and a LOGIN role of the same name that owns nothing. The administrator needs CREATEROLE, CREATE
-on the database and membership in pg_signal_backend; never superuser, since RDS has none.
+on the database and membership in pg_signal_backend and pg_read_all_stats; never superuser, since RDS has none.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from awssome.database import template
 from awssome.database.engine import (
     Fence,
     FenceBusy,
+    Holding,
+    LongSession,
     Migrated,
     MoverLost,
     SchemaUse,
     Server,
+    ServerLoad,
     Snapshot,
     TableSum,
     Texts,
@@ -34,7 +37,7 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.kept import Kept
-from awssome.database.postgresql import exposure, logins, migration
+from awssome.database.postgresql import exposure, logins, migration, watching
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
 from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
@@ -46,6 +49,9 @@ from awssome.domain.tenants import EngineName, checked_schema_name
 
 LOGIN_CONNECTIONS = 24
 """Connections a tenant's login may have: every process of the platform a few, and the mover."""
+
+FENCES_AT_ONCE = 100
+"""Fences that one statement reads: it locks each table, and locks are a limited good."""
 
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
@@ -75,11 +81,11 @@ class PostgreSQL(Server):
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::int, "
                 "pg_encoding_to_char(encoding), rolcreaterole OR rolsuper, "
                 "has_database_privilege(current_database(), 'CREATE'), "
-                "rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') "
+                "rolsuper OR pg_has_role('pg_signal_backend', 'USAGE'), pg_has_role('pg_read_all_stats', 'USAGE') "
                 "FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user"
             ).fetchone()
         assert row is not None  # noqa: S101 - both catalogs have the row we are connected by
-        version, number, encoding, may_create_roles, may_create, may_signal = row
+        version, number, encoding, may_create_roles, may_create, may_signal, may_watch = row
         missing = []
         if number < 160000:
             missing.append(f"PostgreSQL 16 or newer (this is {version})")
@@ -91,6 +97,8 @@ class PostgreSQL(Server):
             missing.append("CREATE on the database for the administrator")
         if not may_signal:
             missing.append("membership in pg_signal_backend for the administrator")
+        if not may_watch:
+            missing.append("membership in pg_read_all_stats for the administrator")
         with self._connect() as connection:
             creating, exposed = exposure.close(connection)
         missing += [f"no CREATE for everybody (run: {statement})" for statement in creating]
@@ -169,6 +177,11 @@ class PostgreSQL(Server):
         name = checked_schema_name(schema)
         with self._connect() as connection:
             run(connection, f"ALTER ROLE {name} LOGIN; {logins.defaults(connection, name)}")
+
+    def end_sessions(self, schema: str) -> None:
+        """pg_terminate_backend."""
+        with self._connect() as connection:
+            logins.end(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -282,20 +295,66 @@ class PostgreSQL(Server):
         return rows
 
     def use(self) -> list[SchemaUse]:
-        """Sizes and live rows from the statistics views, connections from pg_stat_activity.
-
-        A table's size waits for who has locked it for itself alone: such a table counts without, and holds up nobody.
-        """
+        """See `postgresql.watching`."""
         with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT n.nspname, coalesce(sum(s.n_live_tup), 0)::bigint, "
-                "coalesce(sum(CASE WHEN s.relid NOT IN (SELECT relation FROM pg_locks WHERE relation IS NOT NULL "
-                "AND mode = 'AccessExclusiveLock') THEN pg_total_relation_size(s.relid) END), 0)::bigint, "
-                "(SELECT count(*) FROM pg_stat_activity a WHERE a.usename = n.nspname) "
-                "FROM pg_namespace n JOIN pg_stat_user_tables s ON s.schemaname = n.nspname "
-                "WHERE n.nspname LIKE 'user\\_%' GROUP BY n.nspname"
+            return watching.use(connection)
+
+    def condition(self) -> ServerLoad:
+        """See `postgresql.watching`."""
+        with self._connect() as connection:
+            return watching.condition(connection)
+
+    def holdings(self) -> list[Holding]:
+        """Logins and schemas from the catalogs, fences by hundreds."""
+        with self._connect() as connection:
+            logins = dict(
+                connection.execute(
+                    "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^user_[0-9a-f]{16}$'"
+                ).fetchall()
+            )
+            there = connection.execute(
+                "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE c.relname = '_fence' AND n.nspname ~ '^user_[0-9a-f]{16}$' ORDER BY n.nspname"
             ).fetchall()
-        return [SchemaUse(*row) for row in rows]
+        fences: dict[str, Fence] = {}
+        names = [name for (name,) in there]
+        for start in range(0, len(names), FENCES_AT_ONCE):
+            fences |= self._fences(names[start : start + FENCES_AT_ONCE])
+        return [Holding(name, fences.get(name), logins.get(name)) for name in sorted(logins.keys() | fences.keys())]
+
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """From pg_stat_activity, which shows times of others' sessions to members of pg_read_all_stats only."""
+        with self._connect() as connection:
+            rows = connection.execute(f"{_LONG_SESSIONS} WHERE transaction_seconds > %s", (seconds,)).fetchall()
+        return [LongSession(*row) for row in rows]
+
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """pg_terminate_backend; a transaction that began since is younger than the one that was found."""
+        query = trusted(
+            f"SELECT pg_terminate_backend(pid) FROM ({_LONG_SESSIONS}) AS now "
+            "WHERE pid = %s AND usename = %s AND transaction_seconds >= %s"
+        )
+        with self._connect() as connection:
+            return [
+                each
+                for each in sessions
+                if connection.execute(query, (each.session, each.schema, each.transaction_seconds)).fetchone()
+                == (True,)
+            ]
+
+    def _fences(self, names: Sequence[str]) -> dict[str, Fence]:
+        """The fences of these schemas. One that is dropped meanwhile makes its hundred be read one by one."""
+        parts = (
+            f"SELECT '{name}', epoch, mode, mover, revision FROM {name}._fence"
+            for name in map(checked_schema_name, names)
+        )
+        try:
+            with self._connect() as connection:
+                rows = run(connection, " UNION ALL ".join(parts)).fetchall()
+        except (errors.UndefinedTable, errors.InvalidSchemaName):
+            found = ((name, self.fence(name)) for name in names)
+            return {name: fence for name, fence in found if fence is not None}
+        return {name: Fence(epoch, FenceMode(mode), mover, revision) for name, epoch, mode, mover, revision in rows}
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -317,6 +376,8 @@ class PostgreSQL(Server):
             connection.commit()
         except errors.LockNotAvailable:
             raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+        except errors.QueryCanceled:
+            raise Refused(Code.UNAVAILABLE, f"The database server at {self._where} took too long.") from None
         except psycopg.OperationalError:
             if not connection.broken:
                 raise
@@ -339,8 +400,11 @@ class PostgreSQL(Server):
             raise self._no_answer() from None
 
     def _no_answer(self) -> Refused:
-        where = f"{self._parameters['host']}:{self._parameters['port']}"
-        return Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.")
+        return Refused(Code.UNAVAILABLE, f"The database server at {self._where} does not answer.", "Try again.")
+
+    @property
+    def _where(self) -> str:
+        return f"{self._parameters['host']}:{self._parameters['port']}"
 
 
 def _as_new(connection: psycopg.Connection[Any]) -> bool:
@@ -366,6 +430,17 @@ def scram_verifier(password: str) -> str:
     server_key = hmac.digest(salted, b"Server Key", "sha256")
     stored = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
     return f"SCRAM-SHA-256$1:{base64.b64encode(salt).decode()}${stored}:{base64.b64encode(server_key).decode()}"
+
+
+_LONG_SESSIONS = """
+SELECT usename, pid, statement_seconds, transaction_seconds FROM (
+    SELECT usename::text, pid,
+        CASE state WHEN 'active' THEN extract(epoch FROM clock_timestamp() - query_start)::float8 ELSE 0 END
+            AS statement_seconds,
+        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds
+    FROM pg_stat_activity WHERE usename LIKE 'user\\_%%' AND xact_start IS NOT NULL
+) AS found
+"""
 
 
 def _sum_query(table: Table, schema: str) -> str:

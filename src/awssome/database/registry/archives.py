@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Page, newest_first
-from awssome.database.registry.tables import archives, tenants
+from awssome.database.registry.tables import archives, restores, tenants
 from awssome.domain.archives import ArchiveKind, ArchiveState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState
@@ -136,6 +136,49 @@ def latest(connection: Connection, tenant_id: UUID) -> Archive | None:
     return _archive(row) if row else None
 
 
+def last_words(connection: Connection, tenant_id: UUID, *, ready: bool = True) -> Archive | None:
+    """The newest archive that was made because the tenant went: dormant, or deleted.
+
+    :param ready: only one that is whole; else also one that is still to be made.
+    """
+    states = (ArchiveState.READY,) if ready else (ArchiveState.READY, ArchiveState.REQUESTED)
+    row = connection.execute(
+        select(archives)
+        .where(
+            archives.c.tenant_id == tenant_id,
+            archives.c.kind.in_((ArchiveKind.DORMANT, ArchiveKind.FINAL)),
+            archives.c.state.in_(states),
+        )
+        .order_by(archives.c.created_at.desc())
+        .limit(1)
+    ).first()
+    return _archive(row) if row else None
+
+
+def let_go(connection: Connection, until: datetime) -> None:
+    """What was kept for the return of tenants that are back is kept until then only."""
+    back = select(tenants.c.id).where(tenants.c.id == archives.c.tenant_id, tenants.c.state == TenantState.ACTIVE)
+    connection.execute(
+        update(archives)
+        .where(
+            archives.c.kind == ArchiveKind.DORMANT,
+            archives.c.state == ArchiveState.READY,
+            archives.c.expires_at.is_(None),
+            back.exists(),
+        )
+        .values(expires_at=until)
+    )
+
+
+def end_all(connection: Connection, tenant_id: UUID, at: datetime) -> None:
+    """No archive of the tenant is kept any longer; none says any more who asked for it."""
+    mine = update(archives).where(archives.c.tenant_id == tenant_id)
+    connection.execute(mine.values(requested_by=""))
+    connection.execute(mine.where(archives.c.state == ArchiveState.READY).values(expires_at=at))
+    unmade = mine.where(archives.c.state == ArchiveState.REQUESTED)
+    connection.execute(unmade.values(state=ArchiveState.FAILED, finished_at=at, problem="The tenant was deleted."))
+
+
 def asked_for(connection: Connection, tenant_id: UUID, since: datetime) -> list[Archive]:
     """The archives of the tenant that somebody asked for since then, newest first."""
     rows = connection.execute(
@@ -154,8 +197,15 @@ def due(connection: Connection, every: timedelta, limit: int) -> list[UUID]:
         .correlate(tenants)
         .scalar_subquery()
     )
+    waiting = select(archives.c.id).where(
+        archives.c.tenant_id == tenants.c.id,
+        archives.c.kind == ArchiveKind.SCHEDULED,
+        archives.c.state == ArchiveState.REQUESTED,
+    )
     since = func.coalesce(newest, tenants.c.created_at)
-    query = select(tenants.c.id).where(tenants.c.state == TenantState.ACTIVE, since < now() - every)
+    query = select(tenants.c.id).where(
+        tenants.c.state == TenantState.ACTIVE, since < now() - every, ~waiting.correlate(tenants).exists()
+    )
     return list(connection.scalars(query.order_by(since).limit(limit)))
 
 
@@ -174,6 +224,13 @@ def expire(connection: Connection, archive_id: UUID, at: datetime) -> Archive | 
         .returning(archives)
     ).first()
     return _archive(row) if row else None
+
+
+def forget(connection: Connection, before: datetime) -> None:
+    """Delete the rows of archives that ended before then and have no file; those that a restore names stay."""
+    named = select(restores.c.id).where(restores.c.archive_id == archives.c.id).correlate(archives).exists()
+    ended = archives.c.state.in_((ArchiveState.EXPIRED, ArchiveState.FAILED))
+    connection.execute(delete(archives).where(ended, archives.c.expires_at < before, ~named))
 
 
 def without_job(connection: Connection, before: datetime) -> list[UUID]:

@@ -25,10 +25,13 @@ from awssome.database.canonical import read, summed, written
 from awssome.database.engine import (
     Fence,
     FenceBusy,
+    Holding,
+    LongSession,
     Migrated,
     MoverLost,
     SchemaUse,
     Server,
+    ServerLoad,
     Snapshot,
     TableSum,
     Texts,
@@ -36,10 +39,11 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver import migration
+from awssome.database.sqlserver import migration, watching
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
+from awssome.database.sqlserver.holdings import holdings
 from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
@@ -198,6 +202,11 @@ class SQLServer(Server):
         with self._administrator.commanding() as connection:
             run(connection, f"ALTER LOGIN {checked_schema_name(schema)} ENABLE")
 
+    def end_sessions(self, schema: str) -> None:
+        """KILL those that are there; who comes meanwhile is left alone."""
+        with self._administrator.commanding() as connection:
+            self._end(connection, checked_schema_name(schema))
+
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
         name = checked_schema_name(schema)
@@ -271,11 +280,36 @@ class SQLServer(Server):
             return sum(load(sink, target_name, table, fetch(source, source_name, table)) for table in DATA_TABLES)
 
     def use(self) -> list[SchemaUse]:
-        """Rows and reserved pages from the partitions' statistics, connections from the list of sessions."""
+        """See `sqlserver.watching`."""
         with self._administrator.transaction() as connection:
-            sessions = {row[0]: row[1] for row in run(connection, _SESSIONS)}
-            rows = run(connection, _USE)
-        return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
+            return watching.use(connection)
+
+    def condition(self) -> ServerLoad:
+        """See `sqlserver.watching`."""
+        with self._administrator.transaction() as connection:
+            return watching.condition(connection)
+
+    def holdings(self) -> list[Holding]:
+        """See `sqlserver.holdings`."""
+        return holdings(self._administrator, self.fence)
+
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """From the list of sessions: those that run a request, or sleep in a transaction, since their last request."""
+        with self._administrator.commanding() as connection:
+            rows = run(connection, _LONG_SESSIONS)
+        found = [LongSession(row[0], int(row[1]), float(row[2]) if row[3] else 0.0, float(row[2])) for row in rows]
+        return [each for each in found if each.transaction_seconds > seconds]
+
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """KILL; what began since is younger than what was found."""
+        ended = []
+        for each in sessions:
+            there = {(now.session, now.schema) for now in self.long_sessions(each.transaction_seconds - 1)}
+            if (each.session, each.schema) in there:
+                with self._administrator.commanding() as connection, suppress(mssql_python.ProgrammingError):
+                    run(connection, f"KILL {each.session}")
+                    ended.append(each)
+        return ended
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -336,6 +370,11 @@ class SQLServer(Server):
         """
         cls._kill(connection, _sessions(connection, name))
         run(connection, f"ALTER LOGIN {name} {change}")
+        cls._end(connection, name)
+
+    @classmethod
+    def _end(cls, connection: Connection, name: str) -> None:
+        """End the sessions that the login has now. :raises Refused: UNAVAILABLE when they do not end in time."""
         ending = _sessions(connection, name)
         give_up = time.monotonic() + END_SECONDS
         while ending:
@@ -448,19 +487,12 @@ ELSE
     EXEC(N'SELECT spid, login_time FROM sys.sysprocesses WHERE loginname = N''{login}''')
 """
 
-_SESSIONS = (
-    "SELECT login_name, COUNT(*) FROM sys.dm_exec_sessions WHERE login_name LIKE N'user[_]%' GROUP BY login_name"
-)
-
-# A server that stands in for SQL Server may lack the view with the pages.
-_USE = """
-IF OBJECT_ID(N'sys.dm_db_partition_stats') IS NOT NULL
-    EXEC(N'SELECT s.name, SUM(CASE WHEN p.index_id < 2 THEN p.row_count ELSE 0 END), SUM(p.reserved_page_count) * 8192
-    FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.dm_db_partition_stats p ON p.object_id = t.object_id
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
-ELSE
-    EXEC(N'SELECT s.name, SUM(p.rows), 0 FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.partitions p ON p.object_id = t.object_id AND p.index_id < 2
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
+# A server that stands in for SQL Server leaves sessions out of the view: nobody is found there.
+_LONG_SESSIONS = """
+SELECT login_name, session_id,
+    CASE WHEN last_request_start_time < DATEADD(day, -30, GETDATE()) THEN 30 * 86400  -- what was before may not fit
+    ELSE DATEDIFF(second, last_request_start_time, GETDATE()) END,
+    CASE status WHEN N'running' THEN 1 ELSE 0 END
+FROM sys.dm_exec_sessions
+WHERE login_name LIKE N'user[_]%' AND (status = N'running' OR open_transaction_count > 0)
 """
