@@ -27,7 +27,9 @@ bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and
 	$(BIN)/python -m benchmarks.tenant_session
 	$(BIN)/python -m benchmarks.provisioning
 	$(BIN)/python -m benchmarks.migrate
+	$(BIN)/python -m benchmarks.archives
 	$(BIN)/python -m benchmarks.sqlserver
+	$(BIN)/python -m benchmarks.neighbours
 
 screenshots: setup browser ## every page after the story, light and dark, wide and narrow
 	$(BIN)/python -m tests.end_to_end.screenshots

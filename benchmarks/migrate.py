@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import UUID
 
 from procrastinate.schema import SchemaManager
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from awssome.database import migrate, migrator, servers, template
@@ -54,14 +54,11 @@ def main() -> None:
         _make_tenants(registry, keys, pool)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="awssome-bench-")))
         column = _add_columns(registry, keys, folder)
-        nothing = _nothing_to_do(registry, (folder,))
         floor = _raw(registry, keys, pool)
-        print(f"\nNothing to do: one query of a registry with {REGISTERED + TENANTS:,} placements, of which")
-        print(f"{REGISTERED:,} are rows only and {TENANTS} have schemas")
-        print(f"  awssome                     {nothing * 1e3:10.1f} ms")
+        nothing = _nothing_to_do(registry, (folder,))
         peer = _django_tenants(cluster) if peers.available() else None
         if peer is not None:
-            print(f"  django-tenants, {TENANTS} tenants {peer[0] * 1e3:10.1f} ms  {peer[0] / nothing:10,.0f} x")
+            print(f"  django-tenants, {TENANTS} tenants {peer[0] * 1e3:25,.0f} ms {peer[0] / nothing:22,.0f} x")
         print(f"\nAdd a column to {TENANTS} tenants, {migrator.CONNECTIONS} connections, median of {ROUNDS}")
         print(f"  raw ALTER TABLE, {migrator.BATCH} a round trip, one connection {floor:6.2f} s")
         print(f"  awssome                     {column:10.2f} s")
@@ -70,13 +67,21 @@ def main() -> None:
 
 
 def _nothing_to_do(registry: Registry, beyond: Beyond) -> float:
-    """Seconds, median of 50, when all have what the revisions before have brought."""
-    times = []
-    for _ in range(50):
-        began = time.perf_counter()
+    """Seconds, median, when all have what the revisions before have brought; the tables as autovacuum leaves them."""
+    with create_engine(registry.url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("VACUUM ANALYZE placements"))
+
+    def nothing() -> None:
+        with registry.begin() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def who_is_behind() -> None:
         assert migrator.find_behind(registry, beyond=beyond) == []
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+
+    times = platform.interleaved(200, {"SELECT 1 in a transaction": nothing, "who is behind": who_is_behind})
+    question = f"Nothing to do: {REGISTERED:,} placements that are rows only, and {TENANTS} with schemas"
+    platform.report(question, times, "SELECT 1 in a transaction")
+    return statistics.median(times["who is behind"])
 
 
 def _add_columns(registry: Registry, keys: Keys, folder: Path) -> float:
@@ -96,7 +101,7 @@ def _add_columns(registry: Registry, keys: Keys, folder: Path) -> float:
 def _one_more(folder: Path, turn: int) -> Beyond:
     follows, revision = template.head((folder,) if turn else ()), f"90{turn:02}"
     (folder / f"{revision}.py").write_text(REVISION.format(revision=revision, follows=follows))
-    for cached in (template.head, template.older, template.statements):
+    for cached in (template.head, template.older, template.statements, template._steps):
         cached.cache_clear()
     return (folder,)
 

@@ -7,28 +7,35 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 from sqlalchemy import func, select
 
 from awssome import main
 from awssome.config import Settings
-from awssome.database.registry import servers
+from awssome.database.registry import accounts, servers
+from awssome.database.registry import tenants as registered
 from awssome.database.registry.tables import tenants
-from awssome.domain.tenants import TenantState
+from awssome.domain.tenants import Role, TenantState
+from awssome.workflows import provisioning
 from awssome.workflows.services import WorkerServices
+from awssome.workflows.supervisor import Child
 
 CAPACITY = 20_000
 """Of the pool: above the limit at which it closes by default."""
+
+FILLING = 2
+"""Tenants made at a time while a home is filled; more sessions only spoil each other's catalog caches."""
 
 
 @dataclass
@@ -36,14 +43,14 @@ class Platform:
     """A home with its control plane; `serve` starts the parts.
 
     :ivar services: what a worker works with.
-    :ivar ports: of management, portal, mail and smtp.
+    :ivar ports: of management, portal, bare, mail and smtp.
     """
 
     settings: Settings
     plane: main.Plane
     services: WorkerServices
     ports: dict[str, int]
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, Child] = field(default_factory=dict)
 
     @property
     def management(self) -> str:
@@ -51,33 +58,35 @@ class Platform:
         return f"http://127.0.0.1:{self.ports['management']}"
 
     @contextmanager
-    def serve(self, *names: str, jobs: int = 4) -> Iterator[None]:
-        """Run parts: management, portal, mail, worker.
+    def serve(self, *names: str, jobs: int = 4, **settings: str) -> Iterator[None]:
+        """Run parts: management, portal, mail, worker; bare is the portal's page without the portal.
 
         :param jobs: sign-ups that the worker works on at a time.
+        :param settings: more of the environment.
         """
         commands = {
             "management": ["awssome.cli", "serve", "management"],
             "portal": ["awssome.cli", "serve", "portal"],
             "worker": ["benchmarks.worker", str(jobs)],
+            "bare": ["benchmarks.bare", str(self.ports["bare"])],
             "mail": ["awssome.cli", "sandbox", "mail", *self._mail_options()],
         }
         logs = self.settings.home / "logs"
         logs.mkdir(exist_ok=True)
+        for name in names:
+            command = [sys.executable, "-m", *commands[name]]
+            self.processes[name] = Child(name, command, {**self._environment(), **settings}, log=logs / f"{name}.log")
         try:
             for name in names:
-                with (logs / f"{name}.log").open("ab") as log:
-                    self.processes[name] = subprocess.Popen(
-                        [sys.executable, "-m", *commands[name]], env=self._environment(), stdout=log, stderr=log
-                    )
-            for name in {"management", "portal", "mail"} & set(names):
+                self.processes[name].start()
+            for name in {"management", "portal", "mail", "bare"} & set(names):
                 until(lambda name=name: _listens(self.ports[name]), f"{name} to listen")  # type: ignore[misc]
             yield
         finally:
             for name in names:
-                self.processes[name].terminate()
+                self.processes[name].ask_to_end()
             for name in names:
-                self.processes.pop(name).wait(60)
+                self.processes.pop(name).stop()
 
     def operator(self) -> httpx2.Client:
         """A client of the central API, as the command line is one."""
@@ -102,15 +111,26 @@ class Platform:
         return time.perf_counter() - began
 
     def fill(self, count: int) -> None:
-        """Have at least so many active tenants, made as the product makes them."""
-        if (missing := count - self.active()) <= 0:
-            return
-        with self.serve("management", "mail", "worker"):
-            while missing > 0:
-                part = min(missing, 500)
-                seconds = self.create(part)
-                missing -= part
-                print(f"    filling: {self.active():,} tenants, {part / seconds:.0f} a second", flush=True)
+        """Have at least so many active tenants, made by the worker's own function, without the way there."""
+        with self.plane.registry.begin() as connection:
+            waiting = list(connection.scalars(select(tenants.c.id).where(tenants.c.state == TenantState.PENDING)))
+        missing = count - self.active() - len(waiting)
+        with ThreadPoolExecutor(FILLING) as threads:
+            began = time.perf_counter()
+            for done, _ in enumerate(threads.map(self._make, [*waiting, *[None] * missing]), 1):
+                if done % 500 == 0:
+                    print(
+                        f"    filling: {done:,} more, {done / (time.perf_counter() - began):.0f} a second", flush=True
+                    )
+
+    def _make(self, tenant_id: UUID | None) -> None:
+        if tenant_id is None:
+            name = os.urandom(5).hex()
+            with self.plane.registry.begin() as connection:
+                tenant_id = registered.create(connection, f"Northwind {name}").id
+                owner = accounts.create(connection, f"{name}@example.com", name, None, confirmed=True)
+                accounts.add_member(connection, owner.id, tenant_id, Role.OWNER)
+        provisioning.provision(self.services, tenant_id)
 
     def _mail_options(self) -> list[str]:
         return ["--port", str(self.ports["mail"]), "--smtp-port", str(self.ports["smtp"])]
@@ -141,7 +161,7 @@ def platform(home: Path | None = None) -> Iterator[Platform]:
         plane = stack.enter_context(main.control_plane(settings))
         with plane.registry.begin() as connection:
             servers.change(connection, servers.by_name(connection, "pool-1").id, capacity=CAPACITY)
-        ports = {name: _free_port() for name in ("management", "portal", "mail", "smtp")}
+        ports = {name: _free_port() for name in ("management", "portal", "mail", "smtp", "bare")}
         yield Platform(settings, plane, main.worker_services(plane), ports)
 
 

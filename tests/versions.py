@@ -28,7 +28,7 @@ def write_revision(folder: Path, body: str, *, revision: str = NEXT, head: str =
         f"revision, down_revision = {revision!r}, {follows!r}\n{head}\n\n"
         f"def upgrade():\n{textwrap.indent(textwrap.dedent(body).strip(), '    ')}\n"
     )
-    for cached in (template.head, template.older, template.statements):
+    for cached in (template.head, template.older, template.statements, template._steps):
         cached.cache_clear()
     return (folder,)
 

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     :ivar aws_role_template_url: where infrastructure/tenant-role.yaml lies on S3.
     :ivar aws_principal_arn: the IAM principal that the platform works as, whom customers' roles trust.
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
+    :ivar cloudwatch_namespace: where figures go in CloudWatch; empty keeps them at home.
     :ivar connection_budget: connections of one process to one server, all tenants together.
     :ivar archives: where archives lie: a directory, or `s3://bucket/prefix`; below home if not given.
     :ivar export_hours: how often an active tenant's data is exported; 0: never by itself.
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     previous_secret_keys: SecretStr = SecretStr("")
     service_token: SecretStr | None = Field(None, min_length=32)
     operator_token: SecretStr | None = Field(None, min_length=32)
+    metrics_token: SecretStr | None = Field(None, min_length=32)
     database_url: SecretStr | None = None
     pgbin: Path | None = Field(None, validation_alias=AliasChoices("PGBIN", "pgbin"))
     hubspot_base_url: str | None = None
@@ -88,6 +90,7 @@ class Settings(BaseSettings):
     aws_role_template_url: str = ""
     aws_principal_arn: str = ""
     aws_console_url: str = ""
+    cloudwatch_namespace: str = Field("", pattern=r"^[A-Za-z0-9./_#:-]{0,255}$")
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:25")
     mail_from: str = "awssome@localhost"
     connection_budget: int = Field(60, ge=4)
@@ -197,6 +200,10 @@ class Settings(BaseSettings):
     def operator_secret(self) -> str:
         """The command line's token for the central API; made once, below home, when none is set."""
         return self._secret(self.operator_token, "operator-token", new_token)
+
+    def metrics_secret(self) -> str:
+        """The token that opens /metrics of management and portal; made once, below home, when none is set."""
+        return self._secret(self.metrics_token, "metrics-token", new_token)
 
     def known_operator_secret(self) -> str:
         """The command line's token, if there is one: a fresh one would be unknown to the central API.

@@ -20,6 +20,7 @@ from awssome.database.engine import Server
 from awssome.database.migrator import Outcome
 from awssome.database.postgresql import migration as on_postgresql
 from awssome.database.registry import audit, placements, tenants
+from awssome.database.registry import servers as registered
 from awssome.database.registry.tables import placements as places
 from awssome.database.servers import open_server, opener
 from awssome.database.sqlserver import migration as on_sqlserver
@@ -216,6 +217,37 @@ def test_a_server_that_is_away_keeps_no_other_one_back(
     assert f"127.0.0.1:{port}" in str(told[there.placement.schema])
     assert "secret" not in str(told[there.placement.schema])
     assert _known(services, there).problem == told[there.placement.schema]
+
+
+def test_a_server_that_cannot_be_opened_keeps_no_other_one_back(
+    services: WorkerServices, make_tenant: Any, run: Any, pool_url: str
+) -> None:
+    here, there = make_tenant(), make_tenant()
+    other = register_server(services, "pool-2", ServerKind.POOL, pool_url)
+    with services.registry.begin() as connection:
+        nonsense = services.keys.seal_admin(pool_url + "?sslmode=disable&Encrypt=never")
+        registered.change(connection, other, admin_url=nonsense)
+        connection.execute(update(places).where(places.c.id == there.placement.placement_id).values(server_id=other))
+    told = {one.of.schema: one.problem for one in run()}
+    assert told[here.placement.schema] is None
+    assert told[there.placement.schema]
+
+
+def test_a_defect_that_one_tenant_meets_keeps_no_other_one_back(
+    services: WorkerServices, make_tenant: Any, pool: Server, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenancies = [make_tenant() for _ in range(4)]
+    ill, migrate = tenancies[1].placement.schema, type(pool).migrate
+
+    def meets_a_defect(server: Server, schemas: list[str], after: str | None = None) -> Any:
+        if ill in schemas:
+            raise KeyError("nobody has thought of this")
+        return migrate(server, schemas, after)
+
+    monkeypatch.setattr(type(pool), "migrate", meets_a_defect)
+    told = {one.of.schema: one.problem for one in run()}
+    assert told.pop(ill) == "It met a KeyError: a defect of ours."
+    assert list(told.values()) == [None] * 3
 
 
 def test_a_placement_that_is_dropped_meanwhile_is_no_failure(

@@ -111,6 +111,8 @@ def test_the_registry_is_what_its_metadata_declares(registry_url: str, cluster: 
         )
         assert compare_metadata(context, tables.metadata) == []
     with _empty_database(cluster) as url:
+        with _connect(url) as declared:
+            declared.execute("CREATE EXTENSION pg_trgm")
         _create_all(tables.metadata, url, {})
         with _connect(url) as declared, _connect(registry_url) as migrated:
             assert _catalog(migrated, "public", JOBS, "alembic_version") == _catalog(declared, "public")

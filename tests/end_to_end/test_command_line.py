@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import psycopg
@@ -23,7 +24,9 @@ import pytest
 from awssome import cli, main
 from awssome.config import Settings
 from awssome.database import embedded
+from awssome.database.registry import tenants
 from awssome.demo.browser import Browser
+from awssome.workflows import watching
 from awssome.workflows.supervisor import Child
 
 # Its processes are started once, by one of those who test at the same time.
@@ -108,6 +111,22 @@ def tenant(platform: Settings) -> dict[str, Any]:
     return made
 
 
+@pytest.fixture(scope="module")
+def attacker(tenant: dict[str, Any]) -> dict[str, Any]:
+    """The tenant's login as it is printed, after it was used for what it must not do."""
+    command = ["tenant", "credentials", tenant["slug"], "--json"]
+    done = subprocess.run([sys.executable, "-m", "awssome.cli", *command], capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    where = {name: found[name] for name in ("host", "port", "user", "password")}
+    with psycopg.connect(**where, dbname=found["database"], autocommit=True) as connection:
+        for statement in (b"SELECT rolpassword FROM pg_authid", b"SELECT pg_read_file('/etc/passwd')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(**where, dbname="awssome_control")
+    return found
+
+
 def until(true: Callable[[], bool], told: Callable[[], str] = lambda: "", seconds: float = 60.0) -> None:
     """Wait for something that happens in another process."""
     end = time.monotonic() + seconds
@@ -145,6 +164,7 @@ def test_a_list_goes_on_beyond_one_page_unless_limited(
     assert len(run("tenant", "list", "--limit", "1", "--json").json) == 1
 
 
+@pytest.mark.usefixtures("attacker")  # the last test looks for what came of it
 def test_credentials_open_the_tenants_own_tables_and_are_audited(run: Run, tenant: dict[str, Any]) -> None:
     found = run("tenant", "credentials", tenant["slug"], "--json").json
     assert list(found) == ["engine", "host", "port", "database", "schema", "user", "password"]
@@ -259,6 +279,29 @@ def test_servers_are_added_when_a_worker_has_checked_them(run: Run, platform: Se
     assert (dead.status, dead.out) == (1, "")
     assert "does not answer" in dead.err
     assert "hush-hush" not in dead.err
+
+
+def test_a_server_is_shown_with_who_uses_it_and_what_is_wrong(
+    run: Run, platform: Settings, tenant: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with main.control_plane(platform) as plane:
+        watching.collect(main.worker_services(plane))
+        capsys.readouterr()  # a worker logs which server is silent
+        with plane.registry.begin() as connection:
+            tenants.change(connection, UUID(tenant["id"]), hubspot_state="reconnect")
+    shown = run("server", "show", "pool-1", "--json").json
+    assert tenant["slug"] in [consumer["slug"] for consumer in shown["consumers"]]
+    assert shown["load"]["connections"] > 0
+    assert shown["days"][-1]["tenants"] > 0
+    told = run("server", "show", "pool-1", "--sort", "statement_seconds")
+    assert "Northwind Cloud" in told.out
+    assert "Full on" in told.out
+    alerts = run("alerts", "--json").json
+    assert tenant["slug"] in [alert["tenant_slug"] for alert in alerts if alert["rule"] == "hubspot_token_stale"]
+    assert "HubSpot token no longer refreshes" in run("alerts", "--all").out
+    with main.control_plane(platform) as plane, plane.registry.begin() as connection:
+        tenants.change(connection, UUID(tenant["id"]), hubspot_state="none")
+    assert all(alert["rule"] != "hubspot_token_stale" for alert in run("alerts", "--json").json)
 
 
 def test_an_operator_signs_in_with_the_password_that_is_printed_once(run: Run, platform: Settings) -> None:
@@ -380,6 +423,19 @@ def test_a_sandbox_takes_its_own_options(name: str) -> None:
     assert done.returncode == 0
     assert f"awssome sandbox {name}" in done.stdout
     assert "--port" in done.stdout
+
+
+def test_what_a_login_was_refused_is_in_the_audit_log_within_about_a_minute(
+    run: Run, tenant: dict[str, Any], attacker: dict[str, Any]
+) -> None:
+    def refusals() -> set[tuple[str, str, str]]:
+        lines = [line for line in run("audit", "--limit", "1000", "--json").json if line["actor"] == attacker["user"]]
+        assert all((line["action"], line["tenant_id"]) == ("database.refused", tenant["id"]) for line in lines)
+        return {(line["detail"]["code"], line["detail"]["command"], line["detail"]["what"]) for line in lines}
+
+    expected = {("42501", "SELECT", "table"), ("42501", "SELECT", "function"), ("42501", "startup", "database")}
+    until(lambda: expected <= refusals(), lambda: str(refusals()), seconds=90)
+    assert attacker["user"] in run("audit", "--limit", "1000").out
 
 
 def test_a_rotated_login_has_another_password_and_all_are_rotated_with_a_count(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,8 +14,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from rich.console import Console
 
 from awssome import cli
+from awssome.cli import migrate as command
 from awssome.database import migrate, template
 from awssome.database.registry import placements
 from awssome.domain.tenants import EngineName
@@ -48,7 +51,7 @@ def run(
     monkeypatch.setenv("AWSSOME_HOME", str(tmp_path))
     monkeypatch.setenv("AWSSOME_DATABASE_URL", registry_url)
     monkeypatch.setenv("AWSSOME_SECRET_KEY", secret_key)
-    cached = (template.head, template.older, template.statements)
+    cached = (template.head, template.older, template.statements, template._steps)
 
     def ran(*arguments: str) -> Any:
         with pytest.MonkeyPatch.context() as patch:
@@ -141,6 +144,18 @@ def test_those_that_fail_are_listed_and_the_status_tells(
     assert status == 1
     assert (told["behind"], told["migrated"]) == (1, 0)
     assert told["failed"][ill.placement.schema]["tenant"] == "ill"
+
+
+def test_a_terminal_shows_how_far_it_is(
+    run: Run, make_tenant: Callable[..., Tenancy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        make_tenant()
+    terminal = io.StringIO()
+    monkeypatch.setattr(command, "status", lambda: Console(file=terminal, force_terminal=True, width=100))
+    assert run()[0] == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    assert re.search(r"Tenants ━+ 2/2 \d+/s 0:00:00", shown)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from uuid import UUID
 from awssome.control import messages as m
 from awssome.control.client import Caller, Control
 from awssome.domain.addresses import Addresses
+from awssome.domain.archives import ArchiveKind, ArchiveState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement, Role, ServerKind, TenantState, Tier
 from awssome.domain.times import new_id
@@ -61,6 +62,7 @@ class FakeControl:
         self.refusals: dict[str, Refused] = {}
         self.calls: list[tuple[str, Any]] = []
         self.denials: list[tuple[str, str]] = []
+        self.archives: dict[UUID, m.ArchiveOut] = {}
         self.asked = 0
         self.down = False
 
@@ -287,6 +289,24 @@ class FakeControl:
         self._note("start_sync", None)
         return m.SyncOut(sync_id=new_id())
 
+    def export_own(self, caller: Caller) -> m.ArchiveOut:
+        self._note("export_own", None)
+        made = archive(self._tenant(caller).id)
+        self.archives[made.id] = made
+        return made
+
+    def own_archive(self, caller: Caller, archive_id: UUID) -> m.ArchiveOut:
+        self._note("own_archive", archive_id)
+        found = self.archives.get(archive_id)
+        if found is None or found.tenant_id != self._tenant(caller).id:
+            raise Refused(Code.NOT_FOUND, "There is no such archive.")
+        return found
+
+    def download_own(self, caller: Caller, archive_id: UUID) -> Iterator[bytes]:
+        if self.own_archive(caller, archive_id).state is not ArchiveState.READY:
+            raise Refused(Code.GONE, "There is no file.")
+        return iter((b"PK", b"..."))
+
     # --- in between
 
     def _note(self, name: str, what: Any) -> None:
@@ -366,3 +386,25 @@ class FakeControl:
             retain_until=AT + timedelta(days=30) if tenant.state is TenantState.RETAINED else None,
             move=tenant.move,
         )
+
+
+def archive(tenant_id: UUID, state: ArchiveState = ArchiveState.REQUESTED) -> m.ArchiveOut:
+    """An archive of the tenant, as the central API tells of it."""
+    ready = state is ArchiveState.READY
+    return m.ArchiveOut(
+        id=new_id(),
+        tenant_id=tenant_id,
+        kind=ArchiveKind.MANUAL,
+        state=state,
+        engine=None,
+        revision="0001" if ready else None,
+        rows=1_234 if ready else None,
+        bytes=56_789 if ready else None,
+        sha256="ab" * 32 if ready else None,
+        requested_by="alice@northwind.example",
+        created_at=AT,
+        finished_at=None if state is ArchiveState.REQUESTED else AT,
+        seconds=None,
+        expires_at=AT + timedelta(days=14),
+        problem="The server does not answer." if state is ArchiveState.FAILED else None,
+    )

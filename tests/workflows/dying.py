@@ -1,16 +1,25 @@
-"""A mover in a process of its own, which is killed on the way. Imports little, so that it begins at once."""
+"""Movers, exports and restores in a process of their own, which is killed on the way. Imports little, so that it begins
+at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
 from uuid import UUID
 
 from awssome.database import servers
 from awssome.database.mover import Mover
 from awssome.database.registry import Registry
 from awssome.domain.secrets import Keys
+from awssome.workflows import archives
+from awssome.workflows.archive_store import Directory
 
 
 def carry_on_and_die(url: str, secret_key: str, move_id: UUID, step: str, seconds: float | None) -> None:
@@ -22,6 +31,35 @@ def carry_on_and_die(url: str, secret_key: str, move_id: UUID, step: str, second
     registry, keys = Registry(url, connections=2), Keys.from_text(secret_key)
     mover = Mover(registry, keys, servers.opener(registry, keys), step=lambda name: _die() if name == step else None)
     mover.carry_on(move_id)
+
+
+def export_and_die(url: str, secret_key: str, root: Path, archive_id: UUID, step: str) -> None:
+    """Make an archive, until it is `written`, or `kept` under its name; the registry is not told of either."""
+
+    class Dying(Directory):
+        @contextmanager
+        def writing(self, name: str) -> Iterator[IO[bytes]]:
+            with super().writing(name) as file:
+                yield file
+                file.flush()
+                if step == "written":
+                    _die()
+            _die()
+
+    archives.export(_services(url, secret_key, Dying(root)), archive_id)
+
+
+def restore_and_die(url: str, secret_key: str, root: Path, restore_id: UUID, step: str) -> None:
+    """Carry a restore on, until `step` begins."""
+    services = _services(url, secret_key, Directory(root))
+    restorer = replace(archives.restorer(services), step=lambda name: _die() if name == step else None)
+    restorer.carry_on(restore_id)
+
+
+def _services(url: str, secret_key: str, store: Directory) -> Any:
+    """As much of a worker's services as archives need."""
+    registry, keys = Registry(url, connections=2), Keys.from_text(secret_key)
+    return SimpleNamespace(registry=registry, keys=keys, archives=store, open_server=servers.opener(registry, keys))
 
 
 def _die() -> None:

@@ -77,7 +77,7 @@ def test_a_defect_is_on_the_tenant_in_words_and_the_retry_clears_it(
     with services.registry.begin() as connection:
         tenant = tenants.create(connection, "Unlucky Co")
     with monkeypatch.context() as broken:
-        broken.setattr(template, "statements", lambda *_: "SELECT no_such_column")
+        broken.setattr(template, "statements", lambda *_, **__: "SELECT no_such_column")
         with pytest.raises(DRIVER_ERRORS):
             provisioning.provision(services, tenant.id)
     with services.registry.begin() as connection:

@@ -11,10 +11,9 @@ from uuid import UUID
 
 import typer
 from rich.live import Live
-from rich.table import Table
 
-from awssome.cli.central import central, until_back
-from awssome.cli.output import Json, poll, print_facts, print_json, print_table, status, waiting
+from awssome.cli.central import central, steps_table, until_back
+from awssome.cli.output import Json, Ref, poll, print_facts, print_json, print_table, status, waiting
 from awssome.cli.tenant_facts import print_tenant
 from awssome.control.client import Control
 from awssome.control.messages import ArchiveOut, RestoreOut, StartRestore
@@ -22,10 +21,6 @@ from awssome.domain.archives import ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
 
 EXPORT_SECONDS, RESTORE_SECONDS = 3600.0, 3600.0
-
-Ref = Annotated[str, typer.Argument(metavar="TENANT", help="Id or slug.", show_default=False)]
-
-_MARKS = {"done": ("✓", "green"), "now": ("▸", "blue"), "failed": ("✗", "red"), "todo": ("·", "dim")}
 
 
 def export(
@@ -166,7 +161,7 @@ def _until_restored(api: Control, restore_id: UUID) -> RestoreOut:
         def ask() -> RestoreOut:
             found = api.restore(restore_id)
             if to.is_terminal:
-                live.update(_steps(found))
+                live.update(steps_table(f"Restore to {found.server}", found.steps, found.problem))
             return found
 
         ended = (RestoreState.DONE, RestoreState.FAILED)
@@ -180,16 +175,6 @@ def _until_restored(api: Control, restore_id: UUID) -> RestoreOut:
     if found.state is RestoreState.FAILED:
         raise Refused(Code.CONFLICT, found.problem or "The restore has failed.", "The tenant is where it was.")
     return found
-
-
-def _steps(restore: RestoreOut) -> Table:
-    table = Table(title=f"Restore to {restore.server}", box=None, show_header=False)
-    for step in restore.steps:
-        mark, style = _MARKS[step["state"]]
-        table.add_row(mark, step["label"], "" if step["seconds"] is None else f"{step['seconds']:.2f} s", style=style)
-    if restore.problem:
-        table.caption = restore.problem
-    return table
 
 
 def _show(restore: RestoreOut, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from rich.live import Live
@@ -68,7 +69,7 @@ def until_moved(api: Control, move_id: UUID) -> MoveOut:
         def ask() -> MoveOut:
             move = api.move(move_id)
             if to.is_terminal:
-                live.update(_steps(move))
+                live.update(steps_table(f"{move.company}: {move.source} → {move.target}", move.steps, move.problem))
             return move
 
         move = poll(ask, lambda move: move.phase in _ENDED, seconds=MOVE_SECONDS)
@@ -83,12 +84,13 @@ def until_moved(api: Control, move_id: UUID) -> MoveOut:
     return move
 
 
-def _steps(move: MoveOut) -> Table:
-    table = Table(title=f"{move.company}: {move.source} → {move.target}", box=None, show_header=False)
-    for step in move.steps:
+def steps_table(title: str, steps: list[dict[str, Any]], problem: str | None) -> Table:
+    """The steps of a move or a restore as they stand, for a terminal."""
+    table = Table(title=title, box=None, show_header=False)
+    for step in steps:
         mark, style = _MARKS[step["state"]]
         took = "" if step["seconds"] is None else f"{step['seconds']:.2f} s"
         table.add_row(mark, step["label"], took, style=style)
-    if move.problem:
-        table.caption = move.problem
+    if problem:
+        table.caption = problem
     return table

@@ -146,10 +146,10 @@ def _watched(outcomes: Iterable[Outcome], total: int) -> Iterable[Outcome]:
 
 
 class _Rate(ProgressColumn):
-    """Tenants a second."""
+    """Tenants a second since it began: they come by the batch."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f}/s", style="progress.data.speed")
+        return Text(f"{task.completed / (task.elapsed or 1):,.0f}/s", style="progress.data.speed")
 
 
 def _failure(outcome: Outcome) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from awssome.domain.errors import Refused
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+Ref = Annotated[str, typer.Argument(metavar="TENANT", help="Id or slug.", show_default=False)]
+"""How a command names its tenant."""
+
 T = TypeVar("T")
 
 _WIDE = 240
@@ -77,6 +80,16 @@ def text(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as in `1.4 MB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
 
 
 def fail(refused: Refused) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 from pydantic import SecretStr
 
 from awssome.cli.central import central
-from awssome.cli.output import Json, poll, print_facts, print_json, print_table, progress, status, waiting
+from awssome.cli.output import (
+    Json,
+    console,
+    poll,
+    print_facts,
+    print_json,
+    print_table,
+    progress,
+    size,
+    status,
+    waiting,
+)
 from awssome.control.client import Control
-from awssome.control.messages import AddServer, ChangeServer, DrainPlan, ServerRow, StartDrain
+from awssome.control.messages import AddServer, ChangeServer, DrainPlan, ServerDetail, ServerRow, StartDrain
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import EngineName, ServerKind
 
@@ -19,6 +31,16 @@ app = typer.Typer(no_args_is_help=True, help="Servers: pools of many tenants, an
 Name = Annotated[str, typer.Argument(metavar="SERVER", help="The server's name.", show_default=False)]
 
 _CHECK_SECONDS = 30.0
+
+
+class Sort(StrEnum):
+    """What tenants can be sorted by."""
+
+    BYTES = "bytes"
+    ROWS = "rows"
+    CONNECTIONS = "connections"
+    STATEMENTS = "statements"
+    STATEMENT_SECONDS = "statement_seconds"
 
 
 @app.command("list")
@@ -64,10 +86,17 @@ def list_servers(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(name: Name, as_json: Json = False) -> None:
-    """Show one server with its load."""
+def show(
+    name: Name,
+    sort: Annotated[Sort, typer.Option(help="By what the heaviest tenants are sorted.")] = Sort.BYTES,
+    as_json: Json = False,
+) -> None:
+    """Show one server: its load, its heaviest tenants, and when it is full."""
     with central() as api:
-        _show(api.server(name), as_json)
+        server = api.server(name, f"-{sort}")
+    _show(server, as_json)
+    if not as_json:
+        _show_use(server)
 
 
 @app.command()
@@ -236,6 +265,7 @@ def _show(server: ServerRow, as_json: bool) -> None:
             ("Drain", _told(server)),
             ("Of tenant", server.tenant),
             ("Since", server.created_at),
+            ("Silent since", server.silent_since),
         ]
     )
 
@@ -247,3 +277,44 @@ def _told(server: ServerRow) -> str | None:
     problem = f" Waiting: {server.drain.problem}" if server.drain.problem else ""
     asked = f", asked for by {server.drain.requested_by}."
     return f"until at most {server.drain.keep:,} tenants live here{where}{asked}{problem}"
+
+
+def _show_use(server: ServerDetail) -> None:
+    if server.load is None:
+        console().print("\nNo figures yet. A worker looks at each server every five minutes.")
+        return
+    load, forecast = server.load, server.forecast
+    console().print("")
+    print_facts(
+        [
+            ("Looked at", load.at),
+            ("Data", size(load.bytes)),
+            ("Rows", load.rows),
+            (
+                "Connections",
+                f"{load.connections:,}" + (f" of {load.connection_limit:,}" if load.connection_limit else ""),
+            ),
+            ("Blocked", load.blocked),
+            ("Growth", f"{forecast.a_day:+.1f} places a day" if forecast else None),
+            ("Full on", (forecast.full_on or "not in sight") if forecast else None),
+        ]
+    )
+    console().print("")
+    print_table(
+        ("Tenant", "Tier", "Data", "Rows", "Connections", "Statements today", "Their time"),
+        [
+            (
+                consumer.company,
+                consumer.tier,
+                size(consumer.bytes),
+                consumer.rows,
+                consumer.connections,
+                consumer.statements,
+                None if consumer.statement_seconds is None else f"{consumer.statement_seconds:,.1f} s",
+            )
+            for consumer in server.consumers
+        ],
+        empty="No tenant has been seen here.",
+    )
+    for alert in server.alerts:
+        status().print(f"{alert.severity}: {alert.message} {alert.advice}")

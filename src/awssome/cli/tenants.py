@@ -10,7 +10,7 @@ import typer
 from awssome.cli import archives
 from awssome.cli.central import central, until_active, until_moved
 from awssome.cli.moves import show_move
-from awssome.cli.output import Json, console, print_facts, print_json, print_table
+from awssome.cli.output import Json, Ref, console, print_facts, print_json, print_table
 from awssome.cli.rotations import ask_for_rotations, until_rotated
 from awssome.cli.tenant_facts import print_tenant
 from awssome.control.messages import CreateTenant, MoveOut, TenantRow
@@ -22,7 +22,6 @@ app.command()(archives.export)
 app.command("archives")(archives.list_archives)
 app.command()(archives.restore)
 
-Ref = Annotated[str, typer.Argument(metavar="TENANT", help="Id or slug.", show_default=False)]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the move to end.")]
 
 _PAGE = 200

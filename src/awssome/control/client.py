@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
@@ -17,6 +18,9 @@ from awssome.control import messages as m
 from awssome.domain.errors import Code, Refused
 
 T = TypeVar("T")
+
+_LONG = httpx2.Timeout(600.0, connect=3.0)
+"""For archives: they are checked, or fetched from where they lie, before there is an answer."""
 
 
 @dataclass(frozen=True)
@@ -266,10 +270,6 @@ class Control:
         """No new tenants on this server."""
         return self._call(m.ServerRow, "POST", f"/servers/{name}/close")
 
-    def server(self, name: str) -> m.ServerRow:
-        """One server with its load."""
-        return self._call(m.ServerRow, "GET", f"/servers/{name}")
-
     def open_server(self, name: str) -> m.ServerRow:
         """Have a worker check the server and open it."""
         return self._call(m.ServerRow, "POST", f"/servers/{name}/open")
@@ -306,6 +306,18 @@ class Control:
         """Try a failed move again."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")
 
+    def server(self, name: str, sort: str = "-bytes") -> m.ServerDetail:
+        """One server with its load and its heaviest tenants. :raises Refused: NOT_FOUND."""
+        return self._call(m.ServerDetail, "GET", f"/servers/{quote(name, safe='')}", query={"sort": sort})
+
+    def tenant_use(self, ref: str) -> m.TenantUse:
+        """What a tenant uses. :raises Refused: NOT_FOUND."""
+        return self._call(m.TenantUse, "GET", f"/tenants/{quote(ref, safe='')}/use")
+
+    def alerts(self, after: str = "") -> m.AlertPage:
+        """What is wrong now, and a page of what is over."""
+        return self._call(m.AlertPage, "GET", "/alerts", query={"after": after} if after else None)
+
     # --- archives and restores
 
     def archives(self, ref: str, after: str = "") -> m.ArchivePage:
@@ -326,9 +338,7 @@ class Control:
 
     def upload(self, ref: str, file: IO[bytes]) -> m.ArchiveOut:
         """Send an archive to restore the tenant from. :raises Refused: INVALID when it is damaged or another one's."""
-        answer = self._ask(
-            "POST", f"/tenants/{ref}/archives/uploads", content=file, timeout=httpx2.Timeout(600.0, connect=3.0)
-        )
+        answer = self._ask("POST", f"/tenants/{ref}/archives/uploads", content=file, timeout=_LONG)
         return m.ArchiveOut.model_validate_json(answer)
 
     def start_restore(self, ref: str, body: m.StartRestore) -> m.RestoreOut:
@@ -398,7 +408,8 @@ class Control:
 
     def _stream(self, path: str, caller: Caller | None = None) -> Iterator[bytes]:
         """The body in pieces. It is asked for here, so that a refusal is raised before there is any piece."""
-        request = self._http.build_request("GET", path, headers=caller.headers() if caller else {})
+        headers = caller.headers() if caller else {}
+        request = self._http.build_request("GET", path, headers=headers, timeout=_LONG)
         with _answering():
             answer = self._http.send(request, stream=True)
             if not answer.is_success:

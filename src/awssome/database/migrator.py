@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from awssome.database import template
+from awssome.database.engine import Migrated, Server
 from awssome.database.registry import Registry, audit, placements
 from awssome.database.servers import Opener
 from awssome.database.template import Beyond
@@ -157,7 +158,12 @@ class _Run:
         """Work until the line is empty; whatever a lane is not prepared for ends the run."""
         defect: BaseException | None = None
         try:
-            self._work(server_id, line)
+            try:
+                server = self._open_server(server_id)
+            except Refused as refused:
+                self._give_up(line, [], refused)
+            else:
+                self._work(server, line)
         except BaseException as error:
             defect = error
         self._told.put(_Ended(defect))
@@ -178,20 +184,29 @@ class _Run:
                 schemas=failed[:20],
             )
 
-    def _work(self, server_id: UUID, line: deque[Behind]) -> None:
-        size, server = BATCH, self._open_server(server_id)
+    def _work(self, server: Server, line: deque[Behind]) -> None:
+        size = BATCH
         while not self.stop.is_set() and (batch := _taken(line, size)):
             began = time.monotonic()
             try:
                 told = server.migrate([place.schema for place in batch], batch[0].revision)
             except Refused as refused:
-                # The server does not answer, and nobody else in its line need ask.
-                rest = _taken(line, len(line), alike=False)
-                self._note([Outcome(place, refused.message) for place in (*batch, *rest)])
+                self._give_up(line, batch, refused)
                 return
+            except Exception as error:  # whatever one's tables have, the others are not to wait for it
+                if len(batch) > 1:
+                    line.extendleft(reversed(batch))
+                    size = 1
+                    continue
+                told = [Migrated(batch[0].schema, f"It met a {type(error).__name__}: a defect of ours.")]
             took = max(time.monotonic() - began, 0.001)
             self._note([Outcome(place, one.problem) for place, one in zip(batch, told, strict=True)])
             size = max(1, min(BATCH, 2 * len(batch), int(len(batch) * BATCH_SECONDS / took)))
+
+    def _give_up(self, line: deque[Behind], batch: Sequence[Behind], refused: Refused) -> None:
+        """The server does not answer, and nobody else in its line need ask."""
+        rest = _taken(line, len(line), alike=False)
+        self._note([Outcome(place, refused.message) for place in (*batch, *rest)])
 
     def _note(self, outcomes: Sequence[Outcome]) -> None:
         """Tell the registry, by one statement for those that are done and one for each problem."""

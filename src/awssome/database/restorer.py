@@ -81,7 +81,9 @@ class Restorer:
                 placement = placements.find(connection, self.keys, placement_id)
                 server_id = placements.server_of(connection, placement_id)
             self.open_server(server_id).drop(placement.schema, restore.mover)
-            self._dropped(restore, placement)
+            with self.registry.begin() as connection:
+                restores.advance(connection, restore, restore.state)  # still ours
+                _dropped(connection, restore, placement)
 
     def _travel(self, restore: Restore, trip: _Trip) -> RestoreState:
         if trip.tenant.placement_id == restore.target_id:
@@ -241,26 +243,13 @@ class Restorer:
         if passes(error):
             return False
         trip.target.server.drop(trip.target.placement.schema, restore.mover)
-        self._dropped(restore, trip.target.placement)
         with self.registry.begin() as connection:
             restores.advance(connection, restore, RestoreState.FAILED, finished_at=now())
+            _dropped(connection, restore, trip.target.placement)
             audit.record(
                 connection, audit.SYSTEM, "restore.failed", restore.tenant_id, restore=restore.id, problem=problem
             )
         return isinstance(error, Refused)
-
-    def _dropped(self, restore: Restore, placement: Placement) -> None:
-        with self.registry.begin() as connection:
-            placements.mark(connection, placement.placement_id, PlacementState.DROPPED)
-            servers.release(connection, placement.placement_id)
-            audit.record(
-                connection,
-                audit.SYSTEM,
-                "placement.dropped",
-                restore.tenant_id,
-                restore=restore.id,
-                schema=placement.schema,
-            )
 
     def _done(self, connection: Connection, restore: Restore) -> None:
         restores.advance(connection, restore, RestoreState.DONE, finished_at=now(), problem=None)
@@ -332,6 +321,15 @@ def _connected_to(end: _End) -> int | None:
             if values["refresh_token"] and values["portal_id"]:
                 return int(values["portal_id"])
     return None
+
+
+def _dropped(connection: Connection, restore: Restore, placement: Placement) -> None:
+    """Nothing is left of the placement."""
+    placements.mark(connection, placement.placement_id, PlacementState.DROPPED)
+    servers.release(connection, placement.placement_id)
+    audit.record(
+        connection, audit.SYSTEM, "placement.dropped", restore.tenant_id, restore=restore.id, schema=placement.schema
+    )
 
 
 def _kept_until() -> datetime:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def head(beyond: Beyond = ()) -> str:
     return str(_steps(beyond)[-1].revision)
 
 
-def revisions(after: str | None = None, until: str | None = None, beyond: Beyond = ()) -> list[Script]:
+def revisions(after: str | None = None, until: str | None = None, beyond: Beyond = ()) -> Sequence[Script]:
     """The revisions from the one behind `after` (None: the first) to `until` (None: `head()`), oldest first.
 
     :raises Refused: CONFLICT for a revision that this version does not know.
@@ -77,26 +78,27 @@ def for_schema(sql: str, schema: str) -> str:
     return sql.replace(TENANT, checked_schema_name(schema))
 
 
-def replay(steps: list[Script], context: MigrationContext) -> None:
+def replay(steps: Sequence[Script], context: MigrationContext) -> None:
     """Have the revisions told to a context, one after the other."""
     with _REPLAYING, Operations.context(context):
         for step in steps:
             step.module.upgrade()
 
 
-def _steps(beyond: Beyond) -> list[Script]:
+@cache
+def _steps(beyond: Beyond) -> tuple[Script, ...]:
     """The revisions, oldest first. :raises LookupError: when there is none."""
     config = Config()
     config.set_main_option("script_location", str(_REVISIONS.parent))
     config.set_main_option("version_locations", os.pathsep.join(map(str, (_REVISIONS, *beyond))))
     config.set_main_option("path_separator", "os")
-    steps = list(reversed(list(ScriptDirectory.from_config(config).walk_revisions())))
+    steps = tuple(ScriptDirectory.from_config(config).walk_revisions())[::-1]
     if not steps:
         raise LookupError("the template has no revision")
     return steps
 
 
-def _rendered(engine: EngineName, steps: list[Script], *, existing: bool) -> str:
+def _rendered(engine: EngineName, steps: Sequence[Script], *, existing: bool) -> str:
     buffer = _Statements()
     context = MigrationContext.configure(
         dialect=dialect(engine),

@@ -22,7 +22,7 @@ class Pace:
     :ivar at_once: how many may be under way together.
     """
 
-    per_second: int
+    per_second: float
     burst: int
     at_once: int
 
@@ -43,17 +43,17 @@ class Limits:
     export_rows: int
 
 
-# Ten open pages that poll each second are ten requests a second; a browser opens six connections to a host. A web
-# process works on 16 requests at a time: no tenant gets more than half of it.
+# Ten open pages that poll each second are ten requests a second. A web process works on 16 requests at a time: no
+# tenant gets more than a part of it, and none of its requests waits for a connection, which would take a thread.
 LIMITS: Mapping[Tier, Limits] = {
-    Tier.FREE: Limits(Pace(20, 60, 6), connections=4, statement_seconds=10, export_rows=10_000),
-    Tier.PAID: Limits(Pace(60, 180, 8), connections=8, statement_seconds=30, export_rows=100_000),
+    Tier.FREE: Limits(Pace(20, 60, 4), connections=4, statement_seconds=10, export_rows=10_000),
+    Tier.PAID: Limits(Pace(60, 180, 6), connections=6, statement_seconds=30, export_rows=100_000),
 }
 
-VISITOR = Pace(per_second=10, burst=50, at_once=6)
+VISITOR = Pace(per_second=10, burst=50, at_once=12)
 """One network address from which requests come without a session that is known: each may cost the central API one."""
 
-VISITORS = Pace(per_second=100, burst=200, at_once=8)
+VISITORS = Pace(per_second=100, burst=200, at_once=12)
 """All such addresses together: a flood of made-up sessions does not become one on the central API."""
 
 LONGEST_STATEMENT = max(limits.statement_seconds for limits in LIMITS.values())
@@ -64,3 +64,16 @@ TRANSACTION_SECONDS = 120
 
 GRACE_SECONDS = 5
 """How much longer than its limit a statement has run when it is ended from outside: its own time limit comes first."""
+
+SOONEST_ENDED = min(limits.statement_seconds for limits in LIMITS.values()) + GRACE_SECONDS
+"""Seconds before which no tenant's transaction is looked at."""
+
+
+def is_too_long(tier: Tier, statement_seconds: float, transaction_seconds: float) -> bool:
+    """Whether a session is to be ended from outside: a session may lift its own time limit.
+
+    :param statement_seconds: since its statement began; 0 when none is running.
+    :param transaction_seconds: since its transaction began.
+    """
+    longest = LIMITS[tier].statement_seconds + GRACE_SECONDS
+    return statement_seconds > longest or transaction_seconds > TRANSACTION_SECONDS

@@ -134,7 +134,9 @@ def credentials(
     else:
         kept = [row.id for row in placements.of_tenant(connection, tenant.id) if row.state != PlacementState.DROPPED]
         if placement_id not in kept:
-            raise Refused(Code.NOT_FOUND, "The tenant has no such placement.", "`awssome tenant show` names them.")
+            raise Refused(
+                Code.NOT_FOUND, "The tenant has no such placement.", "`awssome tenant show --json` names them."
+            )
         found = placements.find(connection, services.keys, placement_id)
     audit.record(connection, actor, "tenant.credentials_shown", tenant.id, schema=found.schema)
     return m.Credentials(
@@ -313,7 +315,6 @@ def overview(connection: Connection) -> dict[str, Any]:
         "moves_failed": [views.move(row) for row in figures.moves_in(connection, "failed")],
         "jobs": queues,
         "upgrade_requests": [views.tenant_row(row) for row in figures.upgrade_requests(connection)],
-        "troubled": [views.tenant_row(row) for row in figures.troubled(connection)],
     }
 
 

@@ -147,6 +147,7 @@ def server(row: Any) -> m.ServerRow:
         drain_problem=None if drain else row.drain_problem,
         tenant=row.tenant,
         created_at=row.created_at,
+        silent_since=row.silent_since,
     )
 
 

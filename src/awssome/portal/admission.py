@@ -4,15 +4,17 @@ It stands before everything else and asks nobody: which tenant a session belongs
 central API. A session that nobody has heard of lately is a visitor's, however well it may look, since finding out costs
 the central API a question.
 
-A refusal takes no thread, no template and no query. It is given after a short pause, so that a caller who comes again
-at once, as floods do, comes less often; meanwhile nothing is held but the open connection.
+Whoever comes a moment too soon, as a browser does that opens many pages together, is kept for that moment; a flood is
+slowed down by it, since it comes again when it is answered. Waiting and being refused take no thread, no template and
+no query: nothing is held but the open connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -26,19 +28,18 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.limits import VISITOR, VISITORS, Limits
 from awssome.domain.tenants import Tier
 from awssome.portal.context import Contexts
-from awssome.portal.guard import SESSION_COOKIE
-from awssome.portal.limiter import Charge, Limiter, Reason, TooMuch
+from awssome.portal.guard import caller
+from awssome.portal.hosts import ANYWHERE
+from awssome.portal.limiter import Charge, Limiter, Reason, TooMuch, Visit
 from awssome.web.errors import StandingAnswers
 from awssome.web.formats import plural
-from awssome.web.security import SAFE_METHODS, read_session_cookie
+from awssome.web.security import SAFE_METHODS
 
-PAUSE_SECONDS = 0.25
-"""How long a refused caller waits for the answer."""
+PATIENCE_SECONDS = 0.25
+"""How long a request is kept for which there is no room; it is tried again in the middle and at the end."""
 
-PAUSED = 256
-"""Refusals that wait at a time; the others are given at once. Each holds an open connection."""
-
-NOT_COUNTED = ("/healthz", "/static/")
+KEPT = 256
+"""Requests that are kept at a time; others are refused at once. Each holds an open connection."""
 
 _ALL_VISITORS = Charge("visitors", "visitors", VISITORS)
 
@@ -61,15 +62,15 @@ class Admission:
         self._limits = limits
         self._limiter = limiter
         self._answers = answers
-        self._pausing = 0
+        self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(NOT_COUNTED):
+        if scope["type"] != "http" or scope["path"].startswith(ANYWHERE):
             await self.app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
         try:
-            visit = self._limiter.enter(self._charges(connection))
+            visit = await self._enter(self._charges(connection))
         except TooMuch as too_much:
             await self._refuse(too_much, connection, scope, receive, send)
             return
@@ -78,13 +79,29 @@ class Admission:
         finally:
             self._limiter.leave(visit)
 
+    async def _enter(self, charges: Sequence[Charge]) -> Visit:
+        """:raises TooMuch: when there is no room, and none comes free soon."""
+        try:
+            return self._limiter.enter(charges)
+        except TooMuch:
+            if self._waiting >= KEPT:
+                raise
+        self._waiting += 1
+        try:
+            await asyncio.sleep(PATIENCE_SECONDS / 2)
+            with suppress(TooMuch):
+                return self._limiter.enter(charges)
+            await asyncio.sleep(PATIENCE_SECONDS / 2)
+            return self._limiter.enter(charges)
+        finally:
+            self._waiting -= 1
+
     def _charges(self, connection: HTTPConnection) -> tuple[Charge, ...]:
         """The tenant, or the person who has none yet; else the network address, and all visitors together."""
-        caller = _caller(connection)
-        known = self._contexts.known(caller) if caller.session else None
+        who = caller(connection)
+        known = self._contexts.known(who) if who.session else None
         if known is None:
-            address = neighbourhood(caller.address)
-            return Charge(address, "visitor", VISITOR), _ALL_VISITORS
+            return Charge(neighbourhood(who.address), "visitor", VISITOR), _ALL_VISITORS
         tier = known.tenant.tier if known.tenant else Tier.FREE
         whose = known.tenant.id if known.tenant else known.account.id
         return (Charge(whose, tier, self._limits[tier].requests),)
@@ -92,32 +109,18 @@ class Admission:
     async def _refuse(
         self, too_much: TooMuch, connection: HTTPConnection, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if self._pausing < PAUSED:
-            self._pausing += 1
-            try:
-                await asyncio.sleep(PAUSE_SECONDS)
-            finally:
-                self._pausing -= 1
+        due = self._limiter.refuse(too_much)
         answer = self._answers.answer(connection, _told(too_much, scope["method"] in SAFE_METHODS))
         await answer(scope, receive, send)
-        if too_much.told:
-            await self._tell(too_much, _caller(connection))
+        if due:
+            await self._tell(too_much, due, caller(connection))
 
-    async def _tell(self, too_much: TooMuch, caller: Caller) -> None:
+    async def _tell(self, too_much: TooMuch, refused: int, who: Caller) -> None:
         """One line a minute and caller; of tenants also in the audit log, where operators see whose flood it is."""
         charge = too_much.charge
-        log.warning("limited", who=str(charge.key), kind=charge.kind, reason=too_much.reason, refused=too_much.told)
+        log.warning("limited", who=str(charge.key), kind=charge.kind, reason=str(too_much.reason), refused=refused)
         if isinstance(charge.key, UUID):
-            await run_in_threadpool(self._contexts.report, caller, f"limit: too many {too_much.reason}")
-
-
-def _caller(connection: HTTPConnection) -> Caller:
-    return Caller(
-        session=read_session_cookie(connection, SESSION_COOKIE) or "",
-        host=connection.headers.get("host", ""),
-        address=connection.client.host if connection.client else "",
-        agent=connection.headers.get("user-agent", ""),
-    )
+            await run_in_threadpool(self._contexts.report, who, f"limit: too many {too_much.reason}")
 
 
 def _told(too_much: TooMuch, safe: bool) -> Refused:

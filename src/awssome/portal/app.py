@@ -17,7 +17,20 @@ from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
 from awssome.domain.limits import LIMITS, Limits
 from awssome.domain.tenants import Tier
-from awssome.portal import account, deals, home, hubspot, people, plan, returning, sign_in, sign_up, workspaces
+from awssome.portal import (
+    account,
+    deals,
+    exports,
+    home,
+    hubspot,
+    metrics,
+    people,
+    plan,
+    returning,
+    sign_in,
+    sign_up,
+    workspaces,
+)
 from awssome.portal.admission import Admission
 from awssome.portal.context import AskAgain, Contexts
 from awssome.portal.guard import SESSION_COOKIE, Elsewhere, Parts, caller, send_elsewhere
@@ -40,6 +53,7 @@ STATES = {
     "viewer": State("Viewer", "neutral", "dot"),
     "retained": State("Deleted", "neutral", "trash"),
     "left_out": State("Left out", "warn", "warning"),
+    "expired": State("No longer kept", "neutral", "cross"),
 }
 
 
@@ -53,6 +67,7 @@ class Options:
     :ivar hubspot_origin: scheme and host of HubSpot's own pages: the consent page, and the deals that we link to.
     :ivar clock: the present time as pages see it; screenshots stop it.
     :ivar limits: what a tenant of each tier may take; benchmarks lift them.
+    :ivar metrics_token: opens /metrics; "" keeps it shut.
     """
 
     control: Control
@@ -61,6 +76,7 @@ class Options:
     hubspot_origin: str = "https://app.hubspot.com"
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     limits: Mapping[Tier, Limits] = field(default_factory=lambda: LIMITS)
+    metrics_token: str = field(default="", repr=False)
 
 
 def create(options: Options) -> FastAPI:
@@ -80,8 +96,11 @@ def create(options: Options) -> FastAPI:
         limits=options.limits,
         limiter=limiter,
     )
+    figures = metrics.metrics_of(options.sessions)
     app.get("/healthz")(health)
-    for module in (home, sign_up, sign_in, returning, workspaces, deals, hubspot, plan, people, account):
+    app.include_router(metrics.router(figures, options.metrics_token))
+    rooms = (home, sign_up, sign_in, returning, workspaces, deals, hubspot, plan, people, exports, account)
+    for module in rooms:
         app.include_router(module.router)
     for kind in (Elsewhere, AskAgain):
         app.add_exception_handler(kind, send_elsewhere)
@@ -92,6 +111,7 @@ def create(options: Options) -> FastAPI:
         pages,
         session_cookie=SESSION_COOKIE,
         form_targets=(options.hubspot_origin.rstrip("/"), own_hosts),
+        metrics=figures,
         gate=Middleware(
             Admission,
             contexts=contexts,

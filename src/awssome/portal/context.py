@@ -18,6 +18,7 @@ from uuid import UUID
 from awssome.control.client import Caller, Control
 from awssome.control.messages import AccountOut, ContextOut, MembershipOut, TenantOut
 from awssome.database import Connection
+from awssome.database.engine import Denied
 from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import digest
@@ -208,9 +209,12 @@ class Contexts:
             except Refused as refused:
                 if refused.code is not Code.FENCED:
                     raise
+                denied = isinstance(refused, Denied)
             renewed = self._renewed(context)
             if renewed.placement == context.placement:
                 if self._clock() + pause > deadline:
+                    if denied:  # the placement is true, and the database refuses a right
+                        self.report(context.person.caller, f"{context.action}: refused by the database")
                     raise _paused() from None
                 time.sleep(pause)
                 pause = min(pause * 2, 0.5)

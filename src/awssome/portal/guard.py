@@ -12,6 +12,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Depends, Form, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
 from awssome.control.client import Caller, Control
@@ -25,7 +26,6 @@ from awssome.portal.limiter import Limiter
 from awssome.web import Pages
 from awssome.web.formats import day
 from awssome.web.pages import is_fragment
-from awssome.web.requests import reference
 from awssome.web.security import SAFE_METHODS, read_session_cookie, set_session_cookie
 
 SESSION_COOKIE = "awssome_portal"
@@ -85,14 +85,14 @@ def send_elsewhere(request: Request, error: Exception) -> Response:
     return RedirectResponse(error.url, 303)
 
 
-def caller(request: Request) -> Caller:
-    """On whose behalf the portal asks the central API."""
+def caller(request: HTTPConnection) -> Caller:
+    """On whose behalf the portal asks the central API. What the gate looks at has no reference yet."""
     return Caller(
         session=read_session_cookie(request, SESSION_COOKIE) or "",
         host=request.headers.get("host", ""),
         address=request.client.host if request.client else "",
         agent=request.headers.get("user-agent", ""),
-        reference=reference(request.scope),
+        reference=request.scope.get("awssome.reference", ""),
     )
 
 

@@ -1,6 +1,6 @@
 """Who has made how many requests: pace and number under way, by tenant and by network address, in bounded memory.
 
-It refuses and never makes anybody wait: waiting would take of what it is there to protect.
+It says yes or no at once. Whoever wants to wait for a yes does so without a thread (`portal.admission`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -19,8 +19,8 @@ from awssome.domain.limits import Pace
 KEPT = 10_000
 """Callers that are remembered; whoever came longest ago is forgotten first, and begins rested when they come again."""
 
-TOLD_EVERY = 60.0
-"""Seconds between two lines of the log about one caller."""
+TOLD_EVERY = timedelta(seconds=60)
+"""Between two lines of the log about one caller."""
 
 _START = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -48,17 +48,16 @@ class Charge:
 class TooMuch(Exception):
     """A request is refused.
 
-    :ivar reason: which limit it met, of the charge at `charge`.
+    :ivar charge: the one that has no room for it.
+    :ivar reason: what there is too much of.
     :ivar wait: seconds until it would have gone through, as far as that is known.
-    :ivar told: how many refusals of this caller a line of the log is due for; 0: none is due.
     """
 
-    def __init__(self, charge: Charge, reason: Reason, wait: float, told: int) -> None:
+    def __init__(self, charge: Charge, reason: Reason, wait: float) -> None:
         super().__init__(reason)
         self.charge = charge
         self.reason = reason
         self.wait = wait
-        self.told = told
 
 
 class Limiter:
@@ -79,8 +78,7 @@ class Limiter:
 
         :raises TooMuch: when one of the charges has no room for it.
         """
-        at = self._clock()
-        now = _START + timedelta(seconds=at)
+        now = self._now()
         with self._lock:
             tallies = [self._tally(charge.key, now) for charge in charges]
             buckets = []
@@ -88,9 +86,9 @@ class Limiter:
                 pace = charge.pace
                 bucket, wait = admit(tally.bucket, now, pace.per_second, pace.burst)
                 if wait:
-                    raise self._refusal(charge, tally, Reason.PACE, wait, at)
+                    raise TooMuch(charge, Reason.PACE, wait)
                 if tally.under_way >= pace.at_once:
-                    raise self._refusal(charge, tally, Reason.AT_ONCE, 1.0, at)
+                    raise TooMuch(charge, Reason.AT_ONCE, 1.0)
                 buckets.append(bucket)
             for tally, bucket in zip(tallies, buckets, strict=True):
                 tally.bucket = bucket
@@ -102,6 +100,24 @@ class Limiter:
         with self._lock:
             for tally in visit.tallies:
                 tally.under_way -= 1
+
+    def refuse(self, too_much: TooMuch) -> int:
+        """Count a request that is refused.
+
+        :returns: how many refusals of this caller a line of the log is due for; 0: none is due.
+        """
+        now = self._now()
+        with self._lock:
+            self.refused[too_much.charge.kind, too_much.reason] += 1
+            tally = self._tally(too_much.charge.key, now)
+            tally.untold += 1
+            if tally.told_at is not None and now - tally.told_at < TOLD_EVERY:
+                return 0
+            told, tally.untold, tally.told_at = tally.untold, 0, now
+            return told
+
+    def _now(self) -> datetime:
+        return _START + timedelta(seconds=self._clock())
 
     def _tally(self, key: Hashable, now: datetime) -> _Tally:
         tally = self._tallies.get(key)
@@ -115,21 +131,13 @@ class Limiter:
             self._tallies.move_to_end(key)
         return tally
 
-    def _refusal(self, charge: Charge, tally: _Tally, reason: Reason, wait: float, at: float) -> TooMuch:
-        self.refused[charge.kind, reason] += 1
-        tally.untold += 1
-        told = 0
-        if tally.told_at is None or at - tally.told_at >= TOLD_EVERY:
-            told, tally.untold, tally.told_at = tally.untold, 0, at
-        return TooMuch(charge, reason, wait, told)
-
 
 @dataclass(slots=True)
 class _Tally:
     bucket: Bucket
     under_way: int = 0
     untold: int = 0
-    told_at: float | None = field(default=None)
+    told_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from awssome.web import errors
 from awssome.web.assets import ASSETS
+from awssome.web.metrics import Metrics
 from awssome.web.pages import Pages
 from awssome.web.requests import RequestContext
 from awssome.web.security import BodyLimit, Csrf, SecurityHeaders
@@ -25,6 +26,7 @@ def furnish(
     body_limit: int = 1_000_000,
     gate: Middleware | None = None,
     larger_bodies: Mapping[str, int] = MappingProxyType({}),
+    metrics: Metrics | None = None,
 ) -> None:
     """Give the application static files, error pages, security headers, request ids, a body limit and CSRF protection.
 
@@ -34,7 +36,9 @@ def furnish(
         policy's `form-action` to redirects as well.
     :param body_limit: largest request body accepted, in bytes.
     :param gate: what may refuse a request before anything is done for it, its id and its line in the log included.
-    :param larger_bodies: end of a path -> its own limit.
+    :param larger_bodies: regular expression of a path -> its own limit. Such a body is held in memory where forms are
+        taken; the central API reads it in a stream.
+    :param metrics: where requests are counted.
     """
     app.mount("/static", ASSETS, name="static")
     errors.install(app, pages, sign_in=sign_in)
@@ -43,7 +47,7 @@ def furnish(
     app.add_middleware(Csrf, session_cookie=session_cookie)
     app.add_middleware(BodyLimit, limit=body_limit, larger=larger_bodies)
     app.add_middleware(errors.ErrorBoundary, pages=pages, sign_in=sign_in)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, metrics=metrics)
     if gate is not None:
         app.add_middleware(gate.cls, *gate.args, **gate.kwargs)
     app.add_middleware(SecurityHeaders, form_targets=form_targets)

@@ -1,4 +1,4 @@
-"""Everything that goes wrong, told once: as a page, as a piece of a page, or as JSON under /api/.
+"""Everything that goes wrong, told once: as a page, as a piece of a page, or as JSON where programs ask.
 
 `Refused` and the framework's own refusals are the user's to mend and are shown in words. Anything else is a defect: it
 is logged with its trace under the request's reference id, and only the id is shown.
@@ -25,6 +25,10 @@ from awssome.web.pages import Pages, is_fragment, theme
 from awssome.web.requests import reference
 
 log = structlog.get_logger(__name__)
+
+
+FOR_PROGRAMS = ("/api/", "/metrics")
+"""Addresses that no person opens."""
 
 
 def install(app: FastAPI, pages: Pages, *, sign_in: str) -> None:
@@ -75,7 +79,7 @@ def respond(request: Request, pages: Pages, error: Exception, sign_in: str) -> R
         log.error("defect", exc_info=error)
     elif trouble.status >= 500:
         log.warning("refused", refusal=trouble.code, reason=trouble.message)
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(FOR_PROGRAMS):
         response: Response = JSONResponse({"error": trouble.as_json(reference(request.scope))}, trouble.status)
     elif is_fragment(request):
         response = pages.render_bare(request, "error_fragment.html", trouble.status, trouble=trouble, sign_in=sign_in)

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -129,7 +130,7 @@ class Csrf:
 class BodyLimit:
     """Refuses bodies beyond the limit, whether their length was announced or not.
 
-    :param larger: limits of paths that end so.
+    :param larger: regular expression of a path -> its own limit.
     """
 
     def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -141,7 +142,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = next((limit for end, limit in self.larger.items() if scope["path"].endswith(end)), self.limit)
+        limit = next((own for path, own in self.larger.items() if re.fullmatch(path, scope["path"])), self.limit)
         announced = HTTPConnection(scope).headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
             raise HTTPException(413)

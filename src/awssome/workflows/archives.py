@@ -19,7 +19,7 @@ from awssome.database.registry.archives import Archive
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.restores import Restore
 from awssome.database.restorer import Restorer
-from awssome.domain.archives import LARGEST_UPLOAD, ArchiveKind, ArchivePolicy, ArchiveState
+from awssome.domain.archives import LARGEST_UPLOAD, ArchiveKind, ArchivePolicy, ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import AWAY, TenantState
 from awssome.domain.times import now
@@ -31,6 +31,10 @@ AT_ONCE = 50
 
 FORGOTTEN = timedelta(minutes=10)
 """After so long an archive that is requested and that no job makes is given to one again."""
+
+
+REMEMBERED = timedelta(days=90)
+"""For so long the registry lists an archive whose file is gone; the audit log never forgets."""
 
 
 def request(
@@ -82,11 +86,10 @@ def export(services: WorkerServices, archive_id: UUID) -> None:
         services.archives.delete(left)  # of an attempt that was killed
         _export(services, row)
     except Exception as error:
-        refused = isinstance(error, Refused)
         problem = error.message if isinstance(error, Refused) else "The archive could not be made: a defect of ours."
         passing = isinstance(error, Refused) and error.code is Code.UNAVAILABLE
         with services.registry.begin() as connection:
-            archives.trouble(connection, row, problem, ended=refused and not passing)
+            archives.trouble(connection, row, problem, ended=not passing)
         raise
 
 
@@ -156,8 +159,10 @@ def restore_now(
     restorer(services).carry_on(restore_id)
     with services.registry.begin() as connection:
         found = restores.find(connection, restore_id)
-    if found.problem is not None:
-        raise Refused(Code.INVALID, found.problem)
+    if found.state is RestoreState.FAILED:
+        raise Refused(Code.INVALID, found.problem or "The restore has failed.")
+    if found.state is not RestoreState.DONE:
+        raise Refused(Code.UNAVAILABLE, "The workspace is being restored by another worker.", "Wait a minute.")
     return found
 
 
@@ -183,6 +188,7 @@ def sweep(connection: Connection, queue: Queue, policy: ArchivePolicy) -> None:
             queue.export(connection, made.id)
     for archive_id in archives.past_retention(connection, at, AT_ONCE):
         queue.expire(connection, archive_id)
+    archives.forget(connection, at - REMEMBERED)
     for archive_id in archives.without_job(connection, at - FORGOTTEN):
         queue.export(connection, archive_id)
     for restore_id in restores.past_retention(connection, at):

@@ -15,9 +15,9 @@ from procrastinate import App, SyncPsycopgConnector
 from awssome.database import Connection
 from awssome.database.registry import driver_connection, jobs
 
-SIGN_UP, SYNC, MOVE, ARCHIVE, SWEEP = "sign-up", "sync", "move", "archive", "sweep"
+SIGN_UP, SYNC, MOVE, ARCHIVE, SWEEP, WATCH = "sign-up", "sync", "move", "archive", "sweep", "watch"
 
-QUEUES: dict[str, int] = {SIGN_UP: 4, SYNC: 4, MOVE: 2, ARCHIVE: 2, SWEEP: 1}
+QUEUES: dict[str, int] = {SIGN_UP: 4, SYNC: 4, MOVE: 2, ARCHIVE: 2, SWEEP: 1, WATCH: 2}
 """Queue -> jobs at a time in one worker process."""
 
 
@@ -77,6 +77,10 @@ class Queue:
     def set_login(self, connection: Connection, tenant_id: UUID) -> None:
         """Open or close the tenant's database login, as the tenant's state says."""
         self._defer(connection, SIGN_UP, "set_login", f"tenant:{tenant_id}", tenant_id=str(tenant_id))
+
+    def mail_alerts(self, connection: Connection, alert_ids: list[UUID]) -> None:
+        """Tell the operators of alerts, by one mail."""
+        self._defer(connection, WATCH, "mail_alerts", None, alert_ids=[str(alert_id) for alert_id in alert_ids])
 
     def rotate(self, connection: Connection, placement_id: UUID, version: int, *, in_bulk: bool = False) -> None:
         """Give the placement's login the password of this version. :param in_bulk: whatever else waits goes first."""

@@ -1,8 +1,8 @@
 """Another password for a tenant's login, derived under the next version of its secret and the present secret key.
 
-The server learns it first, the registry a moment later. In between whoever comes in anew is turned away, as in a
-cut-over, and asks the registry again; sessions that are open go on. If the worker dies in that moment, its job is run
-again. In the end the old sessions are ended: none outlives the secret that opened it.
+The server learns it first and ends the sessions that the old one opened, the registry a moment later. In between
+whoever comes in is turned away, as in a cut-over, and asks the registry again. If the worker dies in that moment, its
+job is run again.
 """
 
 from __future__ import annotations
@@ -74,7 +74,6 @@ def rotate(services: WorkerServices, placement_id: UUID, version: int) -> None:
     server = services.open_server(before.server_id)
     if before.placement.secret_version < version:
         _give(services, server, before, version)
-    server.end_sessions(before.placement.schema)
     with services.registry.begin() as connection:
         services.queue.end_sessions(connection, placement_id, LATE)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from awssome.aws.metrics import Metrics
 from awssome.aws.roles import Roles
+from awssome.database.engine import ServerLog
 from awssome.database.registry import Registry
 from awssome.database.servers import Opener
 from awssome.database.sessions import Sessions
@@ -46,7 +48,13 @@ class WorkerServices(Services):
     """What only workers have: the administrators' rights on the servers, and the mail server.
 
     :param open_server: opens a registered server with its administrator's rights.
+    :param logs: the servers' logs that this worker can read, by the server's name.
+    :param metrics: where figures go beside the registry.
+    :param desk: where operators reach the management portal, for the links in their mails.
     """
 
     open_server: Opener
     mailer: Mailer
+    logs: Mapping[str, ServerLog] = field(default_factory=dict, kw_only=True)
+    metrics: Metrics = field(default_factory=Metrics, kw_only=True)
+    desk: str = field(default="http://127.0.0.1:8001", kw_only=True)

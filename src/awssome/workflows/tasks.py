@@ -28,14 +28,17 @@ from awssome.workflows import (
     draining,
     expiry,
     leaving,
+    long_sessions,
     mail,
     moves,
     provisioning,
+    refusals,
     returning,
     rotation,
     sync,
+    watching,
 )
-from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
+from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC, WATCH
 from awssome.workflows.services import WorkerServices
 
 STALLED = timedelta(seconds=10)
@@ -146,6 +149,23 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def drop_restored(context: JobContext, restore_id: str) -> None:
         archives.restorer(services).drop(UUID(restore_id))
 
+    @task("mail_alerts", WATCH, _LATER)
+    def mail_alerts(context: JobContext, alert_ids: list[str]) -> None:
+        watching.mail(services, [UUID(alert_id) for alert_id in alert_ids])
+
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="awssome.collect", queue=WATCH, pass_context=True)  # the next tick is the retry
+    def collect(context: JobContext, timestamp: int) -> None:
+        with services.registry.holding("collect") as alone:
+            if alone:
+                watching.collect(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.settle_alerts", queue=WATCH, pass_context=True)
+    def settle_alerts(context: JobContext, timestamp: int) -> None:
+        with services.registry.begin() as connection:
+            watching.settle(connection, services.queue)
+
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def sweep(context: JobContext, timestamp: int) -> None:
@@ -163,6 +183,16 @@ def build(services: WorkerServices, conninfo: str) -> App:
             purge.purge(connection)
         with services.registry.begin() as connection:
             audit.seal(connection)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def read_logs(context: JobContext, timestamp: int) -> None:
+        refusals.read_logs(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.end_long_sessions", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def end_long_sessions(context: JobContext, timestamp: int) -> None:
+        long_sessions.end(services)
 
     return app
 

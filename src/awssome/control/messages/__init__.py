@@ -47,6 +47,15 @@ from awssome.control.messages.tenants import PlacementRow as PlacementRow
 from awssome.control.messages.tenants import TenantDetail as TenantDetail
 from awssome.control.messages.tenants import TenantPage as TenantPage
 from awssome.control.messages.tenants import TenantRow as TenantRow
+from awssome.control.messages.watching import AlertOut as AlertOut
+from awssome.control.messages.watching import AlertPage as AlertPage
+from awssome.control.messages.watching import Consumer as Consumer
+from awssome.control.messages.watching import DayLoad as DayLoad
+from awssome.control.messages.watching import DayUse as DayUse
+from awssome.control.messages.watching import ForecastOut as ForecastOut
+from awssome.control.messages.watching import LoadOut as LoadOut
+from awssome.control.messages.watching import ServerDetail as ServerDetail
+from awssome.control.messages.watching import TenantUse as TenantUse
 from awssome.control.messages.workspace import AuthorizeOut as AuthorizeOut
 from awssome.control.messages.workspace import AwsRole as AwsRole
 from awssome.control.messages.workspace import CallbackIn as CallbackIn

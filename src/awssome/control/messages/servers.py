@@ -43,6 +43,7 @@ class ServerRow(Body):
     drain_problem: str | None = Field(None, description="why the last drain ended before its goal")
     tenant: str | None = Field(None, description="company that a dedicated server belongs to")
     created_at: datetime
+    silent_since: datetime | None = Field(None, description="since when it does not answer")
 
 
 class AddServer(Body):

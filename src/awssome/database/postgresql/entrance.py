@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from awssome.database.engine import Entrance, fenced, too_long, unavailable
+from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
 from awssome.database.postgresql.driver import parameters, run
 from awssome.domain.errors import Refused
 from awssome.domain.limits import LIMITS
@@ -18,7 +18,8 @@ FENCED = "AW001"
 # A login can change its own defaults; what a connection asks for wins over them.
 _TENANT_OPTIONS = (
     "-c statement_timeout={seconds}s -c idle_in_transaction_session_timeout=60000 "
-    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
+    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off "
+    "-c local_preload_libraries="
 )
 
 
@@ -43,9 +44,14 @@ def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
 def begin(connection: psycopg.Connection[Any], schema: str) -> int | None:
     """Begin a transaction and read the fence's epoch, both in one round trip.
 
+    Level and mode are said, so that no setting of a transaction before can spoil this one.
+
     The connection is in autocommit mode, so that psycopg adds no BEGIN of its own; commit and rollback work as ever.
     """
-    cursor = run(connection, f"BEGIN; SELECT epoch FROM {checked_schema_name(schema)}._fence")
+    cursor = run(
+        connection,
+        f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT epoch FROM {checked_schema_name(schema)}._fence",
+    )
     cursor.nextset()
     row = cursor.fetchone()
     return int(row[0]) if row else None
@@ -56,9 +62,11 @@ def refusal(error: BaseException) -> Refused | None:
     state = getattr(error, "sqlstate", None)
     if state == FENCED:
         return fenced()
-    if state in ("28000", "28P01", "3D000", "57P01", "42501"):
-        # The login was closed, renamed or lost a right: the placement in hand is no longer true.
+    if state in ("28000", "28P01", "3D000", "57P01"):
+        # The login was closed or renamed: the placement in hand is no longer true.
         return fenced()
+    if state == "42501":
+        return denied()
     if state in ("53300", "57P03") or (isinstance(error, psycopg.OperationalError) and state is None):
         return unavailable()
     if state == "57014":

@@ -41,8 +41,8 @@ def together(connect: Connect, schemas: Sequence[str], after: str, beyond: Beyon
     names = [checked_schema_name(schema) for schema in schemas]
     with connect() as connection:
         try:
-            run(connection, f"SET LOCAL lock_timeout = {TOGETHER_MS}")
-            cursor = run(connection, "".join(_step(name, after, beyond) for name in names))
+            steps = "".join(_step(name, after, beyond) for name in names)
+            cursor = run(connection, f"SET LOCAL lock_timeout = {TOGETHER_MS};\n{steps}")
             done = {row[0] for row in _rows(cursor)}
         except psycopg.Error:
             if connection.broken:

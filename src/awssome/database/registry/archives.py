@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Page, newest_first
-from awssome.database.registry.tables import archives, tenants
+from awssome.database.registry.tables import archives, restores, tenants
 from awssome.domain.archives import ArchiveKind, ArchiveState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState
@@ -197,8 +197,15 @@ def due(connection: Connection, every: timedelta, limit: int) -> list[UUID]:
         .correlate(tenants)
         .scalar_subquery()
     )
+    waiting = select(archives.c.id).where(
+        archives.c.tenant_id == tenants.c.id,
+        archives.c.kind == ArchiveKind.SCHEDULED,
+        archives.c.state == ArchiveState.REQUESTED,
+    )
     since = func.coalesce(newest, tenants.c.created_at)
-    query = select(tenants.c.id).where(tenants.c.state == TenantState.ACTIVE, since < now() - every)
+    query = select(tenants.c.id).where(
+        tenants.c.state == TenantState.ACTIVE, since < now() - every, ~waiting.correlate(tenants).exists()
+    )
     return list(connection.scalars(query.order_by(since).limit(limit)))
 
 
@@ -217,6 +224,13 @@ def expire(connection: Connection, archive_id: UUID, at: datetime) -> Archive | 
         .returning(archives)
     ).first()
     return _archive(row) if row else None
+
+
+def forget(connection: Connection, before: datetime) -> None:
+    """Delete the rows of archives that ended before then and have no file; those that a restore names stay."""
+    named = select(restores.c.id).where(restores.c.archive_id == archives.c.id).correlate(archives).exists()
+    ended = archives.c.state.in_((ArchiveState.EXPIRED, ArchiveState.FAILED))
+    connection.execute(delete(archives).where(ended, archives.c.expires_at < before, ~named))
 
 
 def without_job(connection: Connection, before: datetime) -> list[UUID]:

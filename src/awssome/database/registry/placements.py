@@ -153,6 +153,16 @@ def on_server(connection: Connection, server_id: UUID) -> list[Any]:
     )
 
 
+def tenants_of(connection: Connection, server_id: UUID, schemas: Sequence[str]) -> dict[str, tuple[UUID, Tier]]:
+    """Whose these schemas of a server are: schema -> tenant and tier."""
+    rows = connection.execute(
+        select(placements.c.schema_name, tenants.c.id, tenants.c.tier)
+        .join(tenants, tenants.c.id == placements.c.tenant_id)
+        .where(placements.c.server_id == server_id, placements.c.schema_name.in_(schemas))
+    )
+    return {row.schema_name: (row.id, Tier(row.tier)) for row in rows}
+
+
 def known(connection: Connection, names: Collection[str]) -> set[str]:
     """Which of these schemas a placement on any server names that was not dropped."""
     query = select(placements.c.schema_name).where(
@@ -264,16 +274,16 @@ def note_problem(
     )
 
 
-def _last_key(tenant_id: UUID) -> ScalarSelect[str]:
-    newest = select(placements.c.key_id).where(placements.c.tenant_id == tenant_id)
-    return newest.order_by(placements.c.created_at.desc()).limit(1).scalar_subquery()
-
-
 _LIVE = (PlacementState.ACTIVE, PlacementState.RETAINED)
 
 
 def _behind(older: Sequence[str]) -> ColumnElement[bool]:
     return and_(placements.c.revision.in_(older), placements.c.state.in_(_LIVE))
+
+
+def _last_key(tenant_id: UUID) -> ScalarSelect[str]:
+    newest = select(placements.c.key_id).where(placements.c.tenant_id == tenant_id)
+    return newest.order_by(placements.c.created_at.desc()).limit(1).scalar_subquery()
 
 
 def _rows() -> Any:

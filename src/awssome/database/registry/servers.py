@@ -94,6 +94,11 @@ def every(connection: Connection) -> list[Any]:
     return list(connection.execute(_rows().order_by(servers.c.kind.desc(), servers.c.name)))
 
 
+def ids(connection: Connection) -> list[UUID]:
+    """Every server."""
+    return list(connection.scalars(select(servers.c.id).order_by(servers.c.name)))
+
+
 def change(connection: Connection, server_id: UUID, **values: Any) -> None:
     """Set columns of the server."""
     connection.execute(update(servers).where(servers.c.id == server_id).values(**values))

@@ -46,6 +46,8 @@ accounts = Table(
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
     CheckConstraint("email = lower(email)", name="email_lower"),
+    Index("accounts_email_words", "email", postgresql_using="gin", postgresql_ops={"email": "gin_trgm_ops"}),
+    Index("accounts_operators", "email", postgresql_where=sql("operator")),
 )
 
 tenants = Table(
@@ -77,6 +79,14 @@ tenants = Table(
     CheckConstraint("state IN ('pending', 'active', 'suspended', 'archived', 'retained', 'deleted')", name="state"),
     Index("tenants_created", "created_at", "id"),
     Index("tenants_company", sql("lower(company)"), "id"),
+    Index("tenants_tier", "tier", "id"),
+    Index("tenants_state", "state", "id"),
+    Index("tenants_company_words", "company", postgresql_using="gin", postgresql_ops={"company": "gin_trgm_ops"}),
+    Index("tenants_slug_words", "slug", postgresql_using="gin", postgresql_ops={"slug": "gin_trgm_ops"}),
+    Index(
+        "tenants_upgrade_requested", "upgrade_requested_at", postgresql_where=sql("upgrade_requested_at IS NOT NULL")
+    ),
+    Index("tenants_troubled", "created_at", postgresql_where=sql("problem IS NOT NULL AND state = 'pending'")),
     Index(
         "tenants_one_free_by_portal",
         "hubspot_portal_id",
@@ -155,7 +165,7 @@ api_tokens = Table(
     Column("kind", text(16), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
-    CheckConstraint("kind IN ('service', 'operator')", name="kind"),
+    CheckConstraint("kind IN ('service', 'operator', 'metrics')", name="kind"),
 )
 
 servers = Table(
@@ -174,6 +184,8 @@ servers = Table(
     Column("capacity", Integer, nullable=False),
     Column("tenant_id", Uuid, ForeignKey("tenants.id")),
     Column("created_at", Instant, nullable=False),
+    Column("silent_since", Instant),
+    Column("silence", text(500)),
     # A drain is what operators want of a server: it goes on until no more tenants than `drain_to_count` live there.
     Column("drain_to_count", Integer),
     Column("drain_server_id", Uuid, ForeignKey("servers.id")),
@@ -258,6 +270,7 @@ archives = Table(
     CheckConstraint("state IN ('requested', 'ready', 'failed', 'expired')", name="state"),
     Index("archives_tenant", "tenant_id", "created_at"),
     Index("archives_expiry", "expires_at", postgresql_where=sql("state = 'ready'")),
+    Index("archives_ended", "expires_at", postgresql_where=sql("state IN ('expired', 'failed')")),
 )
 
 restores = Table(
@@ -297,6 +310,9 @@ placement_usage = Table(
     Column("connections", Integer, nullable=False),
     Column("statements", BigInteger),
     Column("statement_ms", Float),
+    Column("counter", BigInteger),
+    Column("counter_ms", Float),
+    Index("placement_usage_largest", "day", "bytes"),
 )
 
 server_usage = Table(
@@ -305,12 +321,17 @@ server_usage = Table(
     Column("server_id", Uuid, ForeignKey("servers.id"), primary_key=True),
     Column("at", Instant, primary_key=True),
     Column("tenants", Integer, nullable=False),
+    Column("retained", Integer, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("connections", Integer, nullable=False),
     Column("connection_limit", Integer),
     Column("statements", BigInteger),
     Column("statement_ms", Float),
+    Column("longest_s", Float),
+    Column("longest_by", text(32)),
+    Column("blocked", Integer, nullable=False),
+    Column("blocked_by", text(32)),
 )
 
 server_logs = Table(

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, select, union, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -187,7 +187,13 @@ def page(
     """A page and how many there are in all. Rows carry server, engine and the first owner's address."""
     if sort not in SORTS:
         raise Refused(Code.INVALID, f"Cannot sort by “{sort[:30]}”.", "Use one of: " + ", ".join(SORTS) + ".")
-    query = rows_query().where(*_conditions(search, tier, state, server))
+    server_id = None
+    if server:
+        # As a value of its own: PostgreSQL knows how many live there, and with which table to begin.
+        server_id = connection.scalar(select(servers.c.id).where(servers.c.name == server))
+        if server_id is None:
+            return Page((), None, None), 0
+    query = rows_query().where(*_conditions(search, tier, state, server_id))
     total = connection.scalar(query.with_only_columns(func.count(), maintain_column_froms=True)) or 0
     order = Keyset(_KEYS[sort.lstrip("-")], tenants.c.id, descending=sort.startswith("-"))
     return order.page(connection, query, lambda row: row, after=after, before=before, limit=limit), total
@@ -232,21 +238,12 @@ def _slugs(wanted: str) -> Iterator[str]:
         yield f"{stem}-{secrets.token_hex(3)}"
 
 
-def _conditions(search: str, tier: str, state: str, server: str) -> list[ColumnElement[bool]]:
+def _conditions(search: str, tier: str, state: str, server_id: UUID | None) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if search:
-        like = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        member = (
-            select(memberships.c.tenant_id)
-            .join(accounts, accounts.c.id == memberships.c.account_id)
-            .where(memberships.c.tenant_id == tenants.c.id, accounts.c.email.ilike(like))
-            .exists()
-        )
-        conditions.append(
-            or_(tenants.c.company.ilike(like), tenants.c.slug.ilike(like), member, _named(search.strip()))
-        )
-    if server:
-        conditions.append(servers.c.name == server)
+        conditions.append(tenants.c.id.in_(_found(search)))
+    if server_id:
+        conditions.append(placements.c.server_id == server_id)
     if tier:
         conditions.append(tenants.c.tier == tier)
     if state in (TenantState.ACTIVE, TenantState.MOVING):
@@ -265,13 +262,25 @@ def _moving() -> ColumnElement[bool]:
     return under_way.correlate(tenants).exists()
 
 
-def _named(word: str) -> ColumnElement[bool]:
-    """Whether the word is the tenant's id, or the schema of one of its placements, present or past."""
+def _found(search: str) -> CompoundSelect[Any]:
+    """Ids of the tenants that a search means, each way to them by an index of its own.
+
+    By a part of company, slug or a member's address; by the whole id, or schema of a placement, present or past.
+    """
+    like = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    word = search.strip()
     try:
-        return tenants.c.id == UUID(word)
+        named = select(tenants.c.id).where(tenants.c.id == UUID(word))
     except ValueError:
-        found = select(placements.c.id).where(placements.c.tenant_id == tenants.c.id, placements.c.schema_name == word)
-        return found.correlate(tenants).exists()
+        named = select(placements.c.tenant_id).where(placements.c.schema_name == word)
+    return union(
+        select(tenants.c.id).where(tenants.c.company.ilike(like)),
+        select(tenants.c.id).where(tenants.c.slug.ilike(like)),
+        select(memberships.c.tenant_id)
+        .join(accounts, accounts.c.id == memberships.c.account_id)
+        .where(accounts.c.email.ilike(like)),
+        named,
+    )
 
 
 def _tenant(row: Any) -> Tenant:

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from awssome.database import dialects as dialects
-from awssome.database.engine import Entrance, fenced, too_long, unavailable
+from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver import driver
 from awssome.domain.errors import Refused
@@ -54,9 +54,11 @@ def begin(connection: driver.Connection, schema: str) -> int | None:
 def refusal(error: BaseException) -> Refused | None:
     """What a driver's error means to the user of a tenant's session; None: a defect."""
     number = driver.number_of(error)
-    if number == driver.FENCED or number in driver.DENIED:
-        # Rights are looked at before triggers: who has lost them is at a place that is no longer true.
+    if number == driver.FENCED:
         return fenced()
+    if number in driver.DENIED:
+        # Rights are looked at before triggers: who has lost them is at a place that is no longer true.
+        return denied()
     if number in driver.PASSING or _has_timed_out(error):
         return too_long()
     if number in driver.FULL:

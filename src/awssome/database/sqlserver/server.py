@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import mssql_python
 from sqlalchemy import Table
@@ -25,10 +26,12 @@ from awssome.database.engine import (
     Fence,
     FenceBusy,
     Holding,
+    LongSession,
     Migrated,
     MoverLost,
     SchemaUse,
     Server,
+    ServerLoad,
     Snapshot,
     TableSum,
     Texts,
@@ -36,7 +39,7 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver import migration
+from awssome.database.sqlserver import migration, watching
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
@@ -183,10 +186,10 @@ class SQLServer(Server):
                 raise MoverLost
 
     def set_password(self, schema: str, password: str) -> None:
-        """ALTER LOGIN."""
+        """ALTER LOGIN, then KILL of who came in before."""
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
-            run(connection, f"ALTER LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}'")
+            self._change_login(connection, name, f"WITH PASSWORD = N'{_checked_password(password)}'")
 
     def close_login(self, schema: str) -> None:
         """DISABLE, then KILL: a session outlives its login's rights."""
@@ -201,10 +204,8 @@ class SQLServer(Server):
 
     def end_sessions(self, schema: str) -> None:
         """KILL those that are there; who comes meanwhile is left alone."""
-        name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
-            there = sessions_of(connection, name)
-            self._kill(connection, lambda: there & sessions_of(connection, name))
+            self._end(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -279,15 +280,36 @@ class SQLServer(Server):
             return sum(load(sink, target_name, table, fetch(source, source_name, table)) for table in DATA_TABLES)
 
     def use(self) -> list[SchemaUse]:
-        """Rows and reserved pages from the partitions' statistics, connections from the list of sessions."""
+        """See `sqlserver.watching`."""
         with self._administrator.transaction() as connection:
-            sessions = {row[0]: row[1] for row in run(connection, _SESSIONS)}
-            rows = run(connection, _USE)
-        return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
+            return watching.use(connection)
+
+    def condition(self) -> ServerLoad:
+        """See `sqlserver.watching`."""
+        with self._administrator.transaction() as connection:
+            return watching.condition(connection)
 
     def holdings(self) -> list[Holding]:
         """See `sqlserver.holdings`."""
         return holdings(self._administrator, self.fence)
+
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """From the list of sessions: those that run a request, or sleep in a transaction, since their last request."""
+        with self._administrator.commanding() as connection:
+            rows = run(connection, _LONG_SESSIONS)
+        found = [LongSession(row[0], int(row[1]), float(row[2]) if row[3] else 0.0, float(row[2])) for row in rows]
+        return [each for each in found if each.transaction_seconds > seconds]
+
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """KILL; what began since is younger than what was found."""
+        ended = []
+        for each in sessions:
+            there = {(now.session, now.schema) for now in self.long_sessions(each.transaction_seconds - 1)}
+            if (each.session, each.schema) in there:
+                with self._administrator.commanding() as connection, suppress(mssql_python.ProgrammingError):
+                    run(connection, f"KILL {each.session}")
+                    ended.append(each)
+        return ended
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -332,24 +354,41 @@ class SQLServer(Server):
         if held and held[0][0] > mover:
             raise MoverLost
 
-    @staticmethod
-    def _end_sessions(connection: Connection, name: str) -> None:
-        if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
-            return
-        run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
-        SQLServer._kill(connection, lambda: sessions_of(connection, name))
+    @classmethod
+    def _end_sessions(cls, connection: Connection, name: str) -> None:
+        """Nobody can come in any more, and nobody is left."""
+        if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is not None:
+            cls._change_login(connection, name, "DISABLE")
 
-    @staticmethod
-    def _kill(connection: Connection, there: Callable[[], set[int]]) -> None:
-        """End sessions until none of them is there."""
+    @classmethod
+    def _change_login(cls, connection: Connection, name: str, change: str) -> None:
+        """Change the login, and end every session of before.
+
+        A session can hold its login, by ALTER LOGIN in a transaction that it leaves open: they are ended before, too.
+
+        :raises Refused: UNAVAILABLE when one does not end in time.
+        """
+        cls._kill(connection, _sessions(connection, name))
+        run(connection, f"ALTER LOGIN {name} {change}")
+        cls._end(connection, name)
+
+    @classmethod
+    def _end(cls, connection: Connection, name: str) -> None:
+        """End the sessions that the login has now. :raises Refused: UNAVAILABLE when they do not end in time."""
+        ending = _sessions(connection, name)
         give_up = time.monotonic() + END_SECONDS
-        while sessions := there():
-            for session in sessions:
-                with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
-                    run(connection, f"KILL {session}")
+        while ending:
+            cls._kill(connection, ending)
             if time.monotonic() > give_up:
                 raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
             time.sleep(0.02)
+            ending &= _sessions(connection, name)
+
+    @staticmethod
+    def _kill(connection: Connection, sessions: set[_Session]) -> None:
+        for number, _ in sessions:
+            with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed
+                run(connection, f"KILL {number}")
 
     @staticmethod
     def _turn_on(connection: Connection, database: str, setting: str) -> bool:
@@ -365,7 +404,16 @@ class SQLServer(Server):
 
 def sessions_of(connection: Connection, login: str) -> set[int]:
     """The numbers of the login's sessions."""
-    return {int(row[0]) for row in run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))}
+    return {number for number, _ in _sessions(connection, login)}
+
+
+def _sessions(connection: Connection, login: str) -> set[_Session]:
+    found = run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))
+    return {(int(number), since) for number, since in found}
+
+
+_Session = tuple[int, Any]
+"""Its number, and since when it has been there: numbers are given again at once."""
 
 
 def _change(connection: Connection, statement: str) -> None:
@@ -434,24 +482,17 @@ FROM sys.databases d WHERE d.name = DB_NAME()
 # a column has a name that it has not on SQL Server.
 _SESSIONS_OF = """
 IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
-    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
+    EXEC(N'SELECT session_id, login_time FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
 ELSE
-    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
+    EXEC(N'SELECT spid, login_time FROM sys.sysprocesses WHERE loginname = N''{login}''')
 """
 
-_SESSIONS = (
-    "SELECT login_name, COUNT(*) FROM sys.dm_exec_sessions WHERE login_name LIKE N'user[_]%' GROUP BY login_name"
-)
-
-# A server that stands in for SQL Server may lack the view with the pages.
-_USE = """
-IF OBJECT_ID(N'sys.dm_db_partition_stats') IS NOT NULL
-    EXEC(N'SELECT s.name, SUM(CASE WHEN p.index_id < 2 THEN p.row_count ELSE 0 END), SUM(p.reserved_page_count) * 8192
-    FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.dm_db_partition_stats p ON p.object_id = t.object_id
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
-ELSE
-    EXEC(N'SELECT s.name, SUM(p.rows), 0 FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.partitions p ON p.object_id = t.object_id AND p.index_id < 2
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
+# A server that stands in for SQL Server leaves sessions out of the view: nobody is found there.
+_LONG_SESSIONS = """
+SELECT login_name, session_id,
+    CASE WHEN last_request_start_time < DATEADD(day, -30, GETDATE()) THEN 30 * 86400  -- what was before may not fit
+    ELSE DATEDIFF(second, last_request_start_time, GETDATE()) END,
+    CASE status WHEN N'running' THEN 1 ELSE 0 END
+FROM sys.dm_exec_sessions
+WHERE login_name LIKE N'user[_]%' AND (status = N'running' OR open_transaction_count > 0)
 """

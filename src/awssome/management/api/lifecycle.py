@@ -46,13 +46,6 @@ def rotations(call: OperatorCall) -> m.RotationProgress:
         return lifecycle.rotation_progress(connection)
 
 
-@router.get("/servers/{name}")
-def server(call: OperatorCall, name: str) -> m.ServerRow:
-    """One server with its load."""
-    with call.registry.begin() as connection:
-        return operations.server(connection, name)
-
-
 @router.patch("/servers/{name}")
 def change_server(call: OperatorCall, name: str, body: m.ChangeServer) -> m.ServerRow:
     """Another capacity."""

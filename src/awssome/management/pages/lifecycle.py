@@ -11,9 +11,9 @@ from awssome.control.messages import ChangeServer, StartDrain
 from awssome.domain.errors import Code, Refused
 from awssome.management import lifecycle, operations
 from awssome.management.pages.guard import AtDesk
-from awssome.management.pages.rows import server_address, tenant_address
+from awssome.management.pages.rows import require_name, server_address, tenant_address
 from awssome.management.pages.servers import MOST_TENANTS, show_server
-from awssome.management.pages.tenants import require_name, show_tenant
+from awssome.management.pages.tenants import show_tenant
 
 router = APIRouter()
 

@@ -10,6 +10,8 @@ from fastapi import FastAPI, Request
 
 from awssome.domain.archives import LARGEST_UPLOAD
 from awssome.management.pages import (
+    alerts,
+    archives,
     audit,
     guard,
     home,
@@ -21,8 +23,10 @@ from awssome.management.pages import (
     servers,
     sign_in,
     tenants,
+    use,
 )
 from awssome.web import Pages, furnish
+from awssome.web.metrics import Metrics
 from awssome.web.states import State
 from awssome.workflows.services import Services
 
@@ -41,7 +45,11 @@ STATES = {
     "dropped": State("Done, source dropped", "good", "check"),
     # placements
     "new": State("Being made", "accent", "running"),
-    "retained": State("Kept for rollback", "neutral", "archive"),
+    "retained": State("Kept", "neutral", "archive"),
+    # archives and restores
+    "loading": State("Loading", "accent", "running"),
+    "verified": State("Verified", "accent", "running"),
+    "expired": State("No longer kept", "neutral", "cross"),
     # HubSpot
     "none": State("Not connected", "neutral", "cross"),
     "reconnect": State("Reconnect", "warn", "warning"),
@@ -53,12 +61,14 @@ STATES = {
 }
 
 
-def install(app: FastAPI, services: Services) -> None:
+def install(app: FastAPI, services: Services, metrics: Metrics) -> None:
     """Furnish the application and put the operators' pages on it."""
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
-    furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies={"/archives/uploads": LARGEST_UPLOAD + 1})
-    for room in (sign_in, home, tenants, servers, lifecycle, moves, jobs, audit, operators, palette):
+    uploads = {r"/api/v1/tenants/[^/]+/archives/uploads": LARGEST_UPLOAD + 1}
+    furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies=uploads, metrics=metrics)
+    rooms = (sign_in, home, tenants, archives, servers, use, lifecycle, moves, jobs, alerts, audit, operators, palette)
+    for room in rooms:
         app.include_router(room.router)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
+from awssome.domain.alerts.checks import POOL_SHARE
+from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState
 from awssome.domain.times import now
@@ -91,7 +93,9 @@ def server_row(server: ServerRow) -> dict[str, Any]:
 
 
 def server_state(server: ServerRow) -> str:
-    """A word of `web.states`: a problem outweighs being closed or drained."""
+    """A word of `web.states`: silence outweighs a problem, and that being closed or drained."""
+    if server.silent_since:
+        return "down"
     if server.problem:
         return "degraded"
     if server.drain:
@@ -100,8 +104,8 @@ def server_state(server: ServerRow) -> str:
 
 
 def nearly_full(server: ServerRow) -> bool:
-    """Whether at most a tenth of a pool's places is free."""
-    return server.kind is ServerKind.POOL and server.free * 10 <= server.capacity
+    """Whether so few of a pool's places are free that an alert says so."""
+    return server.kind is ServerKind.POOL and server.fill_percent >= POOL_SHARE.opens * 100
 
 
 def takes_tenants(server: ServerRow) -> bool:
@@ -127,6 +131,14 @@ def steps(move: MoveOut) -> list[dict[str, Any]]:
         {"name": step["label"], "state": _STEP_STATES[step["state"]], "time": _step_time(move, step)}
         for step in move.steps
     ]
+
+
+def require_name(given: str, name: str) -> None:
+    """The check behind a dialog that asks for a name. :raises Refused: INVALID when it is not that name."""
+    if given.strip() != name:
+        raise Refused(
+            Code.INVALID, "The name was not typed as it stands. Nothing was changed.", f"Type “{name}” to go on."
+        )
 
 
 def tenant_address(ref: str) -> str:

@@ -8,23 +8,27 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
-from awssome.control.messages import Accepted, MoveOut, TenantDetail
+from awssome.control.messages import Accepted, MoveOut, StartRestore, TenantDetail
 from awssome.database import Connection
-from awssome.domain.errors import Code, Refused
+from awssome.domain.errors import Refused
 from awssome.domain.tenants import TenantState, Tier
-from awssome.management import operations
+from awssome.management import archives as managed_archives
+from awssome.management import operations, watching
+from awssome.management.pages.archives import chosen, section
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import (
     can_take,
     is_under_way,
     move_row,
     move_view,
+    require_name,
     server_address,
     server_row,
     sync_row,
     tenant_address,
     tenant_row,
 )
+from awssome.management.pages.use import tenant_use_view
 from awssome.web.tables import Listing, Order
 
 PAGE = 50
@@ -114,6 +118,39 @@ def resume(request: Request, desk: AtDesk, ref: str) -> Response:
     return desk.pages.redirect(request, tenant_address(ref), "success", "The tenant is open again.")
 
 
+@router.post("/tenants/{ref}/export")
+def export(request: Request, desk: AtDesk, ref: str) -> Response:
+    """Ask for an archive of the tenant."""
+    try:
+        with desk.registry.begin() as connection:
+            managed_archives.export(desk.services, connection, desk.actor, ref)
+    except Refused as refused:
+        return show_tenant(request, desk, ref, refused)
+    text = "The export is under way. The archive is listed under “Archives”."
+    return desk.pages.redirect(request, f"{tenant_address(ref)}#archives", "success", text)
+
+
+@router.post("/tenants/{ref}/restore")
+def restore(
+    request: Request,
+    desk: AtDesk,
+    ref: str,
+    archive: Annotated[str, Form()] = "",
+    server: Annotated[str, Form()] = "",
+    how: Annotated[str, Form()] = "",
+    confirm: Annotated[str, Form()] = "",
+) -> Response:
+    """Bring the tenant back from one of its archives, in place of what it has or beside it."""
+    try:
+        with desk.registry.begin() as connection:
+            require_name(confirm, operations.tenant_detail(connection, ref).company)
+            body = StartRestore(archive_id=chosen(archive), server=server or None, beside=how != "replace")
+            started = managed_archives.restore(desk.services, connection, desk.actor, ref, body)
+    except Refused as refused:
+        return show_tenant(request, desk, ref, refused)
+    return desk.pages.redirect(request, f"/restores/{started.id}", "success", "The restore has begun.")
+
+
 def tenants_listing(request: Request, connection: Connection, server: str = "") -> Listing:
     """The page of tenants that the address asks for (q, tier, state, sort, after, before), of one server if given."""
     asked = request.query_params
@@ -133,14 +170,6 @@ def tenants_listing(request: Request, connection: Connection, server: str = "") 
     return Listing.of(request, rows, order=order, total=page.total, after=page.next, before=page.previous)
 
 
-def require_name(given: str, name: str) -> None:
-    """The check behind a dialog that asks for a name. :raises Refused: INVALID when it is not that name."""
-    if given.strip() != name:
-        raise Refused(
-            Code.INVALID, "The name was not typed as it stands. Nothing was changed.", f"Type “{name}” to go on."
-        )
-
-
 def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], MoveOut | Accepted]) -> Response:
     try:
         with desk.registry.begin() as connection:
@@ -157,7 +186,9 @@ def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None 
     """The tenant's page, with what was refused on it."""
     with desk.registry.begin() as connection:
         detail = operations.tenant_detail(connection, ref)
+        use = tenant_use_view(watching.tenant_use(connection, ref))
         servers = operations.servers_with_load(connection)
+        of_archives = section(connection, str(detail.id))
     others = [server for server in servers if server.name != detail.server]
     under_way = next((move for move in detail.moves if is_under_way(move)), None)
     return desk.pages.render(
@@ -166,6 +197,7 @@ def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None 
         problem.status if problem else 200,
         tenant=detail,
         row=tenant_row(detail),
+        use=use,
         problem=problem,
         placements=[{**row.model_dump(), "href": server_address(row.server)} for row in detail.placements],
         moves=[move_row(move) for move in detail.moves],
@@ -173,6 +205,7 @@ def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None 
         fragment=False,
         rollback=next((move for move in detail.moves if "rollback" in move.actions), None),
         targets=[server_row(server) for server in others if can_take(server, detail.company)],
+        **of_archives,
         **_syncs(desk, detail),
     )
 
