@@ -509,6 +509,21 @@ def test_a_tenant_that_has_no_workspace_any_more_comes_back_active(
     assert (tenant.state, tenant.epoch) == (TenantState.ACTIVE, before.epoch + 1)
 
 
+def test_a_tenant_that_is_elsewhere_by_then_is_left_alone(services: WorkerServices, alice: Tenancy) -> None:
+    """Nothing opens a placement that the tenant has left, whatever became of it meanwhile."""
+    before = placement_of(services, alice)
+    restore_id = restore(services, alice, exported(services, alice))
+    with services.registry.begin() as connection:
+        tenants.change(connection, alice.id, placement_id=None, state=TenantState.RETAINED)
+        server = services.open_server(placements.server_of(connection, before.placement_id))
+    server.set_fence(before.schema, 0, mode=FenceMode.MOVED, epoch=before.epoch)
+    assert carry_on(services, restore_id) is RestoreState.FAILED
+    assert writable(services, alice) == []
+    fence = server.fence(before.schema)
+    assert fence is not None
+    assert fence.mode is FenceMode.MOVED
+
+
 def test_a_suspended_tenant_stays_suspended(services: WorkerServices, alice: Tenancy) -> None:
     archive = exported(services, alice)
     with services.registry.begin() as connection:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Boolean, LargeBinary, Table
 
 from awssome.database import template
@@ -295,8 +296,11 @@ class PostgreSQL(Server):
             try:
                 yield connection
             except BaseException:
-                with suppress(psycopg.Error):
-                    connection.rollback()
+                if connection.info.transaction_status is TransactionStatus.ACTIVE:
+                    connection.close()  # left in the middle of a COPY, a rollback would wait for that to end
+                else:
+                    with suppress(psycopg.Error):
+                        connection.rollback()
                 raise
             connection.commit()
         except errors.LockNotAvailable:
