@@ -179,7 +179,7 @@ def test_a_snapshot_that_is_left_in_the_middle_leaves_a_server_that_works(
             raise KeyError("the disk is full")
         assert pool.fence(placement.schema) is not None
         assert pool.sums(placement.schema)["deal_registrations"].rows == 50
-        rows.close()
+        del rows
 
 
 def test_a_schema_that_is_not_there_is_told(pool: Server) -> None:
