@@ -34,7 +34,7 @@ from awssome.workflows.archive_store import Directory
 from awssome.workflows.mail import Mailer
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
-from tests.engines import SQLSERVER_URL, sqlserver_database
+from tests.engines import SQLSERVER_URL, eventually, sqlserver_database
 
 CONTROL_PASSWORD, PROVISIONER_PASSWORD = "control-of-the-tests", "provisioner-of-the-tests"
 TEMPLATE = "registry_template"
@@ -298,6 +298,14 @@ def superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connectio
         dbname=database,
         autocommit=True,
     )
+
+
+def settle_log(cluster: Cluster) -> None:
+    """Wait until the server's log has everything that it was told until now: lines are written in their order."""
+    mark, position = secrets.token_hex(8), cluster.log.end()
+    with superuser(cluster) as connection:
+        connection.execute(sql.SQL("DO {}").format(f"BEGIN RAISE LOG '{mark}'; END"))
+    eventually(lambda: any(mark in message for message in cluster.log.messages(position)))
 
 
 def _hurry(cluster: Cluster) -> None:

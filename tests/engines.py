@@ -78,16 +78,19 @@ class Raw:
         self.connection.close()
 
 
-def as_administrator(engine: EngineName, url: str, *statements: str) -> None:
-    """Execute statements as the administrator, each by itself."""
+def as_administrator(engine: EngineName, url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Execute statements as the administrator, each by itself; the rows that the last one gave."""
     connection: Any
     if engine is EngineName.POSTGRESQL:
         connection = psycopg.connect(**connection_parameters(url), autocommit=True)
     else:
         connection = driver.connect(driver.connection_string(url), autocommit=True)
+    rows: list[tuple[Any, ...]] = []
     for statement in statements:
-        connection.execute(statement)
+        cursor = connection.execute(statement)
+        rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
     connection.close()
+    return rows
 
 
 class Onlooker(Protocol):

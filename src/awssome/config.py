@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -46,16 +47,21 @@ class Settings(BaseSettings):
     :ivar domain: the domain whose sub-domains are the tenants' hosts.
     :ivar public_port: the port that browsers use, when it is not the scheme's own.
     :ivar listen: the address that the web processes listen on.
+    :ivar previous_secret_keys: earlier values of the secret key, newest first, with commas between them.
+    :ivar trusted_proxies: load balancers (addresses or networks, with commas between them) that are believed when they
+        say where a request comes from.
     :ivar database_url: the control plane's PostgreSQL; without it, embedded servers are used.
     :ivar pgbin: directory of PostgreSQL's programs for the embedded servers.
     :ivar hubspot_base_url: a sandbox in place of HubSpot.
     :ivar aws_role_template_url: where infrastructure/tenant-role.yaml lies on S3.
     :ivar aws_principal_arn: the IAM principal that the platform works as, whom customers' roles trust.
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
+    :ivar cloudwatch_namespace: where figures go in CloudWatch; empty keeps them at home.
     :ivar connection_budget: connections of one process to one server, all tenants together.
     :ivar archives: where archives lie: a directory, or `s3://bucket/prefix`; below home if not given.
     :ivar export_hours: how often an active tenant's data is exported; 0: never by itself.
     :ivar archive_days: how long such archives are kept.
+    :ivar dormant_days: a free tenant at which nobody looks for so long is archived; 0: never.
     :ivar threads: requests that one web process works on at a time.
     """
 
@@ -68,11 +74,14 @@ class Settings(BaseSettings):
     domain: str = Field("localhost", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
     public_port: int | None = Field(None, ge=1, le=65535)
     listen: str = "127.0.0.1"
+    trusted_proxies: str = ""
     portal_port: int = Field(8000, ge=0, le=65535)
     management_port: int = Field(8001, ge=0, le=65535)
     secret_key: SecretStr | None = None
+    previous_secret_keys: SecretStr = SecretStr("")
     service_token: SecretStr | None = Field(None, min_length=32)
     operator_token: SecretStr | None = Field(None, min_length=32)
+    metrics_token: SecretStr | None = Field(None, min_length=32)
     database_url: SecretStr | None = None
     pgbin: Path | None = Field(None, validation_alias=AliasChoices("PGBIN", "pgbin"))
     hubspot_base_url: str | None = None
@@ -81,6 +90,7 @@ class Settings(BaseSettings):
     aws_role_template_url: str = ""
     aws_principal_arn: str = ""
     aws_console_url: str = ""
+    cloudwatch_namespace: str = Field("", pattern=r"^[A-Za-z0-9./_#:-]{0,255}$")
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:25")
     mail_from: str = "awssome@localhost"
     connection_budget: int = Field(60, ge=4)
@@ -88,6 +98,7 @@ class Settings(BaseSettings):
     archives: str = ""
     export_hours: int = Field(24, ge=0)
     archive_days: int = Field(14, ge=1)
+    dormant_days: int = Field(90, ge=0)
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_json: bool = False
 
@@ -123,6 +134,18 @@ class Settings(BaseSettings):
         if where and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?|/.*", where):
             raise ValueError("must be an absolute directory, or s3://bucket/prefix")
         return where
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, given: str) -> str:
+        names = [name.strip() for name in given.split(",") if name.strip()]
+        try:
+            networks = [ip_network(name) for name in names]
+            if any(not network.prefixlen for network in networks):
+                raise ValueError  # everybody could say where they come from
+            return ",".join(map(str, networks))
+        except ValueError:
+            raise ValueError("must be addresses or networks, like 10.0.0.0/16, with commas between them") from None
 
     @field_validator("smtp_url")
     @classmethod
@@ -164,8 +187,9 @@ class Settings(BaseSettings):
 
         :raises Refused: INVALID for a key that is none.
         """
+        previous = [key.strip() for key in self.previous_secret_keys.get_secret_value().split(",") if key.strip()]
         try:
-            return Keys.from_text(self._secret(self.secret_key, "secret-key", new_secret_key))
+            return Keys.from_text(self._secret(self.secret_key, "secret-key", new_secret_key), *previous)
         except ValueError as error:
             raise Refused(Code.INVALID, f"{error}.") from None
 
@@ -176,6 +200,10 @@ class Settings(BaseSettings):
     def operator_secret(self) -> str:
         """The command line's token for the central API; made once, below home, when none is set."""
         return self._secret(self.operator_token, "operator-token", new_token)
+
+    def metrics_secret(self) -> str:
+        """The token that opens /metrics of management and portal; made once, below home, when none is set."""
+        return self._secret(self.metrics_token, "metrics-token", new_token)
 
     def known_operator_secret(self) -> str:
         """The command line's token, if there is one: a fresh one would be unknown to the central API.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from awssome.config import Settings, load
 from awssome.domain.errors import Code, Refused
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from awssome.database.engine import ServerLog
     from awssome.database.registry import Registry
     from awssome.database.servers import Opener
     from awssome.domain.secrets import Keys
@@ -36,11 +37,15 @@ EMBEDDED = (("main", "pool-1", ServerKind.POOL), ("dedicated-1", "dedicated-1", 
 
 @dataclass(frozen=True)
 class Plane:
-    """The control plane, reached with its own role: never a part of the portal."""
+    """The control plane, reached with its own role: never a part of the portal.
+
+    :ivar logs: the logs of the servers that run here, by the server's name.
+    """
 
     settings: Settings
     keys: Keys
     registry: Registry
+    logs: Mapping[str, ServerLog]
 
     @property
     def open_server(self) -> Opener:
@@ -51,9 +56,10 @@ class Plane:
 
 
 @contextmanager
-def control_plane(settings: Settings) -> Iterator[Plane]:
+def control_plane(settings: Settings, *, any_revision: bool = False) -> Iterator[Plane]:
     """The control plane, ready for use: embedded servers run as long as the block does, and everything is registered.
 
+    :param any_revision: an external registry may also be at an older revision: for who only looks.
     :raises Refused: UNAVAILABLE when a database cannot be had; CONFLICT when an external registry is to be migrated.
     """
     from procrastinate.schema import SchemaManager
@@ -65,16 +71,17 @@ def control_plane(settings: Settings) -> Iterator[Plane]:
     with ExitStack() as stack:
         if settings.database_url:
             url = settings.database_url.get_secret_value()
-            embedded_servers: list[tuple[str, ServerKind, str]] = []
-            migrate.require_newest(url)
+            embedded_servers: list[_Embedded] = []
+            if not any_revision:
+                migrate.require_newest(url)
         else:
             url, embedded_servers = _start_embedded(settings, keys, stack)
             migrate.upgrade_registry(url, jobs_schema=SchemaManager.get_schema())
         registry = Registry(url, connections=settings.threads)
         stack.callback(registry.close)
-        for name, kind, admin_url in embedded_servers:
-            servers.register_embedded(registry, keys, name, kind, admin_url)
-        yield Plane(settings, keys, registry)
+        for each in embedded_servers:
+            servers.register_embedded(registry, keys, each.name, each.kind, each.admin_url)
+        yield Plane(settings, keys, registry, {each.name: each.log for each in embedded_servers})
 
 
 def migrate_registry(settings: Settings) -> str:
@@ -91,6 +98,15 @@ def migrate_registry(settings: Settings) -> str:
     return migrate.upgrade_registry(settings.database_url.get_secret_value(), jobs_schema=SchemaManager.get_schema())
 
 
+def registry_revision(settings: Settings) -> str | None:
+    """The revision that the registry is at, changing nothing; None: it is empty."""
+    from awssome.database import migrate
+
+    if settings.database_url is None:
+        return migrate.registry_head()  # every start brings it there
+    return migrate.registry_revision(settings.database_url.get_secret_value())
+
+
 def serve_management(settings: Settings) -> None:
     """Serve the management portal and the central API until a signal comes."""
     from awssome.web import logs, serving
@@ -101,7 +117,9 @@ def serve_management(settings: Settings) -> None:
     with control_plane(settings) as plane:
         _register_tokens(plane.registry, settings)
         settings.remember("management", serving.url_of(bound))
-        serving.serve(build_management(plane), bound, threads=settings.threads)
+        serving.serve(
+            build_management(plane), bound, threads=settings.threads, trusted_proxies=settings.trusted_proxies
+        )
 
 
 def serve_portal(settings: Settings) -> None:
@@ -112,7 +130,7 @@ def serve_portal(settings: Settings) -> None:
     logs.configure(json=settings.log_json, level=settings.log_level)
     bound = serving.bind(settings.listen, settings.portal_port)
     settings.remember("portal", settings.addresses.url(settings.addresses.shared()))
-    serving.serve(build_portal(settings), bound, threads=settings.threads)
+    serving.serve(build_portal(settings), bound, threads=settings.threads, trusted_proxies=settings.trusted_proxies)
 
 
 def supervise_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
@@ -170,6 +188,7 @@ def build_portal(settings: Settings) -> FastAPI:
             sessions=Sessions(budget=settings.connection_budget),
             addresses=settings.addresses,
             hubspot_origin=f"{hubspot.scheme}://{hubspot.netloc}",
+            metrics_token=settings.metrics_secret(),
         )
     )
 
@@ -204,11 +223,13 @@ def services(plane: Plane) -> Services:
         addresses=addresses,
         archives=_archive_store(settings),
         archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
+        dormant_days=settings.dormant_days,
     )
 
 
 def worker_services(plane: Plane) -> WorkerServices:
     """What jobs work with."""
+    from awssome.aws.metrics import Metrics
     from awssome.workflows.mail import Mailer
     from awssome.workflows.services import WorkerServices
 
@@ -217,6 +238,9 @@ def worker_services(plane: Plane) -> WorkerServices:
         **vars(services(plane)),
         open_server=plane.open_server,
         mailer=Mailer(host, port, plane.settings.mail_from, user, password),
+        metrics=Metrics(plane.settings.cloudwatch_namespace),
+        desk=plane.settings.central_api.rstrip("/"),
+        logs=plane.logs,
     )
 
 
@@ -232,8 +256,17 @@ def _archive_store(settings: Settings) -> ArchiveStore:
     return Directory(Path(settings.archives) if settings.archives else settings.home / "archives")
 
 
-def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[str, list[tuple[str, ServerKind, str]]]:
-    """The control plane's URL, and (name, kind, administrator's URL) of each server. Passwords follow from the key."""
+class _Embedded(NamedTuple):
+    """An embedded server as it is registered, and its log."""
+
+    name: str
+    kind: ServerKind
+    admin_url: str
+    log: ServerLog
+
+
+def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[str, list[_Embedded]]:
+    """The control plane's URL, and the servers. Passwords follow from the key."""
     from awssome.database import embedded, servers
 
     url, found = "", []
@@ -242,7 +275,7 @@ def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[s
         if not url:
             url = servers.prepare_control_plane(cluster, keys.signature("embedded", f"control of {directory}"))
         password = keys.signature("embedded", f"provisioner of {directory}")
-        found.append((name, kind, servers.prepare_data_plane(cluster, password)))
+        found.append(_Embedded(name, kind, servers.prepare_data_plane(cluster, password), cluster.log))
     return url, found
 
 
@@ -253,3 +286,4 @@ def _register_tokens(registry: Registry, settings: Settings) -> None:
     with registry.begin() as connection:
         sessions.register_token(connection, "portal", "service", settings.service_secret())
         sessions.register_token(connection, "command line", "operator", settings.operator_secret())
+        sessions.register_token(connection, "metrics", "metrics", settings.metrics_secret())

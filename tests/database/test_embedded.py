@@ -26,6 +26,7 @@ import pytest
 
 from awssome.database import embedded_place
 from awssome.database.embedded import Cluster, reachable, remove, start
+from awssome.database.embedded_log import EmbeddedLog
 from awssome.domain.errors import Code, Refused
 
 USER = """
@@ -97,6 +98,11 @@ def user(home: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
         process.communicate()
 
 
+def said(directory: Path) -> str:
+    """Everything that the server of a cluster has written to its logs."""
+    return "\n".join([(directory / "server.log").read_text(), *EmbeddedLog(directory / "log").messages("")])
+
+
 # What it makes
 
 
@@ -108,6 +114,10 @@ def test_it_listens_on_loopback_only_with_the_settings_of_the_house(shared: Clus
         "max_connections": "300",
         "password_encryption": "scram-sha-256",
         "log_disconnections": "off",
+        "log_min_error_statement": "panic",
+        "log_parameter_max_length_on_error": "0",
+        "reserved_connections": "20",
+        "temp_file_limit": "1GB",
         "TimeZone": "UTC",
     }
     if sys.platform == "linux":
@@ -142,7 +152,7 @@ def test_the_password_is_kept_from_others(shared: Cluster) -> None:
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE((shared.directory / "data").stat().st_mode) == 0o700
     assert (shared.directory / "data").stat().st_uid != 0
-    assert shared.password not in (shared.directory / "server.log").read_text()
+    assert shared.password not in said(shared.directory)
 
 
 def test_data_and_port_outlast_a_clean_stop(home: Path) -> None:
@@ -151,7 +161,7 @@ def test_data_and_port_outlast_a_clean_stop(home: Path) -> None:
         with connect(first) as connection:
             connection.execute("create table kept as select 42 as answer")
     assert not reachable(first)
-    assert "database system is shut down" in (first.directory / "server.log").read_text()
+    assert "database system is shut down" in said(first.directory)
     handle.release()
 
     with start(home, "main") as again, connect(again.cluster) as connection:
@@ -173,7 +183,7 @@ def test_two_processes_that_start_at_once_share_one_server(
     ports = {port_of(first), port_of(second)}
     assert len(ports) == 1
     cluster = cluster_of(home, ports.pop())
-    assert (home / "main" / "server.log").read_text().count("ready to accept connections") == 1
+    assert said(home / "main").count("ready to accept connections") == 1
 
     leave(first)
     assert reachable(cluster)
@@ -235,7 +245,7 @@ def test_it_waits_for_the_last_process_of_a_killed_server(home: Path) -> None:
         with start(home, "main") as again:
             assert reachable(again.cluster)
         connection.close()
-    assert "shared memory block" not in (home / "main" / "server.log").read_text()
+    assert "shared memory block" not in said(home / "main")
 
 
 def test_a_server_outlives_the_process_that_started_it_and_is_not_leaked(
@@ -401,6 +411,7 @@ def test_an_ordinary_user_runs_a_cluster_of_their_own_and_nobody_elses(
 import json, os, sys
 from pathlib import Path
 from awssome.database.embedded import Cluster, reachable, remove, start
+from awssome.database.embedded_log import EmbeddedLog
 from awssome.domain.errors import Refused
 own, foreign, programs = map(Path, sys.argv[1:4])
 reachable(Cluster(own, "127.0.0.1", 1, "postgres", "x"))

@@ -261,7 +261,7 @@ def test_one_busy_tenant_does_not_take_the_connections_of_the_others(workspaces:
             held.enter_context(sessions.open(workspaces[0]))
         with pytest.raises(Refused) as refused, sessions.open(workspaces[0]):
             pass
-        assert refused.value.code is Code.UNAVAILABLE
+        assert refused.value.code is Code.LIMITED
         with sessions.open(workspaces[1]) as connection:
             assert connection.execute(select(field_mappings.c.field)).scalars().all() == [workspaces[1].schema]
     sessions.close()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
-import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,14 +23,13 @@ from sqlalchemy.pool import NullPool
 
 from awssome.database import migrate, template
 from awssome.database.embedded import Cluster
-from awssome.database.engine import Server
-from awssome.database.registry import placements, tables
+from awssome.database.registry import tables
 from awssome.database.schema import DATA_TABLES, SYMBOL, metadata
 from awssome.database.servers import CONTROL_ROLE, TENANTS_DATABASE
+from awssome.domain.errors import Refused
 from awssome.domain.tenants import EngineName, Placement, new_schema_name
-from awssome.workflows.services import WorkerServices
-from tests.conftest import Tenancy, superuser
-from tests.engines import DRIVER_ERRORS, as_administrator, only_postgresql
+from tests.conftest import superuser
+from tests.engines import only_postgresql
 from tests.processes import processes
 
 JOBS = "procrastinate"
@@ -88,53 +87,19 @@ def test_rendered_statements_name_no_schema_but_the_symbol() -> None:
         template.for_schema(rendered, "user_1; DROP TABLE x")
 
 
-def test_a_newer_revision_reaches_every_tenant_and_a_broken_one_does_not_stop_the_others(
-    newer_template: None, services: WorkerServices, make_tenant: Callable[..., Tenancy], pool: Server, pool_url: str
-) -> None:
-    tenancies = [make_tenant() for _ in range(3)]
-    for tenancy in tenancies:
-        _as_of(pool_url, tenancy.placement, "0001")
-    with services.registry.begin() as connection:
-        for tenancy in tenancies:
-            placements.note_revision(connection, tenancy.placement.placement_id, "0001")
-    broken = tenancies[1].placement
-    pool.drop(broken.schema, 0)
+def test_threads_that_render_at_once_render_the_same() -> None:
+    """As the first jobs of a worker do, four at a time."""
+    alone = template.statements(EngineName.POSTGRESQL)
+    for _ in range(5):
+        template.statements.cache_clear()
+        together = threading.Barrier(4)
 
-    behind = migrate.tenants_behind(services.registry)
-    assert set(behind) == {tenancy.placement.placement_id for tenancy in tenancies}
-    told = dict(migrate.upgrade_tenants(services.registry, services.keys, services.open_server, behind))
-    assert {schema for schema, problem in told.items() if problem is None} == {
-        tenancies[0].placement.schema,
-        tenancies[2].placement.schema,
-    }
-    assert told[broken.schema]
-    assert migrate.tenants_behind(services.registry) == [broken.placement_id]
-    for tenancy in (tenancies[0], tenancies[2]):
-        fence = pool.fence(tenancy.placement.schema)
-        assert fence is not None
-        assert fence.revision == "9999"
-        with services.sessions.open(tenancy.placement) as session:
-            query = f"SELECT newest FROM {tenancy.placement.schema}.stage_mappings"
-            assert session.exec_driver_sql(query).all() == []
-        pool.migrate(tenancy.placement.schema)  # again: nothing to do
+        def render(_: int, together: threading.Barrier = together) -> str:
+            together.wait()
+            return template.statements(EngineName.POSTGRESQL)
 
-
-def test_a_revision_that_fails_half_way_leaves_the_tenant_as_it_was(
-    newer_template: None, engine: EngineName, pool: Server, pool_url: str, make_workspace: Callable[[], Placement]
-) -> None:
-    placement = make_workspace()
-    _as_of(pool_url, placement, "0001")
-    column = {EngineName.POSTGRESQL: "COLUMN newest text", EngineName.SQLSERVER: "newest nvarchar(9)"}[engine]
-    as_administrator(engine, pool_url, f"ALTER TABLE {placement.schema}.field_mappings ADD {column}")  # in its way
-    before = pool.sums(placement.schema)
-    with pytest.raises(DRIVER_ERRORS):
-        pool.migrate(placement.schema)
-    with pytest.raises(DRIVER_ERRORS):
-        as_administrator(engine, pool_url, f"SELECT newest FROM {placement.schema}.stage_mappings")
-    assert pool.sums(placement.schema) == before
-    fence = pool.fence(placement.schema)
-    assert fence is not None
-    assert fence.revision == "0001"
+        with ThreadPoolExecutor(4) as threads:
+            assert set(threads.map(render, range(4))) == {alone}
 
 
 def test_the_registry_is_what_its_metadata_declares(registry_url: str, cluster: Cluster) -> None:
@@ -146,6 +111,8 @@ def test_the_registry_is_what_its_metadata_declares(registry_url: str, cluster: 
         )
         assert compare_metadata(context, tables.metadata) == []
     with _empty_database(cluster) as url:
+        with _connect(url) as declared:
+            declared.execute("CREATE EXTENSION pg_trgm")
         _create_all(tables.metadata, url, {})
         with _connect(url) as declared, _connect(registry_url) as migrated:
             assert _catalog(migrated, "public", JOBS, "alembic_version") == _catalog(declared, "public")
@@ -157,6 +124,23 @@ def test_migrating_the_registry_twice_changes_nothing(registry_url: str) -> None
         revision = migrate.upgrade_registry(registry_url, jobs_schema=SchemaManager.get_schema())
         assert _catalog(connection, "public") == before
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(revision,)]
+
+
+def test_a_registry_that_a_newer_version_has_migrated_is_used_and_left_alone(registry_url: str) -> None:
+    """While versions change, processes of the old one still start."""
+    with _connect(registry_url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    migrate.require_newest(registry_url)
+    assert migrate.upgrade_registry(registry_url, jobs_schema=SchemaManager.get_schema()) == "9999"
+    assert migrate.registry_revision(registry_url) == "9999"
+
+
+def test_a_registry_of_an_older_version_has_to_be_migrated_first(registry_url: str) -> None:
+    with _connect(registry_url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    with pytest.raises(Refused, match="is at revision 0002, and this version needs") as refused:
+        migrate.require_newest(registry_url)
+    assert refused.value.advice == "Run `awssome migrate`."
 
 
 def test_two_processes_may_migrate_an_empty_registry_at_once(cluster: Cluster) -> None:
@@ -172,43 +156,6 @@ def test_two_processes_may_migrate_an_empty_registry_at_once(cluster: Cluster) -
             assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
             assert connection.execute("SELECT count(*) FROM tenants").fetchone() == (0,)
             assert connection.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (0,)
-
-
-@pytest.fixture
-def newer_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A template with one more revision, 9999, which adds two columns."""
-    revisions = tmp_path / "tenant" / "revisions"
-    shutil.copytree(template._REVISIONS, revisions)
-    (revisions / "9999_newest.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\nfrom awssome.database.template import TENANT\n"
-        f"revision, down_revision = '9999', '{template.head()}'\n"
-        "def upgrade():\n"
-        "    op.add_column('stage_mappings', sa.Column('newest', sa.Text()), schema=TENANT)\n"
-        "    op.add_column('field_mappings', sa.Column('newest', sa.Text()), schema=TENANT)\n"
-    )
-    monkeypatch.setattr(template, "_REVISIONS", revisions)
-    template.head.cache_clear()
-    template.statements.cache_clear()
-    yield
-    template.head.cache_clear()
-    template.statements.cache_clear()
-
-
-def _as_of(url: str, placement: Placement, revision: str) -> None:
-    """Put a schema back to the tables and the revision it had before 9999."""
-    schema = placement.schema
-    undo = {
-        EngineName.POSTGRESQL: "ALTER TABLE {0}.{1} DROP COLUMN IF EXISTS newest",
-        EngineName.SQLSERVER: (
-            "IF COL_LENGTH(N'{0}.{1}', N'newest') IS NOT NULL ALTER TABLE {0}.{1} DROP COLUMN newest"
-        ),
-    }[placement.engine]
-    as_administrator(
-        placement.engine,
-        url,
-        *(undo.format(schema, table) for table in ("stage_mappings", "field_mappings")),
-        f"UPDATE {schema}._fence SET revision = '{revision}'",
-    )
 
 
 def _migrate(url: str, barrier: Barrier) -> None:

@@ -60,6 +60,9 @@ OPEN_TO_ALL = {
 
 OPEN_TO_OPERATORS = {"GET /healthz", "GET /sign-in", "POST /sign-in", "POST /sign-out"}
 
+FOR_A_METRICS_TOKEN = {"GET /metrics"}
+"""Routes of both applications that look at no session."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -107,7 +110,7 @@ def test_the_portal_refuses_nobody_charlie_and_another_tenants_owner_everywhere(
         "bob at Paula's": (stage.session(stage.bob.owner_id), f"{stage.paula.slug}.localhost:8000"),
     }
     walked = 0
-    for method, path, route in _walk(stage.portal, OPEN_TO_ALL):
+    for method, path, route in _walk(stage.portal, OPEN_TO_ALL | FOR_A_METRICS_TOKEN):
         assert _needed_role(route) is not None or _needs_session(route), f"{method} {path} asks nobody who they are"
         for who, (session, host) in people.items():
             before = stage.denials()
@@ -130,7 +133,7 @@ def test_a_viewer_changes_nothing(stage: Stage) -> None:
         accounts.add_member(connection, viewer.id, stage.bob.id, Role.VIEWER)
     session = stage.session(viewer.id, tenant_id=stage.bob.id)
     refused = 0
-    for method, path, route in _walk(stage.portal, OPEN_TO_ALL):
+    for method, path, route in _walk(stage.portal, OPEN_TO_ALL | FOR_A_METRICS_TOKEN):
         role = _needed_role(route)
         before = stage.denials()
         status, location = _send(stage.portal, method, path, SHARED, PORTAL_COOKIE, session)
@@ -152,7 +155,7 @@ def test_the_operators_desk_refuses_everybody_else(stage: Stage) -> None:
         "Bob with his portal session": stage.session(stage.bob.owner_id),
         "Bob with a session of the desk": stage.session(stage.bob.owner_id, "management"),
     }
-    walked = list(_walk(stage.management, OPEN_TO_OPERATORS, api=False))
+    walked = list(_walk(stage.management, OPEN_TO_OPERATORS | FOR_A_METRICS_TOKEN, api=False))
     assert len(walked) > 20
     for method, path, _ in walked:
         for who, session in people.items():
@@ -178,6 +181,22 @@ def test_the_central_api_refuses_programs_without_the_right_token(stage: Stage, 
             assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
             assert answer.json()["error"]["code"] == "unauthenticated"
             assert stage.denials() > before, f"{method} {path}: not in the audit log"
+
+
+@pytest.mark.parametrize("token", ["", "made-up", SERVICE, OPERATOR])
+def test_figures_are_shown_to_nobody_without_a_metrics_token(stage: Stage, token: str) -> None:
+    sessions_of = {
+        stage.portal: (SHARED, PORTAL_COOKIE, stage.session(stage.bob.owner_id)),
+        stage.management: ("localhost", MANAGEMENT_COOKIE, stage.session(stage.bob.owner_id, "management")),
+    }
+    for app, (host, cookie, session) in sessions_of.items():
+        client = TestClient(app, base_url=f"http://{host}", client=(next(_ADDRESSES), 4711))
+        headers = {"Cookie": f"{cookie}={session}"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        before = stage.denials()
+        answer = client.get("/metrics", headers=headers, follow_redirects=False)
+        assert answer.status_code == 401
+        assert "awssome_request_seconds" not in answer.text
+        assert app is stage.portal or stage.denials() > before, "not in the audit log"
 
 
 def _walk(app: FastAPI, open_to_all: set[str], *, api: bool | None = None) -> Iterator[tuple[str, str, Any]]:

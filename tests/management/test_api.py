@@ -188,9 +188,9 @@ def test_the_context_names_placement_and_login_and_hides_the_password_from_reprs
     tenancy = make_tenant()
     answer = api.portal("GET", "/context", session=signed_in(tenancy))
     context = ContextOut.model_validate_json(answer.content)
-    assert isinstance(context.placement, PlacementOut)
+    assert isinstance(context.placement, PlacementOut) and context.tenant is not None
     assert isinstance(context.placement.password, SecretStr)
-    assert context.placement.placement(tenancy.id) == tenancy.placement
+    assert context.placement.placement(tenancy.id, context.tenant.tier) == tenancy.placement
     assert tenancy.placement.password not in repr(context)
     assert tenancy.placement.password not in str(context.model_dump())
 

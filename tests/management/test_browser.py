@@ -98,6 +98,8 @@ def test_every_page_is_open_to_everybody_and_fits_a_phone(
     paths = ["/", "/?all=yes", "/tenants", "/tenants?q=nobody", f"/tenants/{tenancy.slug}", "/servers"]
     paths += [
         "/servers/pool-1",
+        "/servers/pool-1/consumers",
+        "/alerts",
         "/servers/new",
         "/moves",
         f"/moves/{move_id}",

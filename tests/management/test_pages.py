@@ -391,18 +391,19 @@ def test_a_pool_that_is_nearly_full_needs_somebody(
     desk: Desk, services: WorkerServices, make_tenant: MakeTenant
 ) -> None:
     tenancy = make_tenant()
-    assert "Nearly full" not in desk.get("/").text
+    assert "Pool near its limit" not in desk.get("/").text
     with services.registry.begin() as connection:
         pool = registered.by_name(connection, "pool-1").id
         registered.change(connection, pool, capacity=10)
         for _ in range(8):
-            kept = placements.create(connection, tenancy.id, pool)
+            kept = placements.create(connection, tenancy.id, pool, services.keys.key_id)
             placements.mark(connection, kept, PlacementState.RETAINED, retain_until=now())
-    for path in ("/", "/servers"):
-        assert "Nearly full" in desk.get(path).text, path
+    assert "Nearly full" in desk.get("/servers").text
+    for path in ("/", "/servers/pool-1", "/alerts"):
+        assert "1 of 10 places are free." in desk.get(path).text, path
     with services.registry.begin() as connection:
         registered.change(connection, pool, capacity=9)
-    assert "This pool is full." in desk.get("/servers/pool-1").text
+    assert "All 9 places are taken." in desk.get("/servers/pool-1").text
     assert "Nobody can sign up until a pool is open." in desk.get("/").text
 
 

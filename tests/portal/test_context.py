@@ -18,6 +18,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, Role, Tier
 from awssome.portal.context import FRESH_SECONDS, STALE_SECONDS, AskAgain, Contexts, Person, TenantContext
+from tests.engines import as_administrator
 from tests.portal.conftest import SHARED, Stage
 from tests.portal.fake import Tenant
 
@@ -213,6 +214,25 @@ def test_after_ten_seconds_of_pause_a_write_is_given_up_calmly(
     assert refused.value.code is Code.UNAVAILABLE and refused.value.retry_after
     assert "Nothing was lost" in refused.value.message
     assert len(tries) == 4, "it is tried for about ten seconds"
+
+
+def test_a_right_that_the_database_refuses_is_reported_once(
+    stage: Stage, contexts: Contexts, alice: Caller, northwind: Tenant, clock: Clock, engine: EngineName, pool_url: str
+) -> None:
+    """The placement is true, and the login has lost a right all the same: somebody has to hear of it."""
+    context = context_of(contexts, alice, Role.MEMBER)
+    placement = northwind.placement
+    assert placement is not None
+    as_administrator(engine, pool_url, f"REVOKE INSERT ON {placement.schema}.deal_registrations FROM {placement.login}")
+
+    def work(connection: Any) -> None:
+        clock.now += 3
+        _new_deal(connection)
+
+    with pytest.raises(Refused) as refused:
+        context.write(work)
+    assert refused.value.code is Code.UNAVAILABLE
+    assert stage.control.denials == [("alice@example.com", "GET /deals: refused by the database")]
 
 
 def test_work_is_never_run_again_in_another_tenant(

@@ -228,8 +228,8 @@ def _takes_a_write(placement: Placement) -> bool:
     try:
         with closing(Raw(placement)) as tenant:
             tenant.rows("BEGIN TRANSACTION")
-            at = NOW[placement.engine]
-            tenant.rows(f"INSERT INTO {placement.schema}.stage_mappings VALUES ('probe', '', '', {at})")
+            at, columns = NOW[placement.engine], "(pipeline, hubspot_stage, stage, updated_at)"
+            tenant.rows(f"INSERT INTO {placement.schema}.stage_mappings {columns} VALUES ('probe', '', '', {at})")
             tenant.rows("ROLLBACK")
     except (Refused, *DRIVER_ERRORS):
         return False

@@ -47,7 +47,8 @@ def test_provisioning_twice_changes_nothing(services: WorkerServices, make_tenan
 def test_provisioning_goes_on_after_a_crash_between_schema_and_registry(services: WorkerServices) -> None:
     with services.registry.begin() as connection:
         tenant = tenants.create(connection, "Crash Co")
-        placement_id = placements.create(connection, tenant.id, servers.emptiest_pool(connection))
+        pool = servers.emptiest_pool(connection)
+        placement_id = placements.create(connection, tenant.id, pool, services.keys.key_id)
         tenants.change(connection, tenant.id, placement_id=placement_id, epoch=1)
         placement = placements.find(connection, services.keys, placement_id)
         server = placements.server_of(connection, placement_id)
@@ -76,7 +77,7 @@ def test_a_defect_is_on_the_tenant_in_words_and_the_retry_clears_it(
     with services.registry.begin() as connection:
         tenant = tenants.create(connection, "Unlucky Co")
     with monkeypatch.context() as broken:
-        broken.setattr(template, "statements", lambda *_: "SELECT no_such_column")
+        broken.setattr(template, "statements", lambda *_, **__: "SELECT no_such_column")
         with pytest.raises(DRIVER_ERRORS):
             provisioning.provision(services, tenant.id)
     with services.registry.begin() as connection:

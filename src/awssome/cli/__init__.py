@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from awssome.cli import desk, moves, platform, servers, tenants
+from awssome.cli import alerts, desk, migrate, moves, platform, servers, tenants
 from awssome.cli.output import fail
 from awssome.domain.errors import Refused
 
@@ -26,8 +26,9 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(servers.app, name="server")
 app.add_typer(moves.app, name="move")
 app.add_typer(desk.operator, name="operator")
+app.command()(alerts.alerts)
 app.command()(desk.audit)
-app.command()(platform.migrate)
+app.command()(migrate.migrate)
 app.command()(platform.doctor)
 app.add_typer(platform.sandbox, name="sandbox")
 

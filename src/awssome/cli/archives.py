@@ -12,8 +12,9 @@ from uuid import UUID
 import typer
 from rich.live import Live
 
-from awssome.cli.central import central, steps_table
+from awssome.cli.central import central, steps_table, until_back
 from awssome.cli.output import Json, Ref, poll, print_facts, print_json, print_table, status, waiting
+from awssome.cli.tenant_facts import print_tenant
 from awssome.control.client import Control
 from awssome.control.messages import ArchiveOut, RestoreOut, StartRestore
 from awssome.domain.archives import ArchiveState, RestoreState
@@ -89,10 +90,17 @@ def restore(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the restore to end.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the tenant back as it was in an archive; what it has now is kept for 30 days."""
-    if (archive is None) == (file is None):
+    """Bring the tenant back as it was in an archive; what it has now is kept for 30 days.
+
+    One that was deleted, or archived because nobody came, is brought back as it was then: name no archive.
+    """
+    if archive is not None and file is not None:
         raise typer.BadParameter("Give one of --archive and --from.")
     with central() as api:
+        if archive is None and file is None:
+            returned = api.bring_back(ref, server)
+            print_tenant(returned if no_wait else until_back(api, ref), as_json)
+            return
         if file is not None:
             with waiting("Sending the archive"), file.open("rb") as content:
                 archive = api.upload(ref, content).id

@@ -14,7 +14,7 @@ from awssome.control.client import Control
 from awssome.control.messages import MoveOut, TenantDetail
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import TenantState
+from awssome.domain.tenants import AWAY, TenantState
 
 TENANT_SECONDS, MOVE_SECONDS = 60.0, 3600.0
 
@@ -45,6 +45,16 @@ def until_active(api: Control, ref: str) -> TenantDetail:
             f"The workspace is not there after {TENANT_SECONDS:.0f} s. {problem}",
             "The job is tried again; `awssome tenant show` tells when it is there.",
         )
+    return found
+
+
+def until_back(api: Control, ref: str) -> TenantDetail:
+    """Wait for a tenant that is brought back. :raises Refused: UNAVAILABLE, with what keeps it."""
+    with waiting("Waiting for the workspace"):
+        found = poll(lambda: api.tenant(ref), lambda tenant: tenant.state not in AWAY, seconds=MOVE_SECONDS)
+    if found is None:
+        problem = api.tenant(ref).problem or "No worker has taken it up."
+        raise Refused(Code.UNAVAILABLE, f"The workspace is not back after an hour. {problem}", "It is tried again.")
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -81,6 +82,16 @@ def text(value: object) -> str:
     return str(value)
 
 
+def size(count: int) -> str:
+    """Bytes in decimal units, as in `1.4 MB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
 def fail(refused: Refused) -> None:
     """The reason, on standard error."""
     to = status()
@@ -100,6 +111,19 @@ def waiting(what: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def progress() -> Progress:
+    """A bar with counts and the time left, on a terminal only."""
+    to = status()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=to,
+        disable=not to.is_terminal,
+    )
 
 
 def poll(ask: Callable[[], T], done: Callable[[T], bool], *, seconds: float, every: float = 0.3) -> T | None:

@@ -1,4 +1,4 @@
-"""`awssome serve`, `migrate`, `doctor`, `sandbox` and `demo`: what runs the platform, or looks below it."""
+"""`awssome serve`, `doctor`, `sandbox` and `demo`: what runs the platform, or looks below it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from awssome import main
 from awssome.cli.output import Json, print_json, print_table, status, waiting
@@ -54,43 +53,6 @@ def worker(
         main.supervise_worker(_to_serve(), queue or ())
 
 
-def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what is behind, and change no tenant.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Bring the registry and every tenant that is behind to the newest revision; goes on where it was interrupted."""
-    from awssome.database import migrate as migrating
-
-    settings = main.load()
-    registry_revision = main.migrate_registry(settings)
-    failed: dict[str, str] = {}
-    with main.control_plane(settings) as plane:
-        behind = migrating.tenants_behind(plane.registry)
-        done = 0
-        if not dry_run:
-            with _progress() as progress:
-                task = progress.add_task("Tenants", total=len(behind))
-                for schema, problem in migrating.upgrade_tenants(plane.registry, plane.keys, plane.open_server, behind):
-                    progress.advance(task)
-                    if problem is None:
-                        done += 1
-                    else:
-                        failed[schema] = problem
-    if as_json:
-        print_json({"registry": registry_revision, "behind": len(behind), "migrated": done, "failed": failed})
-    elif dry_run:
-        typer.echo(f"The registry is at {registry_revision}. {len(behind):,} tenant schemas are behind.")
-    else:
-        typer.echo(f"The registry is at {registry_revision}. {done:,} of {len(behind):,} tenant schemas were migrated.")
-    if failed:
-        schema, problem = next(iter(failed.items()))
-        raise Refused(
-            Code.CONFLICT,
-            f"{len(failed):,} tenant schemas are still behind. {schema}: {problem}",
-            "Remove the cause and run `awssome migrate` again: it goes on with those.",
-        )
-
-
 def doctor(
     server: Annotated[
         str | None,
@@ -100,12 +62,27 @@ def doctor(
             show_default=False,
         ),
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Write the true revisions into the registry.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended without a doubt; no orphaned schema is dropped.")
+    ] = False,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCHEMA",
+            help="Drop this orphaned schema, which no placement names; nothing brings it back.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the registry with the servers: orphaned and missing schemas, revisions, seals. Drops nothing."""
+    """Compare the registry with the servers: schemas, logins, fences, revisions, seals. Drops nothing by itself."""
     from awssome.database.doctor import Finding, examine
 
+    if drop is not None:
+        if server is not None or repair:
+            raise typer.BadParameter("It goes with no other option.", param_hint="--drop")
+        _drop(drop, as_json)
+        return
     if server is not None:
         if repair:
             raise typer.BadParameter("There is nothing to repair when one server is verified.", param_hint="--repair")
@@ -116,7 +93,7 @@ def doctor(
     try:
         with main.control_plane(settings) as plane:
             findings.append(Finding("registry", "registry", True, "It answers and is at the newest revision."))
-            findings += examine(plane.registry, plane.open_server, repair=repair)
+            findings += examine(plane.registry, plane.keys, plane.open_server, repair=repair)
     except Refused as refused:
         findings.append(Finding("registry", "registry", False, f"{refused.message} {refused.advice}".strip()))
     if as_json:
@@ -130,6 +107,18 @@ def doctor(
     bad = sum(not finding.ok for finding in findings)
     if bad:
         raise Refused(Code.CONFLICT, f"{bad} of {len(findings)} checks found something.")
+
+
+def _drop(schema: str, as_json: bool) -> None:
+    from awssome.database.doctor import drop_orphan
+    from awssome.database.registry.audit import Actor
+
+    with main.control_plane(main.load()) as plane:
+        server = drop_orphan(plane.registry, plane.open_server, Actor("command line"), schema)
+    if as_json:
+        print_json({"dropped": schema, "server": server})
+    else:
+        typer.echo(f"{schema} is dropped from {server}.")
 
 
 def _verify(name: str, as_json: bool) -> None:
@@ -227,15 +216,3 @@ def _become(name: str, options: list[str]) -> None:
     """Go on as the sandbox's own program: it shares no code with us."""
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", f"awssome_sandbox.{name}", *options])  # noqa: S606 - no shell is wanted
-
-
-def _progress() -> Progress:
-    to = status()
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=to,
-        disable=not to.is_terminal,
-    )

@@ -11,7 +11,10 @@ from awssome.cli import archives
 from awssome.cli.central import central, until_active, until_moved
 from awssome.cli.moves import show_move
 from awssome.cli.output import Json, Ref, console, print_facts, print_json, print_table
-from awssome.control.messages import CreateTenant, MoveOut, TenantDetail, TenantRow
+from awssome.cli.rotations import ask_for_rotations, until_rotated
+from awssome.cli.tenant_facts import print_tenant
+from awssome.control.messages import CreateTenant, MoveOut, TenantRow
+from awssome.domain.errors import Code, Refused
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: find, make, move, suspend.")
 
@@ -54,7 +57,7 @@ def show(ref: Ref, as_json: Json = False) -> None:
     """Show one tenant: where it is and was, its moves and members."""
     with central() as api:
         tenant = api.tenant(ref)
-    _show(tenant, as_json)
+    print_tenant(tenant, as_json)
 
 
 @app.command()
@@ -69,7 +72,7 @@ def create(
         tenant = api.create_tenant(CreateTenant(email=email, company=company))
         if not no_wait:
             tenant = until_active(api, str(tenant.id))
-    _show(tenant, as_json)
+    print_tenant(tenant, as_json)
 
 
 @app.command()
@@ -129,7 +132,7 @@ def suspend(ref: Ref, as_json: Json = False) -> None:
     """Close the tenant's pages and database login, and end its sessions."""
     with central() as api:
         api.suspend(ref)
-        _show(api.tenant(ref), as_json)
+        print_tenant(api.tenant(ref), as_json)
 
 
 @app.command()
@@ -137,49 +140,49 @@ def resume(ref: Ref, as_json: Json = False) -> None:
     """Open a suspended tenant."""
     with central() as api:
         api.resume(ref)
-        _show(api.tenant(ref), as_json)
+        print_tenant(api.tenant(ref), as_json)
+
+
+@app.command()
+def delete(
+    ref: Ref,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a tenant: closed at once, its data archived and dropped; for 30 days `restore` brings it back."""
+    with central() as api:
+        tenant = api.tenant(ref)
+        if not yes and typer.prompt(f"Type {tenant.slug} to delete {tenant.company}", err=True) != tenant.slug:
+            raise Refused(Code.INVALID, "This is not the tenant's slug. Nothing was changed.")
+        print_tenant(api.delete_tenant(str(tenant.id)), as_json)
+
+
+@app.command()
+def rotate(
+    ref: Annotated[str | None, typer.Argument(metavar="[TENANT]", help="Id or slug.", show_default=False)] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Every active tenant, behind all other work.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it is done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give database logins another password, from the present secret key, and end the sessions of the old one."""
+    if (ref is None) is not everybody:
+        raise typer.BadParameter("Name a tenant, or use --all.")
+    with central() as api:
+        asked = ask_for_rotations(api, ref)
+        failed = 0 if no_wait else until_rotated(api, asked)
+    if as_json:
+        print_json({"asked": asked, "failed": failed})
+    elif no_wait:
+        console().print(f"{asked:,} logins get another password.")
+    else:
+        console().print(f"{asked - failed:,} of {asked:,} logins have another password.")
+    if failed:
+        raise Refused(
+            Code.CONFLICT, f"{failed:,} logins could not be given another password.", "The page Jobs says why."
+        )
 
 
 def _move(ref: str, kind: str, server: str | None, no_wait: bool, as_json: bool) -> None:
     with central() as api:
         started: MoveOut = api.start_move(ref, kind, server)
         show_move(started if no_wait else until_moved(api, started.id), as_json)
-
-
-def _show(tenant: TenantDetail, as_json: bool) -> None:
-    if as_json:
-        print_json(tenant)
-        return
-    here = next((place for place in tenant.placements if place.current), None)
-    portal = f"{tenant.hubspot_domain or 'portal'} ({tenant.hubspot_portal_id})" if tenant.hubspot_portal_id else ""
-    print_facts(
-        [
-            ("Company", tenant.company),
-            ("Slug", tenant.slug),
-            ("Id", tenant.id),
-            ("Tier", tenant.tier),
-            ("State", tenant.state),
-            ("Problem", tenant.problem),
-            ("Server", tenant.server),
-            ("Schema", here.schema_name if here else None),
-            ("Epoch", str(tenant.epoch)),
-            ("HubSpot", f"{tenant.hubspot} {portal}".strip()),
-            ("AWS role", tenant.role_arn),
-            ("Upgrade asked for", tenant.upgrade_requested_at),
-            ("Since", tenant.created_at),
-        ]
-    )
-    print_table(
-        ("Member", "Name", "Role", "Confirmed"),
-        [(member.email, member.name, member.role, member.confirmed) for member in tenant.members],
-        empty="",
-    )
-    if tenant.moves:
-        print_table(
-            ("Move", "Kind", "Phase", "From", "To", "Asked for", "Pause, ms", "Verified"),
-            [
-                (str(m.id), m.kind, m.phase, m.source, m.target, m.requested_at, m.write_pause_ms, m.verified)
-                for m in tenant.moves
-            ],
-            empty="",
-        )

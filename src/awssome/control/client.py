@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
@@ -158,6 +159,10 @@ class Control:
         """The owner asks for the paid tier."""
         self._send("POST", "/tenant/upgrade-request", caller)
 
+    def delete_workspace(self, caller: Caller) -> None:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        self._send("POST", "/tenant/deletion", caller)
+
     def members(self, caller: Caller) -> list[m.MemberOut]:
         """Who belongs to the tenant."""
         return self._call(list[m.MemberOut], "GET", "/tenant/members", caller)
@@ -233,6 +238,26 @@ class Control:
         """Open a suspended tenant."""
         self._send("POST", f"/tenants/{ref}/resume")
 
+    def delete_tenant(self, ref: str) -> m.TenantDetail:
+        """Close the tenant at once; it is archived, and erased in 30 days."""
+        return self._call(m.TenantDetail, "DELETE", f"/tenants/{ref}")
+
+    def bring_back(self, ref: str, server: str | None = None) -> m.TenantDetail:
+        """Bring an archived or deleted tenant back."""
+        return self._call(m.TenantDetail, "POST", f"/tenants/{ref}/return", body=m.StartMove(server=server))
+
+    def rotate(self, ref: str) -> None:
+        """Another password for the tenant's login."""
+        self._send("POST", f"/tenants/{ref}/rotation")
+
+    def rotate_batch(self, after: UUID | None) -> m.RotationBatch:
+        """Other passwords for the next batch of tenants."""
+        return self._call(m.RotationBatch, "POST", "/rotations", body=m.StartRotation(after=after))
+
+    def rotations(self) -> m.RotationProgress:
+        """How many rotations are still to be done."""
+        return self._call(m.RotationProgress, "GET", "/rotations")
+
     def servers(self) -> list[m.ServerRow]:
         """Every server with its load."""
         return self._call(list[m.ServerRow], "GET", "/servers")
@@ -244,6 +269,26 @@ class Control:
     def close_server(self, name: str) -> m.ServerRow:
         """No new tenants on this server."""
         return self._call(m.ServerRow, "POST", f"/servers/{name}/close")
+
+    def open_server(self, name: str) -> m.ServerRow:
+        """Have a worker check the server and open it."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/open")
+
+    def change_server(self, name: str, body: m.ChangeServer) -> m.ServerRow:
+        """Another capacity."""
+        return self._call(m.ServerRow, "PATCH", f"/servers/{name}", body=body)
+
+    def plan_drain(self, name: str, body: m.StartDrain) -> m.DrainPlan:
+        """What a drain would do."""
+        return self._call(m.DrainPlan, "POST", f"/servers/{name}/drain", body=body.model_copy(update={"dry_run": True}))
+
+    def start_drain(self, name: str, body: m.StartDrain) -> m.ServerRow:
+        """Move tenants off a pool, a few at a time."""
+        return self._call(m.ServerRow, "POST", f"/servers/{name}/drain", body=body)
+
+    def stop_drain(self, name: str) -> m.ServerRow:
+        """Start no more moves off the server."""
+        return self._call(m.ServerRow, "DELETE", f"/servers/{name}/drain")
 
     def moves(self, after: str = "") -> m.MovePage:
         """Moves, newest first."""
@@ -260,6 +305,18 @@ class Control:
     def retry_move(self, move_id: UUID) -> m.MoveOut:
         """Try a failed move again."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")
+
+    def server(self, name: str, sort: str = "-bytes") -> m.ServerDetail:
+        """One server with its load and its heaviest tenants. :raises Refused: NOT_FOUND."""
+        return self._call(m.ServerDetail, "GET", f"/servers/{quote(name, safe='')}", query={"sort": sort})
+
+    def tenant_use(self, ref: str) -> m.TenantUse:
+        """What a tenant uses. :raises Refused: NOT_FOUND."""
+        return self._call(m.TenantUse, "GET", f"/tenants/{quote(ref, safe='')}/use")
+
+    def alerts(self, after: str = "") -> m.AlertPage:
+        """What is wrong now, and a page of what is over."""
+        return self._call(m.AlertPage, "GET", "/alerts", query={"after": after} if after else None)
 
     # --- archives and restores
 

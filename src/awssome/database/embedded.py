@@ -28,6 +28,8 @@ from typing import NamedTuple, Self
 
 import psycopg
 
+from awssome.database import embedded_log
+from awssome.database.embedded_log import EmbeddedLog
 from awssome.database.embedded_place import Place, explained, find_place, in_turn, open_file, programs, run, try_lock
 from awssome.domain.errors import Code, Refused
 
@@ -39,14 +41,23 @@ _LAUNCHES = 4
 _SETTINGS = {
     "max_connections": "300",
     "shared_preload_libraries": "pg_stat_statements",
+    # Each tenant's statement is one of its own, for its tables are. What makes and changes tables is not counted: it
+    # would push the others out.
+    "pg_stat_statements.max": "50000",
+    "pg_stat_statements.track_utility": "off",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
-    "log_timezone": "UTC",
     "log_connections": "off",
     "log_disconnections": "off",
-    "log_line_prefix": "%m [%p] %u@%d %h ",
-    # A statement that fails may hold a secret; its error says enough.
-    "log_min_error_statement": "panic",
+    # A login that was begun with a password goes on with it, even when it gets another one meanwhile.
+    "authentication_timeout": "10s",
+    # Tenants together cannot keep the platform out: these are for its own roles.
+    "reserved_connections": "20",
+    # What one session may write to disk for sorting; its memory is its own to choose.
+    "temp_file_limit": "1GB",
+    # A tenant is some 40 files, and each that is new since the last checkpoint is synced before a server that crashed
+    # is ready again: the less time lies between checkpoints, the fewer.
+    "checkpoint_timeout": "1min",
 }
 
 
@@ -62,6 +73,11 @@ class Cluster:
     port: int
     superuser: str
     password: str = field(repr=False)
+
+    @property
+    def log(self) -> EmbeddedLog:
+        """What the server says, for who may read the cluster's directory."""
+        return EmbeddedLog(self.directory / embedded_log.DIRECTORY)
 
 
 class Handle:
@@ -108,7 +124,7 @@ class Handle:
         self.release()
 
 
-def start(home: Path, name: str, *, binaries: Path | None = None, timeout: float = 300.0) -> Handle:
+def start(home: Path, name: str, *, binaries: Path | None = None, timeout: float = 900.0) -> Handle:
     """Makes the cluster `name` below `home` if it is not there, starts it if it does not run, joins it if it does.
 
     As root, when the unprivileged account cannot reach `home`, the cluster is kept below `SHARED` and `home/name` is a
@@ -173,9 +189,29 @@ class _Postmaster(NamedTuple):
     ready: bool
 
 
+class _Logged(NamedTuple):
+    """How far the logs of a cluster went at some time."""
+
+    bytes: int
+    position: str
+
+    @classmethod
+    def now(cls, place: Place) -> _Logged:
+        return cls(place.log.stat().st_size if place.log.exists() else 0, EmbeddedLog(place.logs).end())
+
+    def since(self, place: Place) -> str:
+        """What was said since, the server's own log last."""
+        said = ""
+        if place.log.exists():
+            with place.log.open("rb") as opened:
+                opened.seek(self.bytes)
+                said = opened.read().decode(errors="replace")
+        return "\n".join([said.strip(), *EmbeddedLog(place.logs).messages(self.position)])
+
+
 def _running(place: Place, binaries: Path | None, deadline: float) -> Cluster:
     """Joins the server of a cluster, or starts it, and waits until it is ready. The caller holds `start.lock`."""
-    logged = place.log.stat().st_size if place.log.exists() else 0
+    logged = _Logged.now(place)
     launches, next_launch, pause = 0, 0.0, 0.02
     complaint: str | None = None
     while time.monotonic() < deadline:
@@ -243,6 +279,7 @@ def _initialise(place: Place, directory: Path, server_lock: int, deadline: float
 
 def _launch(place: Place, directory: Path, server_lock: int) -> None:
     """Starts the server, detached from this process and from its terminal. The caller has locked `server_lock`."""
+    EmbeddedLog(place.logs).prune()
     # No process of this cluster lives, so the pid in the file is dead, a zombie or another program. PostgreSQL would
     # take the latter two for a running server. Should we err, it still finds that server's shared memory in use.
     (place.data / "postmaster.pid").unlink(missing_ok=True)
@@ -250,8 +287,8 @@ def _launch(place: Place, directory: Path, server_lock: int) -> None:
         "port": str(_free_port(place.data)),
         "listen_addresses": _HOST,
         "unix_socket_directories": "",
-        "log_destination": "stderr",
-        "logging_collector": "off",
+        "log_directory": str(place.logs),
+        **embedded_log.SETTINGS,
     }
     if sys.platform == "linux":
         # The default opens every file of every tenant after a crash.
@@ -268,7 +305,7 @@ def _launch(place: Place, directory: Path, server_lock: int) -> None:
 
 def _stop(place: Place, deadline: float) -> None:
     """Stops the server and waits until its last process is gone. The caller holds `start.lock`."""
-    logged = place.log.stat().st_size if place.log.exists() else 0
+    logged = _Logged.now(place)
     server_lock = open_file(place.directory / "server.lock", place.account)
     asked: int | None = None
     try:
@@ -346,18 +383,15 @@ def _complaint(cluster: Cluster) -> str | None:
     return None
 
 
-def _failure(place: Place, what: str, logged: int, complaint: str | None = None) -> Refused:
-    """The refusal of a server that fails, with what it wrote to its log since this attempt began."""
-    log = ""
-    if place.log.exists():
-        with place.log.open("rb") as opened:
-            opened.seek(logged)
-            log = _end_of(opened.read().decode(errors="replace"))
+def _failure(place: Place, what: str, logged: _Logged, complaint: str | None = None) -> Refused:
+    """The refusal of a server that fails, with what it wrote to its logs since this attempt began."""
+    log = _end_of(logged.since(place))
     answer = f" It answers: {complaint}" if complaint else ""
     return Refused(
         Code.UNAVAILABLE,
         f"The database server in {place.directory} {what}.{answer}" + (f" Its log ends with:\n{log}" if log else ""),
-        f"Remove the cause that it names, or wait if it is still recovering, then start again. The log is {place.log}.",
+        "Remove the cause that it names, or wait if it is still recovering, then start again. "
+        f"Its logs are {place.log} and, once it runs, in {place.logs}.",
         retry_after=60,
     )
 

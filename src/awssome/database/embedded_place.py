@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from awssome.database import embedded_log
 from awssome.domain.errors import Code, Refused
 
 # Where root keeps what the unprivileged account must reach and cannot reach elsewhere.
@@ -51,6 +52,11 @@ class Place:
     @property
     def log(self) -> Path:
         return self.directory / "server.log"
+
+    @property
+    def logs(self) -> Path:
+        """The server's own log files; `log` has what is said before the server opens them."""
+        return self.directory / embedded_log.DIRECTORY
 
     @property
     def password(self) -> Path:

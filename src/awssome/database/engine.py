@@ -10,14 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Engine
 
 from awssome.database.schema import DATA_TABLES
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
+from awssome.domain.refusals import Refusal
 from awssome.domain.tenants import EngineName, Placement
 
 
@@ -47,12 +50,87 @@ class TableSum:
 
 @dataclass(frozen=True)
 class SchemaUse:
-    """What one tenant uses on its server."""
+    """What one tenant uses on its server.
+
+    :ivar rows: live rows, as the server's statistics have them.
+    :ivar bytes: what tables and indexes take, as the server's statistics have it: a table that grows is a few percent
+        ahead of them until the server looks at it again.
+    :ivar statements: how many its login has run since `ServerLoad.counted_since`; None where the server does not count.
+    :ivar statement_ms: how long they took together, in ms.
+    """
 
     schema: str
     rows: int
     bytes: int
     connections: int
+    statements: int | None = None
+    statement_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class ServerLoad:
+    """How a server fares at this moment. Logins are tenants' only; what administrators do is not looked at.
+
+    :ivar bytes: of the whole database.
+    :ivar connections: sessions of everybody.
+    :ivar connection_limit: how many there may be; None where there is no limit.
+    :ivar longest_s: for how long the longest running statement of a tenant has been running; None when none runs, or
+        when the administrator may not see it.
+    :ivar longest_by: the login that runs it.
+    :ivar blocked: how many sessions of tenants have waited for a lock for longer than `BLOCKED_SECONDS`.
+    :ivar blocked_by: the login that most of them wait for; None when it is no tenant's.
+    :ivar counted_since: since when statements are counted; None where they are not.
+    """
+
+    bytes: int
+    connections: int
+    connection_limit: int | None
+    longest_s: float | None
+    longest_by: str | None
+    blocked: int
+    blocked_by: str | None
+    counted_since: datetime | None
+
+
+BLOCKED_SECONDS = 5
+"""Whoever waits for a lock for longer than this is blocked: writers pass each other in milliseconds."""
+
+
+@dataclass(frozen=True)
+class LogReading:
+    """What was found in a server's log.
+
+    :ivar position: where to read on.
+    :ivar skipped: bytes that were not looked at, because there were too many.
+    """
+
+    refusals: tuple[Refusal, ...]
+    position: str
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What came of bringing a schema's tables to the newest revision.
+
+    :ivar problem: why they are not there, in words for operators; None: they are.
+    """
+
+    schema: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a server holds of one tenant, as far as the doctor compares it.
+
+    :ivar fence: None when there is no schema with a fence.
+    :ivar login_open: whether the login lets anybody in; None when there is no login.
+    """
+
+    schema: str
+    fence: Fence | None
+    login_open: bool | None
 
 
 Texts = Sequence[str | None]
@@ -68,6 +146,20 @@ class Snapshot:
 
     fence: Fence
     rows: Callable[[Table], Iterator[Texts]]
+
+
+@dataclass(frozen=True)
+class LongSession:
+    """A session of a tenant's login whose transaction has been open for long.
+
+    :ivar session: the server's own number of it.
+    :ivar statement_seconds: since the statement began that is running; 0 when none is.
+    """
+
+    schema: str
+    session: int
+    statement_seconds: float
+    transaction_seconds: float
 
 
 class MoverLost(Exception):
@@ -98,14 +190,26 @@ class Entrance:
     prepare: Callable[[Engine], None] = lambda engine: None
 
 
+class Denied(Refused):
+    """The server refused a right that the product's own statements have. The code is FENCED: most often the placement
+    in hand is stale. Where it is not, somebody should hear of it."""
+
+
 def fenced() -> Refused:
     """The placement in hand is stale, or writes are paused by a move."""
-    return Refused(
-        Code.FENCED,
-        "Your workspace is being moved and takes no changes for a moment. Nothing was lost.",
-        "Try again in a few seconds.",
-        retry_after=2,
-    )
+    return Refused(*_MOVING, retry_after=2)
+
+
+def denied() -> Denied:
+    """The login has no right to what was asked of the server."""
+    return Denied(*_MOVING, retry_after=2)
+
+
+_MOVING = (
+    Code.FENCED,
+    "Your workspace is being moved and takes no changes for a moment. Nothing was lost.",
+    "Try again in a few seconds.",
+)
 
 
 def unavailable() -> Refused:
@@ -116,6 +220,11 @@ def unavailable() -> Refused:
         "Try again in a minute.",
         retry_after=5,
     )
+
+
+def unknown_revision(revision: str | None) -> str:
+    """Why tables are not migrated whose fence names no revision of this version."""
+    return f"The tables are at revision {revision or 'none'}, which this version does not know."
 
 
 def too_long() -> Refused:
@@ -138,9 +247,13 @@ def not_taken(table: str) -> Refused:
 
 
 class Server(ABC):
-    """One server of the data plane. Methods are safe to repeat after a crash at any point."""
+    """One server of the data plane, for several threads. Methods are safe to repeat after a crash at any point.
+
+    :ivar beyond: revisions of the template beyond the product's own, as `database.template` takes them.
+    """
 
     engine: EngineName
+    beyond: Beyond = ()
 
     @abstractmethod
     def check(self) -> dict[str, str]:
@@ -152,15 +265,25 @@ class Server(ABC):
     @abstractmethod
     def provision(
         self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
-    ) -> None:
+    ) -> str:
         """Make schema, tables, login and grants in one transaction and one round trip; nothing if they are there.
 
         :param revision: of the template; None: its newest.
+        :returns: the revision of the tables, which another version may have made.
         """
 
     @abstractmethod
-    def migrate(self, schema: str) -> None:
-        """Bring the schema's tables to the template's newest revision, and say so on the fence, in one transaction."""
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Bring each schema's tables to the template's newest revision, and say so on its fence, in one transaction.
+
+        Tables that are there already are left alone. What keeps one schema back keeps no other one back. Sessions of
+        the tenants wait for a moment at most: locks are asked for shortly, and again.
+
+        :param after: the revision that all are thought to have. Where it is true, and the engine can, they are brought
+            there together, in one transaction and one round trip.
+        :returns: what came of each, in the order given.
+        :raises Refused: UNAVAILABLE when the server does not answer: then nothing is known of any.
+        """
 
     @abstractmethod
     def drop(self, schema: str, mover: int) -> None:
@@ -171,15 +294,25 @@ class Server(ABC):
 
     @abstractmethod
     def set_password(self, schema: str, password: str) -> None:
-        """Give the login another password. Sessions that are open go on."""
+        """Give the login another password, and end its sessions: they had come in with the old one.
+
+        :raises Refused: UNAVAILABLE when a session does not end in time; do it again.
+        """
 
     @abstractmethod
     def close_login(self, schema: str) -> None:
-        """Refuse new sessions of the login and end those that are open."""
+        """Refuse new sessions of the login and end those that are open.
+
+        :raises Refused: UNAVAILABLE when a session does not end in time; do it again.
+        """
 
     @abstractmethod
     def open_login(self, schema: str) -> None:
         """Allow sessions of the login again."""
+
+    @abstractmethod
+    def end_sessions(self, schema: str) -> None:
+        """End the login's sessions that are open; who has its password may come again."""
 
     @abstractmethod
     def fence(self, schema: str) -> Fence | None:
@@ -240,8 +373,36 @@ class Server(ABC):
 
     @abstractmethod
     def use(self) -> list[SchemaUse]:
-        """What each tenant uses on this server; one query for all."""
+        """What each tenant uses on this server; one query for all, which opens none of their tables."""
 
     @abstractmethod
-    def connected(self) -> AbstractContextManager[None]:
-        """Within the block, calls that follow each other share one connection: a move pauses writes between them."""
+    def condition(self) -> ServerLoad:
+        """How the server fares at this moment; one query, whatever lives there."""
+
+    @abstractmethod
+    def holdings(self) -> list[Holding]:
+        """Fence and login of every tenant on this server, in a number of queries that is small beside theirs."""
+
+    @abstractmethod
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """The tenants' sessions whose transaction has been open for longer; one query for all."""
+
+    @abstractmethod
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """End those of the sessions that are still in the transaction in which they were found, and return them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections that are kept from call to call. It can be used again afterwards."""
+
+
+class ServerLog(ABC):
+    """The log of one server, from which workers learn what it refused, and to whom."""
+
+    @abstractmethod
+    def read(self, position: str) -> LogReading:
+        """What was refused since the position; an empty one is the beginning."""
+
+    @abstractmethod
+    def prune(self) -> None:
+        """Let go of what was read long ago, where that is ours to do."""

@@ -1,10 +1,8 @@
-"""Bringing the registry and the tenants' schemas to the newest revision. (Carrying a tenant elsewhere is a move.)"""
+"""Bringing the registry to its newest revision. (`migrator` does so with the tenants' schemas.)"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import UUID
 
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -14,12 +12,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from awssome.database import template
-from awssome.database.engine import Server
 from awssome.database.postgresql.driver import secured
-from awssome.database.registry import Registry, placements
 from awssome.domain.errors import Code, Refused
-from awssome.domain.secrets import Keys
 
 _REVISIONS = Path(__file__).parent / "registry" / "revisions"
 
@@ -27,8 +21,10 @@ _REVISIONS = Path(__file__).parent / "registry" / "revisions"
 def upgrade_registry(url: str, *, jobs_schema: str) -> str:
     """Bring the registry to its newest revision, in one transaction, one process at a time.
 
+    A registry that a newer version has migrated is left as it is.
+
     :param jobs_schema: SQL of the job queue's tables.
-    :returns: the revision reached.
+    :returns: the revision that it is at then.
     """
     config = _config()
     config.attributes["jobs_schema"] = jobs_schema
@@ -40,6 +36,9 @@ def upgrade_registry(url: str, *, jobs_schema: str) -> str:
     engine = create_engine(secured(url), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('awssome-migrate', 0))"))
+        current = MigrationContext.configure(connection).get_current_revision()
+        if _is_newer(script, current):
+            return str(current)
         with EnvironmentContext(config, script, fn=steps) as environment:
             environment.configure(connection=connection)
             environment.run_migrations()
@@ -52,50 +51,36 @@ def registry_head() -> str:
 
 
 def require_newest(url: str) -> None:
-    """Make sure that the registry is at its newest revision.
+    """Make sure that the registry is at its newest revision, or at one of a newer version: revisions only ever add.
 
     :raises Refused: CONFLICT when it is not; UNAVAILABLE when it does not answer.
     """
-    try:
-        with create_engine(secured(url), poolclass=NullPool).connect() as connection:
-            revision = MigrationContext.configure(connection).get_current_revision()
-    except OperationalError:
-        raise Refused(
-            Code.UNAVAILABLE, "The platform's database does not answer.", "Check AWSSOME_DATABASE_URL, or try again."
-        ) from None
-    if revision != registry_head():
+    revision, script = registry_revision(url), ScriptDirectory.from_config(_config())
+    if revision != script.get_current_head() and not _is_newer(script, revision):
         raise Refused(
             Code.CONFLICT,
-            f"The registry is at revision {revision or 'none'}, and this version needs {registry_head()}.",
+            f"The registry is at revision {revision or 'none'}, and this version needs {script.get_current_head()}.",
             "Run `awssome migrate`.",
         )
 
 
-def tenants_behind(registry: Registry) -> list[UUID]:
-    """The placements whose tables are older than the template; one query, whatever the number of tenants."""
-    with registry.begin() as connection:
-        return placements.behind(connection, template.head())
+def registry_revision(url: str) -> str | None:
+    """The revision that the registry is at; None: there is nothing yet.
 
-
-def upgrade_tenants(
-    registry: Registry, keys: Keys, open_server: Callable[[UUID], Server], behind: list[UUID]
-) -> Iterator[tuple[str, str | None]]:
-    """Migrate one placement after the other; a failure is told and the rest goes on.
-
-    :returns: yields (schema, None) or (schema, what went wrong).
+    :raises Refused: UNAVAILABLE when it does not answer.
     """
-    for placement_id in behind:
-        with registry.begin() as connection:
-            placement = placements.find(connection, keys, placement_id)
-            server_id = placements.server_of(connection, placement_id)
-        try:
-            open_server(server_id).migrate(placement.schema)
-        except Exception as error:  # whatever one tenant's tables have, the others are not to wait for it
-            yield placement.schema, str(error).partition("\n")[0] or type(error).__name__
-            continue
-        with registry.begin() as connection:
-            placements.note_revision(connection, placement_id, template.head())
-        yield placement.schema, None
+    try:
+        with create_engine(secured(url), poolclass=NullPool).connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except OperationalError:
+        raise Refused(
+            Code.UNAVAILABLE, "The platform's database does not answer.", "Check AWSSOME_DATABASE_URL, or try again."
+        ) from None
+
+
+def _is_newer(script: ScriptDirectory, revision: str | None) -> bool:
+    """Whether this version does not know the revision: a newer one has made it."""
+    return revision is not None and revision not in {step.revision for step in script.walk_revisions()}
 
 
 def _config() -> Config:

@@ -68,9 +68,7 @@ class Mover:
             return move.phase
         if move.phase is Phase.DROPPING:
             return self._drop(move)
-        trip = self._trip(move)
-        with trip.source_server.connected(), trip.target_server.connected():
-            return self._travel(move, trip)
+        return self._travel(move, self._trip(move))
 
     def _travel(self, move: Move, trip: _Trip) -> Phase:
         if trip.at is _At.TARGET:
@@ -80,11 +78,11 @@ class Mover:
         try:
             if move.cancel_requested:
                 raise _Cancelled
-            self._prepare(move, trip)
-            self._copy(move, trip)
+            revision = self._prepare(move, trip)
+            self._copy(move, trip, revision)
             if not self._verify(move, trip):
                 return Phase.FAILED
-            self._switch(move, trip)
+            self._switch(move, trip, revision)
         except _Cancelled:
             return self._call_off(move, trip)
         except BaseException as error:
@@ -106,19 +104,43 @@ class Mover:
         epoch = tenant.epoch - 1 if at is _At.TARGET else tenant.epoch
         return _Trip(source, target, self.open_server(source_server), self.open_server(target_server), epoch, at)
 
-    def _prepare(self, move: Move, trip: _Trip) -> None:
+    def _prepare(self, move: Move, trip: _Trip) -> str:
+        """Tables of one revision on both sides; returns it."""
         with self._timed(move, "claim", Phase.PROVISIONING):
             trip.source_server.claim(trip.source.schema, move.mover)
         with self._timed(move, "provision", Phase.PROVISIONING):
+            self._migrate(move, trip)
             # Whatever an earlier attempt left on the target is not open and holds nothing that the source has not.
             trip.target_server.drop(trip.target.schema, move.mover)
-            trip.target_server.provision(
+            return trip.target_server.provision(
                 trip.target.schema, trip.target.password, epoch=trip.epoch, mode=FenceMode.STANDBY, mover=move.mover
             )
 
-    def _copy(self, move: Move, trip: _Trip) -> None:
+    def _migrate(self, move: Move, trip: _Trip) -> None:
+        """The template's newest revision on the source, too: a copy goes by the columns that this version knows.
+
+        :raises Refused: UNAVAILABLE when the source cannot be brought there, or a newer version has been at it.
+        """
+        (migrated,) = trip.source_server.migrate([trip.source.schema])
+        if migrated.problem is not None:
+            raise Refused(
+                Code.UNAVAILABLE,
+                f"The tables cannot be brought to the revision of this worker. {migrated.problem}",
+                "`awssome migrate` brings them there; workers of the newest version move what is newer.",
+            )
+        beyond = trip.source_server.beyond
+        with self.registry.begin() as connection:
+            placements.note_migrated(connection, [move.source_id], template.head(beyond), template.older(beyond))
+
+    def _copy(self, move: Move, trip: _Trip, revision: str) -> None:
         with self._timed(move, "freeze", Phase.COPYING):
             self._freeze(move, trip)
+            # Somebody with a newer version may have migrated the source since, and written what we do not know of.
+            fence = trip.source_server.fence(trip.source.schema)
+            if fence is not None and fence.revision != revision:
+                raise Refused(
+                    Code.UNAVAILABLE, "The tables were migrated while they were being moved. It is tried again."
+                )
         with self._timed(move, "copy", Phase.COPYING):
             trip.source_server.copy(trip.source.schema, trip.target_server, trip.target.schema, move.mover)
 
@@ -144,7 +166,7 @@ class Mover:
         self._fail(move, problem, tables=unequal)
         return False
 
-    def _switch(self, move: Move, trip: _Trip) -> None:
+    def _switch(self, move: Move, trip: _Trip, revision: str) -> None:
         with self._timed(move, "switch", Phase.CUTTING_OVER):
             trip.target_server.set_fence(trip.target.schema, move.mover, mode=FenceMode.STANDBY, epoch=trip.epoch + 1)
             with self.registry.begin() as connection:
@@ -153,7 +175,7 @@ class Mover:
                 if not tenants.switch_placement(connection, move.tenant_id, move.source_id, move.target_id, trip.epoch):
                     raise MoverLost
                 until = now() + timedelta(days=RETENTION_DAYS)
-                placements.mark(connection, move.target_id, PlacementState.ACTIVE, revision=template.head())
+                placements.mark(connection, move.target_id, PlacementState.ACTIVE, revision=revision)
                 placements.mark(connection, move.source_id, PlacementState.RETAINED, retain_until=until)
                 moves.advance(connection, move, Phase.SWITCHED, switched_at=now(), retain_until=until)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import IO
@@ -63,11 +63,7 @@ class Restorer:
         try:
             if restore.state in (RestoreState.DONE, RestoreState.FAILED):
                 return restore.state
-            trip = self._trip(restore)
-            with ExitStack() as stack:
-                for server in trip.servers:
-                    stack.enter_context(server.connected())
-                return self._travel(restore, trip)
+            return self._travel(restore, self._trip(restore))
         except MoverLost:
             # Somebody else has the restore now; it is theirs to finish.
             with self.registry.begin() as connection:
@@ -145,7 +141,9 @@ class Restorer:
         with self._timed(restore, "verify", RestoreState.LOADING):
             self._verify(restore, server, schema, manifest)
         with self._timed(restore, "migrate", RestoreState.VERIFIED):
-            server.migrate(schema)
+            (migrated,) = server.migrate([schema])
+            if migrated.problem is not None:
+                raise Refused(Code.CONFLICT, f"The tables cannot be brought to the newest revision. {migrated.problem}")
         with self.registry.begin() as connection:
             placements.note_revision(connection, restore.target_id, template.head())
 
@@ -312,10 +310,6 @@ class _Trip:
     target: _End
     source: _End | None
     epoch: int
-
-    @property
-    def servers(self) -> list[Server]:
-        return [end.server for end in (self.target, self.source) if end is not None]
 
 
 def _connected_to(end: _End) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import LiteralString
 from uuid import UUID
@@ -12,10 +13,13 @@ from sqlalchemy.engine import URL, make_url
 
 from awssome.database.embedded import Cluster
 from awssome.database.engine import Server
+from awssome.database.postgresql.driver import trusted
+from awssome.database.postgresql.exposure import SHARED_FUNCTIONS
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import Registry, placements, tenants
 from awssome.database.registry import servers as registered
 from awssome.database.sqlserver.server import SQLServer
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import EngineName, Placement, ServerKind, TenantState
@@ -27,24 +31,32 @@ CONTROL_ROLE, CONTROL_DATABASE = "awssome_control", "awssome_control"
 PROVISIONER_ROLE, TENANTS_DATABASE = "awssome_provisioner", "awssome_tenants"
 
 
-def open_server(engine: EngineName, url: str) -> Server:
+def open_server(engine: EngineName, url: str, beyond: Beyond = ()) -> Server:
     """The server behind an administrator's URL. :raises Refused: INVALID for a URL that cannot be one."""
-    return _SERVERS[engine](url)
+    return _SERVERS[engine](url, beyond=beyond)
 
 
-_SERVERS: dict[EngineName, Callable[[str], Server]] = {
+_SERVERS: dict[EngineName, type[PostgreSQL] | type[SQLServer]] = {
     EngineName.POSTGRESQL: PostgreSQL,
     EngineName.SQLSERVER: SQLServer,
 }
 
 
-def opener(registry: Registry, keys: Keys) -> Opener:
-    """Opens servers by looking up their administrators' URLs in the registry. For workers only."""
+def opener(registry: Registry, keys: Keys, beyond: Beyond = ()) -> Opener:
+    """Opens servers by looking up their administrators' URLs in the registry. For workers only.
+
+    A server stays the same one, with the connections that it keeps, for all jobs and until its URL changes.
+    """
+    known: dict[UUID, tuple[str, Server]] = {}
+    lock = threading.Lock()
 
     def opened(server_id: UUID) -> Server:
         with registry.begin() as connection:
             engine, url = registered.admin_url(connection, keys, server_id)
-        return open_server(engine, url)
+        with lock:
+            if server_id not in known or known[server_id][0] != url:
+                known[server_id] = url, open_server(engine, url, beyond)
+            return known[server_id][1]
 
     return opened
 
@@ -77,36 +89,43 @@ def prepare_control_plane(cluster: Cluster, password: str) -> str:
         _role(connection, CONTROL_ROLE, password, "LOGIN")
         _database(connection, CONTROL_DATABASE, CONTROL_ROLE)
         connection.execute(sql.SQL("ALTER ROLE {} SET search_path = public").format(sql.Identifier(CONTROL_ROLE)))
+        _reserve(connection, CONTROL_ROLE)
     return _url(cluster, CONTROL_ROLE, password, CONTROL_DATABASE)
 
 
 def prepare_data_plane(cluster: Cluster, password: str) -> str:
     """Make an embedded cluster a server for tenants; its provisioner's URL. Safe to repeat.
 
-    The provisioner has CREATEROLE and is no superuser, as on RDS. Tenants get no TEMP, no large objects, no
-    notifications and no session-wide locks of the advisory kind.
+    The provisioner has CREATEROLE and is no superuser, as on RDS; it may read the server's statistics. Tenants get no
+    TEMP, no large objects, no notifications and no session-wide locks of the advisory kind.
     """
     with _superuser(cluster) as connection:
         _role(connection, PROVISIONER_ROLE, password, "LOGIN CREATEROLE")
-        connection.execute(sql.SQL("GRANT pg_signal_backend TO {}").format(sql.Identifier(PROVISIONER_ROLE)))
+        connection.execute(
+            sql.SQL("GRANT pg_signal_backend, pg_read_all_stats TO {}").format(sql.Identifier(PROVISIONER_ROLE))
+        )
+        _reserve(connection, PROVISIONER_ROLE)
         _database(connection, TENANTS_DATABASE, PROVISIONER_ROLE, open_to_all=True)
     with _superuser(cluster, TENANTS_DATABASE) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         connection.execute("REVOKE ALL ON pg_stat_statements, pg_stat_statements_info FROM PUBLIC")
+        for function in ("pg_stat_statements(boolean)", "pg_stat_statements_info()"):
+            connection.execute(sql.SQL("REVOKE ALL ON FUNCTION {} FROM PUBLIC").format(sql.SQL(function)))
+            connection.execute(
+                sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(
+                    sql.SQL(function), sql.Identifier(PROVISIONER_ROLE)
+                )
+            )
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-        connection.execute(_CLOSE_FUNCTIONS)
+        connection.execute(trusted(_CLOSE_FUNCTIONS))
     return _url(cluster, PROVISIONER_ROLE, password, TENANTS_DATABASE)
 
 
-_CLOSE_FUNCTIONS = """
+_CLOSE_FUNCTIONS = f"""
 DO $$
 DECLARE f regprocedure;
 BEGIN
-    FOR f IN
-        SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'pg_catalog' AND (
-            p.proname LIKE 'lo\\_%' OR p.proname LIKE 'pg\\_advisory\\_%' OR p.proname LIKE 'pg\\_try\\_advisory\\_%'
-            OR p.proname IN ('pg_notify', 'loread', 'lowrite', 'pg_logical_emit_message'))
+    FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND {SHARED_FUNCTIONS}
     LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
     END LOOP;
@@ -170,6 +189,11 @@ def _role(connection: psycopg.Connection[tuple[object, ...]], name: str, passwor
             sql.SQL("ALTER" if there else "CREATE"), sql.Identifier(name), sql.SQL(options), sql.Literal(password)
         )
     )
+
+
+def _reserve(connection: psycopg.Connection[tuple[object, ...]], role: str) -> None:
+    """Connections are kept free for the role, whatever tenants take."""
+    connection.execute(sql.SQL("GRANT pg_use_reserved_connections TO {}").format(sql.Identifier(role)))
 
 
 def _database(

@@ -8,9 +8,10 @@ statements; the pools hold connections.
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -24,9 +25,10 @@ from awssome.database.postgresql.entrance import ENTRANCE as POSTGRESQL
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver.entrance import ENTRANCE as SQLSERVER
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import EngineName, Placement, checked_schema_name
+from awssome.domain.limits import LIMITS
+from awssome.domain.tenants import EngineName, Placement, Tier, checked_schema_name
 
-_Key = tuple[UUID, int]
+_Key = tuple[UUID, int, Tier]
 
 _ENTRANCES: dict[EngineName, Entrance] = {EngineName.POSTGRESQL: POSTGRESQL, EngineName.SQLSERVER: SQLSERVER}
 
@@ -38,11 +40,13 @@ class Sessions:
     """Opens transactions as tenants.
 
     :param budget: connections to one server, all tenants together; see DESIGN: (max_connections - reserve) / processes.
-    :param each: connections of one tenant at most; a login's own limit is higher, for several processes.
-    :param wait: seconds to wait for a free connection before the request is refused.
+    :param each: connections of one tenant at most; None: as its tier allows (`domain.limits`). A login's own limit is
+        higher, for several processes.
+    :param wait: seconds to wait for a free connection before the request is refused. Who came first is served first,
+        except those whose tenant has all that it may have.
     """
 
-    def __init__(self, *, budget: int = 60, each: int = 4, wait: float = 5.0) -> None:
+    def __init__(self, *, budget: int = 60, each: int | None = None, wait: float = 5.0) -> None:
         self._budget = budget
         self._each = each
         self._wait = wait
@@ -56,7 +60,8 @@ class Sessions:
         Its first statement reads the fence. Statements are written against the symbolic schema.
 
         :raises Refused: FENCED when the placement is stale (ask the registry again), or when a write meets a schema
-            that is being moved; UNAVAILABLE when the server does not answer or the budget is used up.
+            that is being moved; UNAVAILABLE when the server does not answer or the budget is used up; LIMITED when the
+            tenant itself has all the connections that it may have.
         """
         with _translated(placement.engine), ExitStack() as stack:
             try:
@@ -107,15 +112,36 @@ class _Gone(Exception):
     """The connection is dead."""
 
 
+@dataclass(eq=False)
+class _Turn:
+    """Somebody who waits for a connection.
+
+    :ivar most: how many its tenant may have.
+    :ivar come: told when `served` is true.
+    :ivar idle: the connection to use; None: a new one.
+    """
+
+    key: _Key
+    most: int
+    come: threading.Condition
+    served: bool = False
+    idle: QueuePool | None = None
+
+
 class _ServerPool:
     """The connections to one server, each in a slot of its own. Idle ones wait for their tenant, least recently used
-    tenants first, until somebody else needs the room."""
+    tenants first, until somebody else needs the room.
 
-    def __init__(self, budget: int, each: int, wait: float) -> None:
+    Whoever finds no room stands in line. What is given back goes to the first in line whose tenant may have one more;
+    nobody who comes later overtakes, and only who is served is woken.
+    """
+
+    def __init__(self, budget: int, each: int | None, wait: float) -> None:
         self._budget = budget
         self._each = each
         self._wait = wait
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._line: deque[_Turn] = deque()
         self._slots: Counter[_Key] = Counter()
         self._idle: OrderedDict[_Key, list[QueuePool]] = OrderedDict()
 
@@ -132,51 +158,61 @@ class _ServerPool:
             self._give_back(placement, slot)
 
     def held(self) -> int:
-        with self._changed:
+        with self._lock:
             return self._slots.total()
 
     def forget(self, placement: Placement) -> None:
-        with self._changed:
+        with self._lock:
             while _key(placement) in self._idle:
                 self._close_idle(_key(placement))
+            self._serve()
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             while self._idle:
                 self._close_idle(next(iter(self._idle)))
+            self._serve()
 
     def _take(self, placement: Placement, engine: Engine) -> QueuePool:
-        key = _key(placement)
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._has_room(key), self._wait):
-                busy = "Your workspace is very busy." if self._is_full(key) else "All database connections are in use."
-                raise Refused(
-                    Code.UNAVAILABLE, f"{busy} Nothing was changed.", "Try again in a few seconds.", retry_after=2
-                )
-            if key in self._idle:
-                return self._pop_idle(key)
-            if self.held() >= self._budget:
-                self._close_idle(next(iter(self._idle)))
-            self._slots[key] += 1
-        return QueuePool(
+        most = LIMITS[placement.tier].connections if self._each is None else self._each
+        with self._lock:
+            turn = _Turn(_key(placement), most, threading.Condition(self._lock))
+            self._line.append(turn)
+            self._serve()
+            if not turn.come.wait_for(lambda: turn.served, self._wait):
+                self._line.remove(turn)
+                raise _busy(self._is_full(turn))
+        return turn.idle or QueuePool(
             lambda: _ENTRANCES[placement.engine].connect(placement), pool_size=1, max_overflow=0, dialect=engine.dialect
         )
 
     def _give_back(self, placement: Placement, slot: QueuePool) -> None:
         key = _key(placement)
-        with self._changed:
+        with self._lock:
             if slot.checkedin():
                 self._idle.setdefault(key, []).append(slot)
                 self._idle.move_to_end(key)
             else:  # it could not connect
                 self._count_one_less(key)
-            self._changed.notify_all()
+            self._serve()
 
-    def _has_room(self, key: _Key) -> bool:
-        return key in self._idle or (not self._is_full(key) and (self.held() < self._budget or bool(self._idle)))
+    def _serve(self) -> None:
+        """Give connections to those in line, in their order, as far as there is room."""
+        for turn in [*self._line]:
+            if turn.key in self._idle:
+                turn.idle = self._pop_idle(turn.key)
+            elif self._is_full(turn) or (self.held() >= self._budget and not self._idle):
+                continue
+            else:
+                if self.held() >= self._budget:
+                    self._close_idle(next(iter(self._idle)))
+                self._slots[turn.key] += 1
+            self._line.remove(turn)
+            turn.served = True
+            turn.come.notify()
 
-    def _is_full(self, key: _Key) -> bool:
-        return self._slots[key] >= self._each
+    def _is_full(self, turn: _Turn) -> bool:
+        return self._slots[turn.key] >= turn.most
 
     def _pop_idle(self, key: _Key) -> QueuePool:
         slot = self._idle[key].pop()
@@ -187,7 +223,6 @@ class _ServerPool:
     def _close_idle(self, key: _Key) -> None:
         self._pop_idle(key).dispose()
         self._count_one_less(key)
-        self._changed.notify_all()
 
     def _count_one_less(self, key: _Key) -> None:
         self._slots[key] -= 1
@@ -195,8 +230,25 @@ class _ServerPool:
             del self._slots[key]
 
 
+def _busy(itself: bool) -> Refused:
+    """:param itself: the tenant has all that it may have, and others are not the reason."""
+    if itself:
+        return Refused(
+            Code.LIMITED,
+            "Your workspace does too much at once. Nothing was changed.",
+            "Try again in a few seconds.",
+            retry_after=2,
+        )
+    return Refused(
+        Code.UNAVAILABLE,
+        "All database connections are in use. Nothing was changed.",
+        "Try again in a few seconds.",
+        retry_after=2,
+    )
+
+
 def _key(placement: Placement) -> _Key:
-    return placement.placement_id, placement.secret_version
+    return placement.placement_id, placement.secret_version, placement.tier
 
 
 def _engine(name: EngineName) -> Engine:

@@ -11,7 +11,6 @@ from typing import Any
 
 from alembic.ddl.impl import DefaultImpl
 from alembic.migration import MigrationContext
-from alembic.operations import Operations
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.types import TypeEngine
 
@@ -31,9 +30,7 @@ def tables(revision: str) -> tuple[Table, ...]:
         dialect=dialect(EngineName.POSTGRESQL), opts={"as_sql": True, "output_buffer": io.StringIO()}
     )
     context.impl = recorder = _Recorder(context.dialect, None, True, None, io.StringIO(), {})
-    with Operations.context(context):
-        for step in steps:
-            step.module.upgrade()
+    template.replay(steps, context)
     return tuple(
         Table(name, MetaData(), *(Column(column, kind) for column, kind in columns.items()))
         for name, columns in recorder.tables.items()

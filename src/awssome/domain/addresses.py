@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from awssome.domain.tenants import Tier
 
@@ -17,6 +17,20 @@ def network_address(text: str | None) -> str | None:
         return str(ip_address(text or ""))
     except ValueError:
         return None
+
+
+def neighbourhood(text: str) -> str:
+    """Whose network an address is, for limits: the address itself; of IPv6 the /64, which one customer has whole.
+
+    What is no address is its own neighbourhood.
+    """
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return text
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Network((int(found), 64), strict=False))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The whole state of a budget is one instant, so that it fits in one column of one row that every worker shares. A
 reservation always succeeds and says how long to wait; who reserves first goes first, and slots that a killed process
-reserved and never used are simply in the past a moment later.
+reserved and never used are simply in the past a moment later. Who does not want to wait asks `admit`.
 
 In any window of W seconds, both ends included, at most `burst + floor(W * rate_per_s)` calls fall: the burst that was
 saved up, and what flows in meanwhile.
@@ -48,3 +48,13 @@ def reserve(bucket: Bucket, now: datetime, calls: int, rate_per_s: float, burst:
     next_at = max(bucket.next_at, now) + calls * interval
     wait = next_at - burst * interval - now
     return Bucket(next_at), max(wait.total_seconds(), 0.0)
+
+
+def admit(bucket: Bucket, now: datetime, rate_per_s: float, burst: int) -> tuple[Bucket, float]:
+    """Let one call through at once, or not at all: what is refused costs the budget nothing.
+
+    :returns: the state after, and 0.0; or the state before, and the seconds after which one call would go through.
+    :raises ValueError: as `reserve`.
+    """
+    after, wait = reserve(bucket, now, 1, rate_per_s, burst)
+    return (bucket, wait) if wait else (after, 0.0)

@@ -2,6 +2,9 @@
 
 Each use has a key of its own (HKDF-SHA256 with a distinct `info`, RFC 5869), so that a login's password tells nothing
 about the key that wraps tokens. Nothing derived here is stored.
+
+The secret key itself can be replaced: what was made under an earlier one names it by its id, and is found as long as
+`AWSSOME_PREVIOUS_SECRET_KEYS` holds it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -21,64 +26,95 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from awssome.domain.errors import Code, Refused
 
-KEY_ID = "k1"
-"""Name of the key that new placements and new data keys use."""
+OLDEST = "k1"
+"""What the oldest key is called in rows that were made before keys had ids of their own."""
 
 _NONCE = 12
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The platform's secret key, and the keys for single uses that are derived from it."""
+    """The platform's secret key, and the keys for single uses that are derived from it.
+
+    :ivar previous: secret keys that were in use before, newest first: they open what was made with them, and make
+        nothing new.
+    """
 
     root: bytes = field(repr=False)
+    previous: tuple[bytes, ...] = field(default=(), repr=False)
 
     @classmethod
-    def from_text(cls, text: str) -> Keys:
-        """Keys from `AWSSOME_SECRET_KEY`: at least 32 random bytes, base64url.
+    def from_text(cls, text: str, *previous: str) -> Keys:
+        """Keys from `AWSSOME_SECRET_KEY`: at least 32 random bytes, base64url; and from earlier values of it.
 
-        :raises ValueError: when the text is not that.
+        :raises ValueError: when a text is not that.
         """
-        try:
-            root = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        except ValueError as error:
-            raise ValueError("AWSSOME_SECRET_KEY must be base64url") from error
-        if len(root) < 32:
-            raise ValueError("AWSSOME_SECRET_KEY must hold at least 32 bytes; `openssl rand -base64 48` makes one")
-        return cls(root)
+        return cls(_root(text), tuple(_root(each) for each in previous))
 
-    def login_password(self, tenant_id: UUID, server: str, schema: str, secret_version: int) -> str:
+    @property
+    def key_id(self) -> str:
+        """The name of the present key, kept with what is made under it. It tells nothing of the key."""
+        return _id_of(self.root)
+
+    @property
+    def present_ids(self) -> frozenset[str]:
+        """The names that the present key goes by: the oldest one's, too, while there was none before it."""
+        return frozenset({self.key_id} if self.previous else {self.key_id, OLDEST})
+
+    def login_password(self, tenant_id: UUID, server: str, schema: str, secret_version: int, key_id: str = "") -> str:
         """The password of a placement's database login, 256 bits.
 
         `Aa1-` in front satisfies SQL Server's password policy (three of four classes); the rest is base64url, so that
         it can stand in a string literal of either engine.
+
+        :param key_id: the key that the placement names; the present one if not given.
+        :raises Refused: UNAVAILABLE when that key is not known.
         """
-        key = self._derive(f"login:{KEY_ID}:{tenant_id}:{server}:{schema}:{secret_version}")
+        key_id = key_id or self.key_id
+        key = _derive(self._named(key_id), f"login:{key_id}:{tenant_id}:{server}:{schema}:{secret_version}")
         return "Aa1-" + base64.urlsafe_b64encode(key).rstrip(b"=").decode()
 
     def wrap(self, data_key: bytes, tenant_id: UUID) -> bytes:
-        """A tenant's data key, encrypted under the master key, bound to the tenant."""
-        return seal(self._derive(f"wrap:{KEY_ID}"), data_key, tenant_id)
+        """A tenant's data key, encrypted under the present key, bound to the tenant."""
+        return seal(_derive(self.root, f"wrap:{self.key_id}"), data_key, tenant_id)
 
-    def unwrap(self, wrapped: bytes, tenant_id: UUID) -> bytes:
-        """The opposite of `wrap`. :raises Refused: when the wrapped key belongs to another tenant or was changed."""
-        return unseal(self._derive(f"wrap:{KEY_ID}"), wrapped, tenant_id)
+    def unwrap(self, wrapped: bytes, tenant_id: UUID, key_id: str) -> bytes:
+        """The opposite of `wrap`, under the key of that name.
+
+        :raises Refused: UNAVAILABLE when that key is not known, or the wrapped key is another tenant's or was changed.
+        """
+        return unseal(_derive(self._named(key_id), f"wrap:{key_id}"), wrapped, tenant_id)
 
     def seal_admin(self, text: str) -> bytes:
-        """A server's administrator URL, encrypted for the registry."""
-        return _encrypt(self._derive(f"servers:{KEY_ID}"), text.encode(), b"server")
+        """A server's administrator URL, encrypted for the registry under the present key."""
+        return _encrypt(_derive(self.root, f"servers:{self.key_id}"), text.encode(), b"server")
 
     def unseal_admin(self, sealed: bytes) -> str:
-        """The opposite of `seal_admin`; only workers call it."""
-        return _decrypt(self._derive(f"servers:{KEY_ID}"), sealed, b"server").decode()
+        """The opposite of `seal_admin`, under whichever key it was; only workers call it.
+
+        :raises Refused: UNAVAILABLE when no known key opens it.
+        """
+        for root, key_id in (*((root, _id_of(root)) for root in self._roots), (self._roots[-1], OLDEST)):
+            with suppress(InvalidTag):
+                return _open(_derive(root, f"servers:{key_id}"), sealed, b"server").decode()
+        raise _sealed_otherwise()
 
     def signature(self, purpose: str, message: str) -> str:
         """An HMAC-SHA256 over the message for one purpose, base64url."""
-        mac = hmac.new(self._derive(f"sign:{purpose}"), message.encode(), hashlib.sha256).digest()
+        mac = hmac.new(_derive(self.root, f"sign:{purpose}"), message.encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
-    def _derive(self, info: str) -> bytes:
-        return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"awssome:" + info.encode()).derive(self.root)
+    @property
+    def _roots(self) -> tuple[bytes, ...]:
+        return (self.root, *self.previous)
+
+    def _named(self, key_id: str) -> bytes:
+        if key_id == OLDEST:
+            return self._roots[-1]
+        found = next((root for root in self._roots if _id_of(root) == key_id), None)
+        if found is None:
+            raise _sealed_otherwise()
+        return found
 
 
 def new_secret_key() -> str:
@@ -111,6 +147,25 @@ def unseal(key: bytes, sealed: bytes, tenant_id: UUID) -> bytes:
     return _decrypt(key, sealed, tenant_id.bytes)
 
 
+def _root(text: str) -> bytes:
+    try:
+        root = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError as error:
+        raise ValueError("AWSSOME_SECRET_KEY must be base64url") from error
+    if len(root) < 32:
+        raise ValueError("AWSSOME_SECRET_KEY must hold at least 32 bytes; `openssl rand -base64 48` makes one")
+    return root
+
+
+@cache
+def _id_of(root: bytes) -> str:
+    return "k" + _derive(root, "key id")[:6].hex()
+
+
+def _derive(root: bytes, info: str) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"awssome:" + info.encode()).derive(root)
+
+
 def _encrypt(key: bytes, plaintext: bytes, bound_to: bytes) -> bytes:
     nonce = os.urandom(_NONCE)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, bound_to)
@@ -118,10 +173,18 @@ def _encrypt(key: bytes, plaintext: bytes, bound_to: bytes) -> bytes:
 
 def _decrypt(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
     try:
-        return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to)
+        return _open(key, sealed, bound_to)
     except InvalidTag:
-        raise Refused(
-            Code.UNAVAILABLE,
-            "A stored secret cannot be opened: it was sealed for somebody else or with another key.",
-            "An operator has to check AWSSOME_SECRET_KEY.",
-        ) from None
+        raise _sealed_otherwise() from None
+
+
+def _open(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
+    return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to)
+
+
+def _sealed_otherwise() -> Refused:
+    return Refused(
+        Code.UNAVAILABLE,
+        "A stored secret cannot be opened: it was sealed for somebody else or with another key.",
+        "An operator has to check AWSSOME_SECRET_KEY and AWSSOME_PREVIOUS_SECRET_KEYS.",
+    )

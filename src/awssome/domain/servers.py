@@ -1,4 +1,4 @@
-"""Where a database server is, read from its administrator's URL."""
+"""Servers: their names and places, and where one is, read from its administrator's URL."""
 
 from __future__ import annotations
 
@@ -34,6 +34,30 @@ def checked_name(name: str) -> str:
             fields={"name": "Use a letter first, then small letters, digits and single dashes, up to 60."},
         )
     return name
+
+
+def free_places(capacity: int, tenants: int, retained: int) -> int:
+    """How many tenants could still come; a copy that is kept for rollback takes a place.
+
+    A pool without one takes no new tenants, and takes them again as soon as it has one: nothing else closes it.
+    """
+    return max(0, capacity - tenants - retained)
+
+
+def spread(pools: list[tuple[str, int, int]], count: int) -> list[str | None]:
+    """Where so many tenants go, one after the other, each to the emptiest pool that has a place; None: nowhere.
+
+    :param pools: name, tenants and free places of each.
+    """
+    there = {name: [tenants, free] for name, tenants, free in pools}
+    found: list[str | None] = []
+    for _ in range(count):
+        with_room = [(held, name) for name, (held, free) in there.items() if free > 0]
+        name = min(with_room)[1] if with_room else None
+        if name is not None:
+            there[name] = [there[name][0] + 1, there[name][1] - 1]
+        found.append(name)
+    return found
 
 
 def engine_of(url: str) -> EngineName:

@@ -15,7 +15,10 @@ FREE_DEALS = 10
 """How many HubSpot deals a free tenant may import, ever."""
 
 RETENTION_DAYS = 30
-"""How long the source of a move is kept for rollback."""
+"""How long the source of a move is kept for rollback, and the last archive of a deleted tenant for its return."""
+
+PENDING_DAYS = 7
+"""How long a tenant may wait for its workspace: a sign-up that nobody confirms or finishes is deleted then."""
 
 MIN_PASSWORD = 12
 MAX_PASSWORD = 256
@@ -43,6 +46,27 @@ class TenantState(StrEnum):
     ARCHIVED = "archived"
     RETAINED = "retained"
     DELETED = "deleted"
+
+
+TRANSITIONS: dict[TenantState, frozenset[TenantState]] = {
+    TenantState.PENDING: frozenset({TenantState.ACTIVE, TenantState.DELETED}),
+    TenantState.ACTIVE: frozenset({TenantState.SUSPENDED, TenantState.ARCHIVED, TenantState.RETAINED}),
+    TenantState.SUSPENDED: frozenset({TenantState.ACTIVE, TenantState.RETAINED}),
+    TenantState.ARCHIVED: frozenset({TenantState.ACTIVE, TenantState.RETAINED}),
+    TenantState.RETAINED: frozenset({TenantState.ACTIVE, TenantState.DELETED}),
+    TenantState.DELETED: frozenset(),
+}
+"""The life of a tenant: from each state, those that may follow. `moving` is not among them: it is never stored."""
+
+
+AWAY = frozenset({TenantState.ARCHIVED, TenantState.RETAINED})
+"""In these states a tenant's data is an archive, and its workspace is dropped, or is about to be."""
+
+
+def check_transition(before: TenantState, after: TenantState) -> None:
+    """Make sure that a tenant's life may go this way. :raises Refused: CONFLICT."""
+    if after not in TRANSITIONS.get(before, ()):
+        raise Refused(Code.CONFLICT, f"This tenant is {before}; it cannot become {after}. Nothing was changed.")
 
 
 class PlacementState(StrEnum):
@@ -97,7 +121,8 @@ def imports_allowed(tier: Tier) -> int | None:
 class Placement:
     """Where a tenant's data is, and as whom to go there. Passed on as a value, never ambient.
 
-    `password` is derived for each answer and stored nowhere; it is left out of the repr.
+    `password` is derived for each answer and stored nowhere; it is left out of the repr. The tier says how much of the
+    server the tenant may take.
     """
 
     tenant_id: UUID
@@ -110,6 +135,7 @@ class Placement:
     epoch: int
     secret_version: int
     password: str = field(repr=False)
+    tier: Tier = Tier.FREE
 
     @property
     def login(self) -> str:
@@ -135,12 +161,17 @@ def new_schema_name() -> str:
     return "user_" + secrets.token_hex(8)
 
 
+def is_schema_name(name: str) -> bool:
+    """Whether `new_schema_name` could have made it."""
+    return _SCHEMA.match(name) is not None
+
+
 def checked_schema_name(name: str) -> str:
     """The name itself, if it is one that `new_schema_name` could have made. The one gate before any DDL.
 
     :raises ValueError: for every other string; this is a defect, never a user's mistake.
     """
-    if not _SCHEMA.match(name):
+    if not is_schema_name(name):
         raise ValueError("not the name of a tenant schema")
     return name
 
@@ -150,7 +181,7 @@ def slug_from(company: str) -> str:
     plain = unicodedata.normalize("NFKD", company).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:36].strip("-")
     if not slug or not slug[0].isalpha():
-        slug = f"team-{slug}".strip("-")
+        slug = f"team-{slug}"[:36].strip("-")
     return slug
 
 

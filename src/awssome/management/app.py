@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from collections.abc import Iterator
+
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse, Response
 
 from awssome.control.messages import ErrorBody
-from awssome.management.api import archives, operators, people, tenant
+from awssome.database.registry import alerts, watch
+from awssome.domain.figures import Figure
+from awssome.domain.times import now
+from awssome.management.api import archives, lifecycle, operators, people, tenant, watching
+from awssome.management.api.guard import metrics_call
 from awssome.management.pages import routes
+from awssome.web.metrics import Metrics
 from awssome.workflows.services import Services
 
 
@@ -22,9 +29,11 @@ def create(services: Services) -> FastAPI:
         responses={"default": {"model": ErrorBody, "description": "Why it was refused"}},
     )
     app.state.services = services
-    for router in (people.router, tenant.router, operators.router, archives.router, archives.owners):
+    rooms = (people.router, tenant.router, operators.router, lifecycle.router, watching.router)
+    for router in (*rooms, archives.router, archives.owners):
         app.include_router(router, prefix="/api/v1")
-    routes.install(app, services)
+    metrics = Metrics(lambda: _figures(services))
+    routes.install(app, services, metrics)
 
     @app.get("/healthz", include_in_schema=False)
     def health() -> JSONResponse:
@@ -32,4 +41,16 @@ def create(services: Services) -> FastAPI:
         with services.registry.begin():
             return JSONResponse({"status": "ok"})
 
+    @app.get("/metrics", include_in_schema=False, dependencies=[Depends(metrics_call)])
+    def figures() -> Response:
+        """For Prometheus; needs a metrics token."""
+        return metrics.response()
+
     return app
+
+
+def _figures(services: Services) -> Iterator[Figure]:
+    with services.registry.begin() as connection:
+        yield from watch.figures(connection, now())
+        yield from watch.queue_figures(connection)
+        yield from alerts.figures(connection, now())

@@ -6,6 +6,7 @@ from awssome.database import Connection
 from awssome.database.registry import accounts, audit
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.tenants import Tenant
+from awssome.domain.addresses import neighbourhood
 from awssome.domain.errors import Refused
 from awssome.workflows.services import Services
 
@@ -23,7 +24,7 @@ def deny(services: Services, actor: Actor, what: str, tenant: Tenant | None = No
     """Write a refusal to the audit log, in a transaction of its own."""
     try:
         with services.registry.begin() as connection:
-            accounts.count_attempt(connection, f"denied:{actor.address}", limit=DENIALS_A_MINUTE, seconds=60)
+            accounts.count_attempt(connection, f"denied:{_network(actor)}", limit=DENIALS_A_MINUTE, seconds=60)
     except Refused:
         return
     with services.registry.begin() as connection:
@@ -33,7 +34,7 @@ def deny(services: Services, actor: Actor, what: str, tenant: Tenant | None = No
 def count_sign_in(services: Services, door: str, email: str, actor: Actor) -> None:
     """Count a try to sign in. :raises Refused: LIMITED after too many; written to the audit log."""
     limits = (
-        (f"{door}:{actor.address}", SIGN_INS_OF_ADDRESS),
+        (f"{door}:{_network(actor)}", SIGN_INS_OF_ADDRESS),
         (f"{door}:{email}", SIGN_INS_OF_EMAIL),
         (_pair(door, email, actor), SIGN_INS),
     )
@@ -52,4 +53,8 @@ def forget_sign_in(connection: Connection, door: str, email: str, actor: Actor) 
 
 
 def _pair(door: str, email: str, actor: Actor) -> str:
-    return f"{door}:{actor.address}:{email}"
+    return f"{door}:{_network(actor)}:{email}"
+
+
+def _network(actor: Actor) -> str:
+    return neighbourhood(actor.address or "")

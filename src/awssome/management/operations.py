@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from awssome.control import messages as m
-from awssome.database import Connection
+from awssome.database import Connection, template
 from awssome.database.registry import accounts, audit, figures, jobs, placements, servers, tenants
 from awssome.database.registry import moves as registered_moves
 from awssome.database.registry.audit import Actor, Verification
@@ -94,6 +94,9 @@ def tenant_detail(connection: Connection, ref: str) -> m.TenantDetail:
                 server=place.server,
                 schema_name=place.schema_name,
                 state=place.state,
+                revision=place.revision,
+                behind=placements.is_behind(place, template.older()),
+                problem=place.problem,
                 created_at=place.created_at,
                 retain_until=place.retain_until,
                 current=place.id == found.placement_id,
@@ -231,6 +234,14 @@ def server(connection: Connection, name: str) -> m.ServerRow:
     return views.server(servers.by_name(connection, name))
 
 
+def tables_behind(connection: Connection, name: str) -> tuple[int, int]:
+    """How many placements on the server have tables older than the template, and how many of them cannot be migrated.
+
+    :raises Refused: NOT_FOUND.
+    """
+    return placements.count_behind(connection, template.older(), servers.by_name(connection, name).id)
+
+
 def add_server(services: Services, connection: Connection, actor: Actor, body: m.AddServer) -> m.ServerRow:
     """Register a server; a worker checks and opens it. :raises Refused: INVALID, CONFLICT."""
     name = checked_name(body.name)
@@ -304,7 +315,6 @@ def overview(connection: Connection) -> dict[str, Any]:
         "moves_failed": [views.move(row) for row in figures.moves_in(connection, "failed")],
         "jobs": queues,
         "upgrade_requests": [views.tenant_row(row) for row in figures.upgrade_requests(connection)],
-        "troubled": [views.tenant_row(row) for row in figures.troubled(connection)],
     }
 
 

@@ -10,20 +10,22 @@ from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.registry import accounts, audit, sessions, tenants
+from awssome.database.registry import accounts, audit, erasure, sessions, tenants
 from awssome.database.registry.accounts import Account, Link
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.sessions import Session
 from awssome.database.registry.tenants import Tenant
-from awssome.domain.addresses import SHARED_HOST
+from awssome.domain.addresses import SHARED_HOST, neighbourhood
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState, Tier, checked_email, checked_password, checked_text
 from awssome.domain.times import now
 from awssome.management import denials, views
+from awssome.workflows import returning
 from awssome.workflows.services import Services
 
 HOUR = 3600
-SIGN_UPS_AN_HOUR, MAILS_AN_HOUR, INVITATIONS_AN_HOUR = 200, 10, 50
+SIGN_UPS_AN_HOUR, MAILS_AN_HOUR, INVITATIONS_AN_HOUR = 10, 10, 50
+"""Of one network address (of IPv6 the /64, which one customer has whole), to one e-mail address, of one tenant."""
 
 _SENT = m.Accepted(message="Look into your mailbox: we have sent you a link.")
 
@@ -46,7 +48,7 @@ def sign_up(services: Services, actor: Actor, body: m.SignUp) -> m.Accepted:
     email = checked_email(body.email)
     name = checked_text(body.name, "name", "Your name", limit=120)
     company = checked_text(body.company, "company", "Company", limit=120)
-    _throttle(services, f"sign-up:{actor.address}", SIGN_UPS_AN_HOUR)
+    _throttle(services, f"sign-up:{neighbourhood(actor.address or '')}", SIGN_UPS_AN_HOUR)
     _throttle(services, f"mail:{email}", MAILS_AN_HOUR)
     with services.registry.begin() as connection:
         account = accounts.by_email(connection, email)
@@ -124,7 +126,7 @@ def use_link(services: Services, actor: Actor, agent: str, body: m.UseLink) -> m
         accounts.update_account(connection, account.id, **changes)
         sessions.revoke_all(connection, account.id)
         if link.purpose == "confirm" and link.tenant_id is not None:
-            tenants.forget_unconfirmed(connection, account.id, but=link.tenant_id)
+            erasure.forget_unconfirmed(connection, account.id, but=link.tenant_id)
         audit.record(connection, actor, f"link.used.{link.purpose}", link.tenant_id, email=account.email)
         token = sessions.create(
             connection, account.id, "portal", address=actor.address or "", agent=agent, tenant_id=link.tenant_id
@@ -207,14 +209,15 @@ def present(services: Services, connection: Connection, session: Session, host: 
     return Present(session, tenant, Role(row.role))
 
 
-def context(services: Services, connection: Connection, found: Present, host: str) -> m.ContextOut:
-    """The answer to the one question of each request."""
+def context(services: Services, connection: Connection, actor: Actor, found: Present, host: str) -> m.ContextOut:
+    """The answer to the one question of each request. An archived tenant begins to come back with it."""
     memberships = [
         views.membership(services.addresses, row)
         for row in accounts.memberships_of(connection, found.session.account_id)
     ]
     placement, move_to, tenant = None, None, None
     if found.tenant is not None:
+        tenants.note_seen(connection, found.tenant)
         tenant = views.tenant(services, connection, found.tenant)
         at_home = services.addresses.label(host) in (
             ("", SHARED_HOST) if found.tenant.tier is Tier.FREE else (found.tenant.slug,)
@@ -223,6 +226,9 @@ def context(services: Services, connection: Connection, found: Present, host: st
             move_to = tenant.host
         elif found.tenant.state is TenantState.ACTIVE:
             placement = views.placement(connection, services.keys, found.tenant.id)
+        elif found.tenant.state is TenantState.ARCHIVED:
+            returning.wake(connection, services.queue, actor, found.tenant.id)
+            tenant = views.tenant(services, connection, tenants.find(connection, found.tenant.id))
     return m.ContextOut(
         account=m.AccountOut(id=found.session.account_id, name=found.session.name, email=found.session.email),
         session_id=found.session.id,

@@ -13,6 +13,7 @@ from awssome.database.registry.tenants import Tenant
 from awssome.domain.addresses import Addresses
 from awssome.domain.moves import CANCELLABLE, STEPS, UNDER_WAY, Phase
 from awssome.domain.secrets import Keys
+from awssome.domain.servers import free_places
 from awssome.domain.tenants import EngineName, Role, ServerKind, TenantState, Tier
 from awssome.domain.times import now
 from awssome.workflows.services import Services
@@ -27,7 +28,7 @@ def tenant_row(row: Any) -> m.TenantRow:
         slug=row.slug,
         company=row.company,
         tier=Tier(row.tier),
-        state=TenantState(row.state),
+        state=TenantState.MOVING if row.moving and row.state == TenantState.ACTIVE else TenantState(row.state),
         server=row.server,
         engine=EngineName(row.engine) if row.engine else None,
         hubspot=row.hubspot_state,
@@ -35,6 +36,8 @@ def tenant_row(row: Any) -> m.TenantRow:
         upgrade_requested_at=row.upgrade_requested_at,
         problem=row.problem,
         created_at=row.created_at,
+        seen_at=row.seen_at,
+        retain_until=row.retain_until,
     )
 
 
@@ -64,6 +67,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
         upgrade_requested_at=found.upgrade_requested_at,
         problem=found.problem,
         created_at=found.created_at,
+        retain_until=found.retain_until,
         move=move(newest[0]) if newest else None,
     )
 
@@ -113,6 +117,16 @@ def placement(connection: Connection, keys: Keys, tenant_id: UUID) -> m.Placemen
 
 def server(row: Any) -> m.ServerRow:
     """A row of `registry.servers`."""
+    free = free_places(row.capacity, row.tenants, row.retained)
+    drain = None
+    if row.drain_to_count is not None:
+        drain = m.DrainOut(
+            keep=row.drain_to_count,
+            to=row.drain_server,
+            requested_by=row.drain_by,
+            since=row.drain_since,
+            problem=row.drain_problem,
+        )
     return m.ServerRow(
         id=row.id,
         name=row.name,
@@ -126,8 +140,14 @@ def server(row: Any) -> m.ServerRow:
         capacity=row.capacity,
         tenants=row.tenants,
         retained=row.retained,
+        free=free,
+        fill_percent=round(100 * (row.capacity - free) / row.capacity, 1),
+        takes_tenants=row.open and drain is None and free > 0,
+        drain=drain,
+        drain_problem=None if drain else row.drain_problem,
         tenant=row.tenant,
         created_at=row.created_at,
+        silent_since=row.silent_since,
     )
 
 

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 from starlette.requests import Request
 
 from awssome.control.client import Control
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
-from awssome.portal import account, deals, exports, home, hubspot, people, plan, sign_in, sign_up, workspaces
+from awssome.domain.limits import LIMITS, Limits
+from awssome.domain.tenants import Tier
+from awssome.portal import (
+    account,
+    deals,
+    exports,
+    home,
+    hubspot,
+    metrics,
+    people,
+    plan,
+    returning,
+    sign_in,
+    sign_up,
+    workspaces,
+)
+from awssome.portal.admission import Admission
 from awssome.portal.context import AskAgain, Contexts
 from awssome.portal.guard import SESSION_COOKIE, Elsewhere, Parts, caller, send_elsewhere
 from awssome.portal.hosts import Hosts
+from awssome.portal.limiter import Limiter
 from awssome.portal.marks import FormMarks
 from awssome.web import Pages, furnish
+from awssome.web.errors import StandingAnswers
 from awssome.web.states import State
 
 STATES = {
@@ -32,6 +51,7 @@ STATES = {
     "admin": State("Admin", "neutral", "settings"),
     "member": State("Member", "neutral", "people"),
     "viewer": State("Viewer", "neutral", "dot"),
+    "retained": State("Deleted", "neutral", "trash"),
     "left_out": State("Left out", "warn", "warning"),
     "expired": State("No longer kept", "neutral", "cross"),
 }
@@ -46,6 +66,8 @@ class Options:
     :ivar addresses: the domain that it serves.
     :ivar hubspot_origin: scheme and host of HubSpot's own pages: the consent page, and the deals that we link to.
     :ivar clock: the present time as pages see it; screenshots stop it.
+    :ivar limits: what a tenant of each tier may take; benchmarks lift them.
+    :ivar metrics_token: opens /metrics; "" keeps it shut.
     """
 
     control: Control
@@ -53,6 +75,8 @@ class Options:
     addresses: Addresses
     hubspot_origin: str = "https://app.hubspot.com"
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    limits: Mapping[Tier, Limits] = field(default_factory=lambda: LIMITS)
+    metrics_token: str = field(default="", repr=False)
 
 
 def create(options: Options) -> FastAPI:
@@ -61,22 +85,41 @@ def create(options: Options) -> FastAPI:
     pages = Pages(
         Path(__file__).parent / "templates", app="portal", context=_everywhere, states=STATES, clock=options.clock
     )
+    contexts, limiter = Contexts(options.control, options.sessions), Limiter()
     app.state.parts = Parts(
         control=options.control,
-        contexts=Contexts(options.control, options.sessions),
+        contexts=contexts,
         pages=pages,
         addresses=options.addresses,
         hubspot_origin=options.hubspot_origin.rstrip("/"),
         clock=options.clock,
+        limits=options.limits,
+        limiter=limiter,
     )
+    figures = metrics.metrics_of(options.sessions)
     app.get("/healthz")(health)
-    for module in (home, sign_up, sign_in, workspaces, deals, hubspot, plan, people, exports, account):
+    app.include_router(metrics.router(figures, options.metrics_token))
+    rooms = (home, sign_up, sign_in, returning, workspaces, deals, hubspot, plan, people, exports, account)
+    for module in rooms:
         app.include_router(module.router)
     for kind in (Elsewhere, AskAgain):
         app.add_exception_handler(kind, send_elsewhere)
     app.add_middleware(Hosts, addresses=options.addresses)
     own_hosts = f"{options.addresses.scheme}://*.{options.addresses.domain}{options.addresses.suffix}"
-    furnish(app, pages, session_cookie=SESSION_COOKIE, form_targets=(options.hubspot_origin.rstrip("/"), own_hosts))
+    furnish(
+        app,
+        pages,
+        session_cookie=SESSION_COOKIE,
+        form_targets=(options.hubspot_origin.rstrip("/"), own_hosts),
+        metrics=figures,
+        gate=Middleware(
+            Admission,
+            contexts=contexts,
+            limits=options.limits,
+            limiter=limiter,
+            answers=StandingAnswers(pages, plain=(".csv",)),
+        ),
+    )
     return app
 
 

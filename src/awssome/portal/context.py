@@ -18,6 +18,7 @@ from uuid import UUID
 from awssome.control.client import Caller, Control
 from awssome.control.messages import AccountOut, ContextOut, MembershipOut, TenantOut
 from awssome.database import Connection
+from awssome.database.engine import Denied
 from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import digest
@@ -31,6 +32,9 @@ FRESH_SECONDS = 5.0
 
 STALE_SECONDS = 15 * 60.0
 """How long an answer still serves when the central API does not answer."""
+
+KNOWN_SECONDS = 300.0
+"""How long after the last question a session still counts as its tenant's, for limits."""
 
 READ_PATIENCE = 5.0
 WRITE_PATIENCE = 10.0
@@ -146,6 +150,12 @@ class Contexts:
                 self._kept.popitem(last=False)
         return answer
 
+    def known(self, caller: Caller) -> ContextOut | None:
+        """What was last heard of the caller, without asking: good for limits, never for letting anybody in."""
+        with self._lock:
+            kept = self._kept.get(_key(caller))
+        return kept.answer if kept is not None and self._clock() - kept.asked_at < KNOWN_SECONDS else None
+
     def forget(self, caller: Caller) -> None:
         """Drop the answer for this caller."""
         with self._lock:
@@ -180,7 +190,7 @@ class Contexts:
                 "Nothing was changed.",
                 "Ask an owner of your workspace for another role; the page People names them.",
             )
-        placement = answer.placement.placement(answer.tenant.id) if answer.placement else None
+        placement = answer.placement.placement(answer.tenant.id, answer.tenant.tier) if answer.placement else None
         return TenantContext(person, answer.role, answer.tenant, action, needed, placement, self)
 
     def run(self, context: TenantContext, work: Callable[[Connection], T], patience: float) -> T:
@@ -199,9 +209,12 @@ class Contexts:
             except Refused as refused:
                 if refused.code is not Code.FENCED:
                     raise
+                denied = isinstance(refused, Denied)
             renewed = self._renewed(context)
             if renewed.placement == context.placement:
                 if self._clock() + pause > deadline:
+                    if denied:  # the placement is true, and the database refuses a right
+                        self.report(context.person.caller, f"{context.action}: refused by the database")
                     raise _paused() from None
                 time.sleep(pause)
                 pause = min(pause * 2, 0.5)

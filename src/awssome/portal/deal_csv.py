@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,18 +13,26 @@ from awssome.database.tenant import deals
 from awssome.database.tenant.deals import Deal, Filters, as_text
 from awssome.domain.deals import FIELDS
 from awssome.portal.context import TenantContext
+from awssome.web.formats import plural
 
 _PAGE = 500
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def csv_lines(me: TenantContext, filters: Filters, day: date) -> Iterator[str]:
+def csv_lines(
+    me: TenantContext, filters: Filters, day: date, *, after: str, most: int, next_file: Callable[[str], str]
+) -> Iterator[str]:
     """The file in pieces, each a page of deals in a transaction of its own, oldest first.
 
-    The first page is read before anything is sent, so that a refusal is still a page.
+    The first page is read before anything is sent, so that a refusal is still a page. Where more deals are left than
+    the file may hold, its last line says so, and where the next file is.
+
+    :param after: the key behind which the file begins; "" for the first deal.
+    :param most: deals in one file.
+    :param next_file: the address of the file that begins behind a key.
     """
-    first = _page(me, filters, day, "")
-    return _pieces(me, filters, day, first)
+    first = _page(me, filters, day, after, min(_PAGE, most))
+    return _pieces(me, filters, day, first, most, next_file)
 
 
 def guarded(text: str) -> str:
@@ -32,19 +40,26 @@ def guarded(text: str) -> str:
     return f"'{text}" if text.startswith(_DANGEROUS) else text
 
 
-def _pieces(me: TenantContext, filters: Filters, day: date, page: Page[Deal]) -> Iterator[str]:
+def _pieces(
+    me: TenantContext, filters: Filters, day: date, page: Page[Deal], most: int, next_file: Callable[[str], str]
+) -> Iterator[str]:
     heading = [*(field.label for field in FIELDS), "Ready for AWS", "Source", "HubSpot deal", "Created", "Changed"]
     yield "\ufeff" + _lines([heading])
+    sent = 0
     while True:
         yield _lines([_cells(deal) for deal in page.rows])
+        sent += len(page.rows)
         if page.after is None:
             return
-        page = _page(me, filters, day, page.after)
+        if sent >= most:
+            yield _lines([[f"{plural(sent, 'deal')} are in this file, more are left. Next: {next_file(page.after)}"]])
+            return
+        page = _page(me, filters, day, page.after, min(_PAGE, most - sent))
 
 
-def _page(me: TenantContext, filters: Filters, day: date, after: str) -> Page[Deal]:
+def _page(me: TenantContext, filters: Filters, day: date, after: str, limit: int) -> Page[Deal]:
     return me.read(
-        lambda connection: deals.list_deals(connection, filters, today=day, sort="created_at", after=after, limit=_PAGE)
+        lambda connection: deals.list_deals(connection, filters, today=day, sort="created_at", after=after, limit=limit)
     )
 
 

@@ -61,13 +61,19 @@ def list_deals(request: Request, me: Viewer) -> Response:
         filters=filters,
         stage_options=[(str(stage), str(stage)) for stage in Stage],
         export_url=listing.address(sort=None).replace("/deals", "/deals.csv", 1),
+        export_rows=parts(request).limits[me.tenant.tier].export_rows,
     )
 
 
 @router.get("/deals.csv")
 def export(request: Request, me: Viewer) -> Response:
-    """The deals of the list, of all its pages, as a file for a spreadsheet."""
-    lines = csv_lines(me, _filters(request), today(request))
+    """The deals of the list, of all its pages, as a file for a spreadsheet; where they are many, as several files."""
+
+    def next_file(after: str) -> str:
+        return str(request.url.replace(scheme=parts(request).addresses.scheme).include_query_params(after=after))
+
+    after, most = request.query_params.get("after", ""), parts(request).limits[me.tenant.tier].export_rows
+    lines = csv_lines(me, _filters(request), today(request), after=after, most=most, next_file=next_file)
     headers = {"Content-Disposition": 'attachment; filename="deals.csv"'}
     return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
 

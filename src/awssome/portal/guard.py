@@ -5,24 +5,27 @@ Each route names the least role it needs, in the type of its first parameter; `L
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Depends, Form, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
 from awssome.control.client import Caller, Control
-from awssome.control.messages import ContextOut
+from awssome.control.messages import ContextOut, TenantOut
 from awssome.domain.addresses import Addresses
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import Role, TenantState
+from awssome.domain.limits import Limits
+from awssome.domain.tenants import Role, TenantState, Tier
 from awssome.portal.context import AskAgain, Contexts, Person, TenantContext, own_address, switched
+from awssome.portal.limiter import Limiter
 from awssome.web import Pages
+from awssome.web.formats import day
 from awssome.web.pages import is_fragment
-from awssome.web.requests import reference
 from awssome.web.security import SAFE_METHODS, read_session_cookie, set_session_cookie
 
 SESSION_COOKIE = "awssome_portal"
@@ -38,6 +41,8 @@ class Parts:
     """What the handlers of the portal share.
 
     :ivar hubspot_origin: scheme and host of HubSpot's own pages.
+    :ivar limits: what a tenant of each tier may take.
+    :ivar limiter: has counted the requests, and those that were refused.
     """
 
     control: Control
@@ -46,6 +51,8 @@ class Parts:
     addresses: Addresses
     hubspot_origin: str
     clock: Callable[[], datetime]
+    limits: Mapping[Tier, Limits]
+    limiter: Limiter
 
 
 def parts(request: Request) -> Parts:
@@ -78,14 +85,14 @@ def send_elsewhere(request: Request, error: Exception) -> Response:
     return RedirectResponse(error.url, 303)
 
 
-def caller(request: Request) -> Caller:
-    """On whose behalf the portal asks the central API."""
+def caller(request: HTTPConnection) -> Caller:
+    """On whose behalf the portal asks the central API. What the gate looks at has no reference yet."""
     return Caller(
         session=read_session_cookie(request, SESSION_COOKIE) or "",
         host=request.headers.get("host", ""),
         address=request.client.host if request.client else "",
         agent=request.headers.get("user-agent", ""),
-        reference=reference(request.scope),
+        reference=request.scope.get("awssome.reference", ""),
     )
 
 
@@ -117,12 +124,16 @@ class Looks:
     """A dependency: somebody who may look at a page of a tenant, in at least the role.
 
     :param setting_up: the page is also for a tenant whose workspace does not exist yet.
+    :param returning: the page is also for a tenant that is being brought back from its archive.
     :param fresh: the page follows something that the central API knows, so it is asked each time.
     """
 
-    def __init__(self, role: Role = Role.VIEWER, *, setting_up: bool = False, fresh: bool = False) -> None:
+    def __init__(
+        self, role: Role = Role.VIEWER, *, setting_up: bool = False, returning: bool = False, fresh: bool = False
+    ) -> None:
         self.role = role
         self.setting_up = setting_up
+        self.returning = returning
         self.fresh = fresh
 
     def __call__(self, request: Request) -> TenantContext:
@@ -138,8 +149,10 @@ class Looks:
         context = shared.contexts.tenant(person, answer, action(request), self.role)
         if answer.move_to is not None:
             raise _at_home(request, context)
-        if context.tenant.state in (TenantState.SUSPENDED, TenantState.DELETED):
-            raise _closed(context.tenant.state)
+        if context.tenant.state in (TenantState.SUSPENDED, TenantState.RETAINED, TenantState.DELETED):
+            raise _closed(context.tenant)
+        if context.tenant.state is TenantState.ARCHIVED and not self.returning:
+            raise Elsewhere("/return")
         if context.tenant.state is TenantState.PENDING and not self.setting_up:
             raise Elsewhere("/sign-up")
         request.state.tenant_context = context
@@ -190,8 +203,15 @@ def _address(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
-def _closed(state: TenantState) -> Refused:
-    if state is TenantState.DELETED:
+def _closed(tenant: TenantOut) -> Refused:
+    if tenant.state is TenantState.RETAINED and tenant.retain_until is not None:
+        return Refused(
+            Code.GONE,
+            f"This workspace has been deleted. Its data is kept until {day(tenant.retain_until)}, then it is erased. "
+            "Nobody can see or change it meanwhile.",
+            "Write to the operator of this site if it should be brought back.",
+        )
+    if tenant.state is not TenantState.SUSPENDED:
         return Refused(Code.GONE, "This workspace has been deleted.", "Sign up again if you need a new one.")
     return Refused(
         Code.FORBIDDEN,

@@ -16,7 +16,9 @@ from awssome.domain.addresses import Addresses
 CALLBACK = "/hubspot/callback"
 """HubSpot knows one redirect address; it is on the bare domain and nowhere else."""
 
-_ANYWHERE = ("/healthz", "/static/")
+ANYWHERE = ("/healthz", "/metrics", "/static/")
+"""What is no tenant's: answered on every host, and not counted."""
+
 _LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")
 
 
@@ -28,7 +30,7 @@ class Hosts:
         self.addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(_ANYWHERE):
+        if scope["type"] == "http" and not scope["path"].startswith(ANYWHERE):
             host = HTTPConnection(scope).headers.get("host", "")
             label = "" if _is_loopback(host) else self.addresses.label(host)
             if label is None or (label and not _LABEL.match(label)):

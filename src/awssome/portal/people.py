@@ -12,7 +12,7 @@ from awssome.control.messages import ChangeRole, Invite
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role
 from awssome.portal.context import TenantContext
-from awssome.portal.guard import ActingAdmin, Viewer, parts
+from awssome.portal.guard import ActingAdmin, ActingOwner, Viewer, parts
 from awssome.portal.sign_up import link_role
 
 router = APIRouter()
@@ -81,6 +81,24 @@ def remove(request: Request, me: ActingAdmin, account_id: UUID) -> Response:
         return _refusal(request, me, refused)
     me.forget()
     return parts(request).pages.redirect(request, "/people", "success", "The member is removed.")
+
+
+@router.post("/people/delete")
+def delete(request: Request, me: ActingOwner, confirm: Annotated[str, Form()] = "") -> Response:
+    """Delete the workspace; its name is typed first."""
+    if confirm.strip() != me.tenant.company:
+        wrong = Refused(
+            Code.INVALID,
+            "The name was not typed as it stands. Nothing was deleted.",
+            f"Type “{me.tenant.company}” to go on.",
+        )
+        return _page(request, me, refused=wrong)
+    try:
+        parts(request).control.delete_workspace(me.person.caller)
+    except Refused as refused:
+        return _refusal(request, me, refused)
+    me.forget()
+    return parts(request).pages.redirect(request, "/workspaces", "success", f"{me.tenant.company} is deleted.")
 
 
 def _page(

@@ -1,4 +1,4 @@
-"""Everything that goes wrong, told once: as a page, as a piece of a page, or as JSON under /api/.
+"""Everything that goes wrong, told once: as a page, as a piece of a page, or as JSON where programs ask.
 
 `Refused` and the framework's own refusals are the user's to mend and are shown in words. Anything else is a defect: it
 is logged with its trace under the request's reference id, and only the id is shown.
@@ -16,15 +16,19 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from awssome.domain.errors import Code, Refused
-from awssome.web.pages import Pages, is_fragment
+from awssome.web.pages import Pages, is_fragment, theme
 from awssome.web.requests import reference
 
 log = structlog.get_logger(__name__)
+
+
+FOR_PROGRAMS = ("/api/", "/metrics")
+"""Addresses that no person opens."""
 
 
 def install(app: FastAPI, pages: Pages, *, sign_in: str) -> None:
@@ -75,7 +79,7 @@ def respond(request: Request, pages: Pages, error: Exception, sign_in: str) -> R
         log.error("defect", exc_info=error)
     elif trouble.status >= 500:
         log.warning("refused", refusal=trouble.code, reason=trouble.message)
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(FOR_PROGRAMS):
         response: Response = JSONResponse({"error": trouble.as_json(reference(request.scope))}, trouble.status)
     elif is_fragment(request):
         response = pages.render_bare(request, "error_fragment.html", trouble.status, trouble=trouble, sign_in=sign_in)
@@ -86,6 +90,47 @@ def respond(request: Request, pages: Pages, error: Exception, sign_in: str) -> R
         response = _page(request, pages, trouble)
     response.headers.update(trouble.headers)
     return response
+
+
+class StandingAnswers:
+    """Answers to refusals that say the same to everybody: each is made once and kept, so that a flood of them costs
+    neither a thread nor a template. There may only be few different ones.
+
+    :param plain: endings of paths whose answers are no pages; they get plain text.
+    """
+
+    def __init__(self, pages: Pages, *, sign_in: str = "/sign-in", plain: tuple[str, ...] = ()) -> None:
+        self._pages = pages
+        self._sign_in = sign_in
+        self._plain = plain
+        self._kept: dict[tuple[str, ...], Response] = {}
+
+    def answer(self, connection: HTTPConnection, refused: Refused) -> Response:
+        """The refusal in the form that the caller reads."""
+        headers = connection.headers
+        form = "page"
+        if is_fragment(connection):
+            form = "fragment"
+        elif connection.scope["path"].endswith(self._plain):
+            form = "text"
+        elif headers.get("accept", "").startswith("application/json"):
+            form = "json"
+        colours = theme(connection) or ""
+        key = (form, colours, refused.message, refused.advice, str(refused.retry_after))
+        if key not in self._kept:
+            self._kept[key] = self._made(form, colours, _trouble(refused))
+        return self._kept[key]
+
+    def _made(self, form: str, colours: str, trouble: Trouble) -> Response:
+        if form == "json":
+            return JSONResponse({"error": trouble.as_json("")}, trouble.status, trouble.headers)
+        if form == "text":
+            return PlainTextResponse(f"{trouble.message} {trouble.advice}\n", trouble.status, trouble.headers)
+        template = "error_fragment.html" if form == "fragment" else "error.html"
+        text = self._pages.still(
+            template, theme=colours or None, trouble=trouble, sign_in=self._sign_in, layout="layouts/bare.html"
+        )
+        return HTMLResponse(text, trouble.status, trouble.headers)
 
 
 @dataclass(frozen=True)
@@ -143,7 +188,7 @@ _DEFECT = Trouble(
 
 def _trouble(error: Exception) -> Trouble:
     if isinstance(error, Refused):
-        wait = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+        wait = {} if error.retry_after is None else {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         return Trouble(
             error.status, error.code, _TITLES[error.code], error.message, error.advice, dict(error.fields), wait
         )

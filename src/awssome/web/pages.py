@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,10 @@ from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from awssome.domain.errors import Refused
 from awssome.web import formats, tables
 from awssome.web.assets import ASSETS
 from awssome.web.security import is_secure
@@ -65,12 +67,23 @@ class Pages:
         self._environment = _environment(templates, {**STATES, **(states or {})}, clock)
 
     def render(self, request: Request, name: str, /, status: int = 200, **values: Any) -> HTMLResponse:
-        """The page (or fragment) as a response; a notice that waited is shown on it and cleared."""
-        return self._respond(request, name, status, {**self._context(request), **values})
+        """The page (or fragment) as a response; a notice that waited is shown on it and cleared.
+
+        One that shows what was `refused` says as well when to come again.
+        """
+        response = self._respond(request, name, status, {**self._context(request), **values})
+        refused = values.get("refused")
+        if isinstance(refused, Refused) and refused.retry_after is not None:
+            response.headers["Retry-After"] = str(max(1, math.ceil(refused.retry_after)))
+        return response
 
     def render_bare(self, request: Request, name: str, /, status: int, **values: Any) -> HTMLResponse:
         """As `render`, without the application's context: for pages that must appear when that cannot be had."""
         return self._respond(request, name, status, values)
+
+    def still(self, name: str, /, *, theme: str | None = None, **values: Any) -> str:
+        """A page that says the same to everybody, as text, to be made once and kept."""
+        return self._text(name, theme=theme, **values)
 
     def redirect(self, request: Request, path: str, kind: NoticeKind = "success", text: str = "") -> RedirectResponse:
         """Send the browser on after a form (303); with a text, the next page shows it as a notice."""
@@ -93,9 +106,10 @@ class Pages:
 
     def _respond(self, request: Request, name: str, status: int, values: Mapping[str, Any]) -> HTMLResponse:
         waiting = None if is_fragment(request) else self._waiting_notice(request)
-        text = self._environment.get_template(name).render(
+        text = self._text(
+            name,
             request=request,
-            theme=request.cookies.get("theme") if request.cookies.get("theme") in _THEMES else None,
+            theme=theme(request),
             notices=[waiting] if waiting else [],
             csrf_field=request.scope.get("awssome.form_token"),
             reference=request.scope.get("awssome.reference"),
@@ -105,6 +119,10 @@ class Pages:
         if waiting:
             response.delete_cookie(self._notice_cookie, secure=is_secure(request), httponly=True, samesite="lax")
         return response
+
+    def _text(self, name: str, /, **values: Any) -> str:
+        empty: dict[str, Any] = {"request": None, "notices": [], "csrf_field": None, "reference": None}
+        return self._environment.get_template(name).render(**{**empty, **values})
 
     def _waiting_notice(self, request: Request) -> Notice | None:
         cookie = request.cookies.get(self._notice_cookie)
@@ -119,7 +137,13 @@ class Pages:
         return Notice(kind, text[:_LONGEST_NOTICE])
 
 
-def is_fragment(request: Request) -> bool:
+def theme(request: HTTPConnection) -> str | None:
+    """The colours that the browser remembers; None: as its system has them."""
+    chosen = request.cookies.get("theme")
+    return chosen if chosen in _THEMES else None
+
+
+def is_fragment(request: HTTPConnection) -> bool:
     """Whether the script asks for a piece of a page that is open already."""
     return request.headers.get(FRAGMENT_HEADER) == "1"
 

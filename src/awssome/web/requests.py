@@ -10,6 +10,8 @@ import structlog
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from awssome.web.metrics import Metrics
+
 log = structlog.get_logger(__name__)
 
 # No 0, 1, I, L, O and U: the id is read out on the telephone.
@@ -23,14 +25,15 @@ def reference(scope: Scope) -> str:
 
 
 class RequestContext:
-    """Names the request, binds the name to the logs, sends it as `X-Request-Id` and logs how the request ended.
+    """Names the request, binds the name to the logs, sends it as `X-Request-Id`, logs and counts how it ended.
 
     Under /api/ the caller is one of our own processes, whose id is taken over: one id follows a click through both.
     The log line holds the route and its parameters but never the query, where codes and tokens travel.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics | None = None) -> None:
         self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,8 +56,11 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(reference=reference(scope)):
             await self.app(scope, receive, send_named)
             if not scope["path"].startswith("/static/"):
-                milliseconds = round((time.perf_counter() - started) * 1000, 1)
+                seconds = time.perf_counter() - started
+                milliseconds = round(seconds * 1000, 1)
                 log.info("request", method=scope["method"], status=status, ms=milliseconds, **_where(scope))
+                if self.metrics is not None:
+                    self.metrics.observe(scope, status, seconds)
 
 
 def _reference_for(scope: Scope) -> str:

@@ -50,18 +50,19 @@ def end_on_signals() -> None:
         signal.signal(number, _end)
 
 
-def serve(app: FastAPI, bound: socket.socket, *, threads: int) -> None:
+def serve(app: FastAPI, bound: socket.socket, *, threads: int, trusted_proxies: str = "") -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered. Call `end_on_signals` first.
 
-    Headers of proxies are not believed: anybody could send them.
-
     :param threads: requests worked on at a time; match the pools of connections to it.
+    :param trusted_proxies: addresses or networks, with commas between them, whose `X-Forwarded-For` and
+        `X-Forwarded-Proto` are believed. From anybody else they are not: anybody could send them.
     """
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=trusted_proxies or None,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

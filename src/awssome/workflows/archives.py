@@ -21,7 +21,7 @@ from awssome.database.registry.restores import Restore
 from awssome.database.restorer import Restorer
 from awssome.domain.archives import LARGEST_UPLOAD, ArchiveKind, ArchivePolicy, ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import TenantState
+from awssome.domain.tenants import AWAY, TenantState
 from awssome.domain.times import now
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import Services, WorkerServices
@@ -274,6 +274,8 @@ def _request_restore(
     tenant = tenants.by_ref(connection, ref, lock=True)
     if tenant.state is TenantState.PENDING:
         raise Refused(Code.CONFLICT, "The tenant's workspace is still being made.", "Wait until it is active.")
+    if tenant.state in AWAY and tenant.placement_id is not None:
+        raise Refused(Code.CONFLICT, "The tenant's workspace is still being emptied.", "Bring it back as it is.")
     found = archives.find(connection, archive_id, tenant.id)
     if found.state is not ArchiveState.READY:
         raise Refused(Code.GONE, f"This archive is {found.state}: it cannot be restored.", "Name one that is ready.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from email.utils import parseaddr
 from uuid import UUID
 
 from awssome.database.registry import Registry, accounts, tenants
@@ -26,10 +28,18 @@ class Mailer:
     user: str = ""
     password: str = field(default="", repr=False)
 
-    def send(self, to: str, subject: str, text: str) -> None:
-        """Send one plain mail. :raises Refused: UNAVAILABLE, so that the job is tried again."""
+    def send(self, to: str | Sequence[str], subject: str, text: str, *, key: str = "") -> None:
+        """Send one plain mail.
+
+        :param to: an address, or several that may know of each other.
+        :param key: what names the mail: sent again, it has the same Message-ID, and mail programs show it once.
+        :raises Refused: UNAVAILABLE, so that the job is tried again.
+        """
         message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = self.sender, to, subject
+        message["From"], message["Subject"] = self.sender, subject
+        message["To"] = to if isinstance(to, str) else ", ".join(to)
+        if key:
+            message["Message-ID"] = f"<{key}@{parseaddr(self.sender)[1].partition('@')[2] or 'awssome'}>"
         message.set_content(text)
         try:
             with smtplib.SMTP(self.host, self.port, timeout=20) as smtp:

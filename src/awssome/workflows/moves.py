@@ -74,11 +74,12 @@ def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server
         raise _not_active()
     here = placements.server_of(connection, source)
     if server is None:
-        server_id = servers.emptiest_pool(connection, EngineName(servers.by_id(connection, here).engine))
+        engine = EngineName(servers.by_id(connection, here).engine)
+        server_id = servers.emptiest_pool(connection, engine, but=here)
     else:
+        if servers.by_name(connection, server).id == here:
+            raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
         server_id = servers.take(connection, server, tenant.id)
-    if server_id == here:
-        raise Refused(Code.CONFLICT, "The tenant is on this server already.", "Name another server.")
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.REBALANCE)
 
 
@@ -95,7 +96,7 @@ def retry(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> 
     move = moves.find(connection, move_id)
     if move.phase in (Phase.RETAINING, Phase.DROPPED, Phase.CANCELLED):
         raise Refused(Code.CONFLICT, "This move has ended.", "Start another one.")
-    if move.phase is Phase.FAILED and tenants.find(connection, move.tenant_id).placement_id != move.source_id:
+    if move.phase is Phase.FAILED and _movable(connection, str(move.tenant_id)).placement_id != move.source_id:
         raise Refused(Code.CONFLICT, "The tenant has moved since.", "Cancel this move: that drops its copy.")
     moves.reopen(connection, move_id)
     audit.record(connection, actor, "move.retried", move.tenant_id, move=move_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from awssome.database import template
 from awssome.database.registry import audit, placements, servers, tenants
 from awssome.database.servers import match_login
 from awssome.domain.errors import Code, Refused
@@ -36,6 +35,36 @@ def set_login(services: WorkerServices, tenant_id: UUID) -> None:
     match_login(services.registry, services.keys, services.open_server, tenant_id)
 
 
+def discard(services: WorkerServices, placement_id: UUID) -> None:
+    """Drop what a placement left on its server that was begun for nothing; its place is free then.
+
+    Nothing happens to one where somebody lives, or may yet.
+    """
+    with services.registry.begin() as connection:
+        if not placements.is_abandoned(connection, placement_id):
+            return
+    drop(services, placement_id)
+
+
+def drop(services: WorkerServices, placement_id: UUID) -> None:
+    """Drop what the server has of a placement, and let its place go.
+
+    :raises Refused: CONFLICT when the tenant lives there.
+    """
+    with services.registry.begin() as connection:
+        placement = placements.find(connection, services.keys, placement_id)
+        if tenants.find(connection, placement.tenant_id).placement_id == placement_id:
+            raise Refused(Code.CONFLICT, "The tenant lives on this placement; it is not dropped.")
+        server_id = placements.server_of(connection, placement_id)
+    server = services.open_server(server_id)
+    fence = server.fence(placement.schema)
+    server.drop(placement.schema, fence.mover if fence else 0)
+    with services.registry.begin() as connection:
+        placements.mark(connection, placement_id, PlacementState.DROPPED)
+        servers.release(connection, placement_id)
+        audit.record(connection, audit.SYSTEM, "placement.dropped", placement.tenant_id, schema=placement.schema)
+
+
 def check_server(services: WorkerServices, server_id: UUID) -> None:
     """Look whether a new server can hold tenants, and open it; what is missing is written on it."""
     try:
@@ -60,17 +89,20 @@ def _provision(services: WorkerServices, tenant_id: UUID) -> None:
             return
         placement_id = tenant.placement_id
         if placement_id is None:
-            placement_id = placements.create(connection, tenant_id, servers.emptiest_pool(connection))
+            server_id = servers.emptiest_pool(connection)
+            placement_id = placements.create(connection, tenant_id, server_id, services.keys.key_id)
             tenants.change(connection, tenant_id, placement_id=placement_id, epoch=1)
     with services.registry.begin() as connection:
         placement = placements.find(connection, services.keys, placement_id)
         server_id = placements.server_of(connection, placement_id)
     server = services.open_server(server_id)
-    server.provision(placement.schema, placement.password, epoch=placement.epoch, mode=FenceMode.RW)
+    revision = server.provision(placement.schema, placement.password, epoch=placement.epoch, mode=FenceMode.RW)
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, tenant_id, lock=True)
         if tenant.state is not TenantState.PENDING:
+            if tenant.placement_id != placement_id:  # the sign-up has expired meanwhile
+                services.queue.discard(connection, placement_id)
             return
-        placements.mark(connection, placement_id, PlacementState.ACTIVE, revision=template.head())
-        tenants.change(connection, tenant_id, state=TenantState.ACTIVE, activated_at=now(), problem=None)
+        placements.mark(connection, placement_id, PlacementState.ACTIVE, revision=revision)
+        tenants.turn(connection, tenant_id, TenantState.ACTIVE, activated_at=now(), problem=None)
         audit.record(connection, audit.SYSTEM, "tenant.activated", tenant_id, schema=placement.schema)

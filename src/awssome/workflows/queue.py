@@ -6,6 +6,7 @@ frozen worker that wakes up are the run and mover numbers.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,14 @@ from procrastinate import App, SyncPsycopgConnector
 from awssome.database import Connection
 from awssome.database.registry import driver_connection, jobs
 
-SIGN_UP, SYNC, MOVE, ARCHIVE, SWEEP = "sign-up", "sync", "move", "archive", "sweep"
+SIGN_UP, SYNC, MOVE, ARCHIVE, SWEEP, WATCH = "sign-up", "sync", "move", "archive", "sweep", "watch"
 
-QUEUES: dict[str, int] = {SIGN_UP: 4, SYNC: 4, MOVE: 2, ARCHIVE: 2, SWEEP: 1}
+QUEUES: dict[str, int] = {SIGN_UP: 4, SYNC: 4, MOVE: 2, ARCHIVE: 2, SWEEP: 1, WATCH: 2}
 """Queue -> jobs at a time in one worker process."""
+
+
+BULK = -1
+"""Priority of work on all tenants at once: whatever else waits in its queue goes first."""
 
 
 class Queue:
@@ -73,7 +78,63 @@ class Queue:
         """Open or close the tenant's database login, as the tenant's state says."""
         self._defer(connection, SIGN_UP, "set_login", f"tenant:{tenant_id}", tenant_id=str(tenant_id))
 
-    def _defer(self, connection: Connection, queue: str, task: str, lock: str | None, **arguments: Any) -> None:
+    def mail_alerts(self, connection: Connection, alert_ids: list[UUID]) -> None:
+        """Tell the operators of alerts, by one mail."""
+        self._defer(connection, WATCH, "mail_alerts", None, alert_ids=[str(alert_id) for alert_id in alert_ids])
+
+    def rotate(self, connection: Connection, placement_id: UUID, version: int, *, in_bulk: bool = False) -> None:
+        """Give the placement's login the password of this version. :param in_bulk: whatever else waits goes first."""
+        lock, priority = f"secret:{placement_id}", BULK if in_bulk else 0
+        self._defer(
+            connection, SWEEP, "rotate", lock, priority=priority, placement_id=str(placement_id), version=version
+        )
+
+    def end_sessions(self, connection: Connection, placement_id: UUID, wait: timedelta) -> None:
+        """End the sessions of the placement's login, after a while."""
+        self._defer(connection, SWEEP, "end_sessions", None, wait=wait, placement_id=str(placement_id))
+
+    def close_workspace(self, connection: Connection, tenant_id: UUID) -> None:
+        """Close the workspace of a tenant that goes, and have it emptied then."""
+        self._defer(connection, SIGN_UP, "close_workspace", f"tenant:{tenant_id}", tenant_id=str(tenant_id))
+
+    def empty_workspace(self, connection: Connection, tenant_id: UUID) -> None:
+        """Export and drop the workspace of a tenant that goes."""
+        self._defer(connection, ARCHIVE, "empty_workspace", f"tenant:{tenant_id}", tenant_id=str(tenant_id))
+
+    def reopen_workspace(self, connection: Connection, tenant_id: UUID) -> None:
+        """Open the workspace of a tenant that has come back."""
+        self._defer(connection, SIGN_UP, "reopen_workspace", f"reopen:{tenant_id}", tenant_id=str(tenant_id))
+
+    def discard(self, connection: Connection, placement_id: UUID) -> None:
+        """Drop what a placement that nobody lives on left on its server."""
+        self._defer(connection, SIGN_UP, "discard", f"placement:{placement_id}", placement_id=str(placement_id))
+
+    def drain(self, connection: Connection, server_id: UUID) -> None:
+        """Start the next moves off a server that is being drained; nothing if that is about to be done."""
+        lock, server = f"drain:{server_id}", str(server_id)
+        if not jobs.waits(connection, lock):
+            self._defer(connection, SWEEP, "drain", lock, server_id=server)
+
+    def reseal(self, connection: Connection) -> None:
+        """Seal what the registry keeps under the present secret key."""
+        self._defer(connection, SWEEP, "reseal", "reseal")
+
+    def _defer(
+        self,
+        connection: Connection,
+        queue: str,
+        task: str,
+        lock: str | None,
+        *,
+        priority: int = 0,
+        wait: timedelta | None = None,
+        **arguments: Any,
+    ) -> None:
         self._app.configure_task(
-            f"awssome.{task}", queue=queue, lock=lock, connection=driver_connection(connection)
+            f"awssome.{task}",
+            queue=queue,
+            lock=lock,
+            priority=priority,
+            schedule_in={"seconds": wait.total_seconds()} if wait else None,
+            connection=driver_connection(connection),
         ).defer(**arguments)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from awssome.aws.metrics import Metrics
 from awssome.aws.roles import Roles
+from awssome.database.engine import ServerLog
 from awssome.database.registry import Registry
 from awssome.database.servers import Opener
 from awssome.database.sessions import Sessions
@@ -23,6 +25,7 @@ from awssome.workflows.queue import Queue
 class Services:
     """The parts that jobs and the central API share.
 
+    :param dormant_days: a free tenant at which nobody looks for so long is archived; 0: never.
     :param hubspot_limits: the budgets that calls to HubSpot keep to; a kind that is not named has none, which is for
         load tests against a sandbox without limits.
     """
@@ -36,6 +39,7 @@ class Services:
     addresses: Addresses
     archives: ArchiveStore
     archive_policy: ArchivePolicy = field(default_factory=ArchivePolicy, kw_only=True)
+    dormant_days: int = field(default=0, kw_only=True)
     hubspot_limits: Mapping[Kind, Limit] = field(default_factory=lambda: LIMITS, kw_only=True)
 
 
@@ -44,7 +48,13 @@ class WorkerServices(Services):
     """What only workers have: the administrators' rights on the servers, and the mail server.
 
     :param open_server: opens a registered server with its administrator's rights.
+    :param logs: the servers' logs that this worker can read, by the server's name.
+    :param metrics: where figures go beside the registry.
+    :param desk: where operators reach the management portal, for the links in their mails.
     """
 
     open_server: Opener
     mailer: Mailer
+    logs: Mapping[str, ServerLog] = field(default_factory=dict, kw_only=True)
+    metrics: Metrics = field(default_factory=Metrics, kw_only=True)
+    desk: str = field(default="http://127.0.0.1:8001", kw_only=True)

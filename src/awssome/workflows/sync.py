@@ -27,7 +27,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.imports import DealIssue, Plan, SourceDeal, plan
 from awssome.domain.mapping import PROPERTIES
 from awssome.domain.syncs import IssueKind, MappingState, Superseded
-from awssome.domain.tenants import imports_allowed
+from awssome.domain.tenants import AWAY, TenantState, imports_allowed
 from awssome.domain.times import now
 from awssome.hubspot.client import Client
 from awssome.hubspot.errors import Cancelled, HubSpotDown, HubSpotError, NeedsReconnect
@@ -73,7 +73,10 @@ def run(
             raise NotNow
         workspace = Workspace(services, tenant_id, should_stop=should_abort)
         with services.registry.begin() as connection:
-            deal_limit = imports_allowed(tenants.find(connection, tenant_id).tier)
+            tenant = tenants.find(connection, tenant_id)
+        if tenant.state in AWAY or tenant.state is TenantState.DELETED:
+            return  # should it come back, its next sync goes on from here
+        deal_limit = imports_allowed(tenant.tier)
         sync = workspace.do(lambda connection: _claim(connection, sync_id, deal_limit))
         if sync is not None:
             _carry_on(services, workspace, sync, should_abort, patience)
@@ -99,7 +102,7 @@ def _carry_on(
             access.lost()
         _fail(workspace, sync, error)
     except Refused as refused:
-        ours = refused.code in (Code.FENCED, Code.UNAVAILABLE)  # a database of ours, not HubSpot
+        ours = refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED)  # a database of ours, not HubSpot
         if ours and sync.attempt < ATTEMPTS:
             raise NotNow from refused
         _fail(workspace, sync, refused)

@@ -23,8 +23,22 @@ from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
-from awssome.workflows import archives, mail, moves, provisioning, sync
-from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC
+from awssome.workflows import (
+    archives,
+    draining,
+    expiry,
+    leaving,
+    long_sessions,
+    mail,
+    moves,
+    provisioning,
+    refusals,
+    returning,
+    rotation,
+    sync,
+    watching,
+)
+from awssome.workflows.queue import ARCHIVE, MOVE, QUEUES, SIGN_UP, SWEEP, SYNC, WATCH
 from awssome.workflows.services import WorkerServices
 
 STALLED = timedelta(seconds=10)
@@ -84,6 +98,40 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @task("move", MOVE, _LATER)
     def move(context: JobContext, move_id: str) -> None:
         mover.carry_on(UUID(move_id))
+        with services.registry.begin() as connection:
+            draining.after_move(connection, services.queue, UUID(move_id))
+
+    @task("rotate", SWEEP, _LATER)
+    def rotate(context: JobContext, placement_id: str, version: int) -> None:
+        rotation.rotate(services, UUID(placement_id), version)
+
+    @task("end_sessions", SWEEP, _LATER)
+    def end_sessions(context: JobContext, placement_id: str) -> None:
+        rotation.end_sessions(services, UUID(placement_id))
+
+    @task("close_workspace", SIGN_UP, _ForEver())
+    def close_workspace(context: JobContext, tenant_id: str) -> None:
+        leaving.close_workspace(services, UUID(tenant_id))
+
+    @task("empty_workspace", ARCHIVE, _ForEver())
+    def empty_workspace(context: JobContext, tenant_id: str) -> None:
+        leaving.empty_workspace(services, UUID(tenant_id))
+
+    @task("reopen_workspace", SIGN_UP, _ForEver())
+    def reopen_workspace(context: JobContext, tenant_id: str) -> None:
+        returning.reopen_workspace(services, UUID(tenant_id))
+
+    @task("discard", SIGN_UP, _LATER)
+    def discard(context: JobContext, placement_id: str) -> None:
+        provisioning.discard(services, UUID(placement_id))
+
+    @task("drain", SWEEP, _LATER)
+    def drain(context: JobContext, server_id: str) -> None:
+        draining.carry_on(services.registry, services.queue, UUID(server_id))
+
+    @task("reseal", SWEEP, _LATER)
+    def reseal(context: JobContext) -> None:
+        rotation.reseal(services)
 
     @task("export", ARCHIVE, _SOON)
     def export(context: JobContext, archive_id: str) -> None:
@@ -101,17 +149,50 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def drop_restored(context: JobContext, restore_id: str) -> None:
         archives.restorer(services).drop(UUID(restore_id))
 
+    @task("mail_alerts", WATCH, _LATER)
+    def mail_alerts(context: JobContext, alert_ids: list[str]) -> None:
+        watching.mail(services, [UUID(alert_id) for alert_id in alert_ids])
+
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="awssome.collect", queue=WATCH, pass_context=True)  # the next tick is the retry
+    def collect(context: JobContext, timestamp: int) -> None:
+        with services.registry.holding("collect") as alone:
+            if alone:
+                watching.collect(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.settle_alerts", queue=WATCH, pass_context=True)
+    def settle_alerts(context: JobContext, timestamp: int) -> None:
+        with services.registry.begin() as connection:
+            watching.settle(connection, services.queue)
+
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.sweep", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def sweep(context: JobContext, timestamp: int) -> None:
         with services.registry.begin() as connection:
             moves.sweep(connection, services.queue)
         with services.registry.begin() as connection:
+            draining.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            expiry.sweep(connection, services.queue)
+        with services.registry.begin() as connection:
+            leaving.sweep(connection, services.queue, services.archive_policy, services.dormant_days)
+        with services.registry.begin() as connection:
             archives.sweep(connection, services.queue, services.archive_policy)
         with services.registry.begin() as connection:
             purge.purge(connection)
         with services.registry.begin() as connection:
             audit.seal(connection)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def read_logs(context: JobContext, timestamp: int) -> None:
+        refusals.read_logs(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.end_long_sessions", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def end_long_sessions(context: JobContext, timestamp: int) -> None:
+        long_sessions.end(services)
 
     return app
 

@@ -8,9 +8,11 @@ from typing import TypeVar
 from uuid import UUID
 
 from awssome.database import Connection
+from awssome.database.engine import Denied
 from awssome.database.registry import placements
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement
+from awssome.workflows import refusals
 from awssome.workflows.services import Services
 
 T = TypeVar("T")
@@ -52,6 +54,8 @@ class Workspace:
                     return work(connection)
             except Refused as refused:
                 if refused.code not in (Code.FENCED, Code.UNAVAILABLE) or time.monotonic() >= give_up:
+                    if isinstance(refused, Denied):
+                        refusals.tell(self._services, self.tenant_id, placement.login)
                     raise
                 # A closed login looks like a server that does not answer: only another placement is worth a try then.
                 moved = self._look_up() != placement

@@ -44,9 +44,10 @@ class TestMaking:
 
         def make(_: int) -> None:
             server = SQLServer(neighbours.url)
-            with server.connected():
-                together.wait()
-                server.provision(schema, PASSWORD, epoch=1, mode=FenceMode.RW)
+            server.fence(schema)  # so that its connection is open
+            together.wait()
+            server.provision(schema, PASSWORD, epoch=1, mode=FenceMode.RW)
+            server.close()
 
         try:
             with ThreadPoolExecutor(4) as threads:

@@ -13,6 +13,13 @@ from awssome.control.messages.base import Accepted as Accepted
 from awssome.control.messages.base import Body as Body
 from awssome.control.messages.base import ErrorBody as ErrorBody
 from awssome.control.messages.base import Problem as Problem
+from awssome.control.messages.lifecycle import ChangeServer as ChangeServer
+from awssome.control.messages.lifecycle import DrainPlan as DrainPlan
+from awssome.control.messages.lifecycle import PlannedMove as PlannedMove
+from awssome.control.messages.lifecycle import RotationBatch as RotationBatch
+from awssome.control.messages.lifecycle import RotationProgress as RotationProgress
+from awssome.control.messages.lifecycle import StartDrain as StartDrain
+from awssome.control.messages.lifecycle import StartRotation as StartRotation
 from awssome.control.messages.moves import MoveOut as MoveOut
 from awssome.control.messages.moves import MovePage as MovePage
 from awssome.control.messages.moves import StartMove as StartMove
@@ -32,6 +39,7 @@ from awssome.control.messages.people import SwitchTenant as SwitchTenant
 from awssome.control.messages.people import TicketIn as TicketIn
 from awssome.control.messages.people import UseLink as UseLink
 from awssome.control.messages.servers import AddServer as AddServer
+from awssome.control.messages.servers import DrainOut as DrainOut
 from awssome.control.messages.servers import ServerRow as ServerRow
 from awssome.control.messages.tenants import CreateTenant as CreateTenant
 from awssome.control.messages.tenants import Credentials as Credentials
@@ -39,6 +47,15 @@ from awssome.control.messages.tenants import PlacementRow as PlacementRow
 from awssome.control.messages.tenants import TenantDetail as TenantDetail
 from awssome.control.messages.tenants import TenantPage as TenantPage
 from awssome.control.messages.tenants import TenantRow as TenantRow
+from awssome.control.messages.watching import AlertOut as AlertOut
+from awssome.control.messages.watching import AlertPage as AlertPage
+from awssome.control.messages.watching import Consumer as Consumer
+from awssome.control.messages.watching import DayLoad as DayLoad
+from awssome.control.messages.watching import DayUse as DayUse
+from awssome.control.messages.watching import ForecastOut as ForecastOut
+from awssome.control.messages.watching import LoadOut as LoadOut
+from awssome.control.messages.watching import ServerDetail as ServerDetail
+from awssome.control.messages.watching import TenantUse as TenantUse
 from awssome.control.messages.workspace import AuthorizeOut as AuthorizeOut
 from awssome.control.messages.workspace import AwsRole as AwsRole
 from awssome.control.messages.workspace import CallbackIn as CallbackIn

@@ -11,8 +11,18 @@ from awssome.control.messages.base import Body
 from awssome.domain.tenants import EngineName, ServerKind
 
 
+class DrainOut(Body):
+    """A drain that is under way: until at most `keep` tenants live there; `problem`: why it does not go on."""
+
+    keep: int
+    to: str | None
+    requested_by: str
+    since: datetime
+    problem: str | None
+
+
 class ServerRow(Body):
-    """A server with its load."""
+    """A server with its load. A pool without a free place takes no tenants, though it is open."""
 
     id: UUID
     name: str
@@ -26,8 +36,14 @@ class ServerRow(Body):
     capacity: int
     tenants: int
     retained: int
+    free: int = Field(description="places for tenants to come; a copy that is kept for rollback takes one")
+    fill_percent: float
+    takes_tenants: bool = Field(description="open, not being drained, and with a place")
+    drain: DrainOut | None = None
+    drain_problem: str | None = Field(None, description="why the last drain ended before its goal")
     tenant: str | None = Field(None, description="company that a dedicated server belongs to")
     created_at: datetime
+    silent_since: datetime | None = Field(None, description="since when it does not answer")
 
 
 class AddServer(Body):

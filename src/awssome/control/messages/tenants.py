@@ -28,6 +28,8 @@ class TenantRow(Body):
     upgrade_requested_at: datetime | None
     problem: str | None
     created_at: datetime
+    seen_at: datetime | None = Field(None, description="when somebody of the tenant was there last, to the hour")
+    retain_until: datetime | None = Field(None, description="until when the archive of a deleted tenant is kept")
 
 
 class TenantPage(Body):
@@ -46,6 +48,9 @@ class PlacementRow(Body):
     server: str
     schema_name: str
     state: str
+    revision: str | None = Field(None, description="of the template, that its tables have")
+    behind: bool = Field(False, description="its tables are older than the template of the central API")
+    problem: str | None = Field(None, description="why its tables could not be migrated")
     created_at: datetime
     retain_until: datetime | None
     current: bool

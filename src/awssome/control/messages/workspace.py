@@ -45,7 +45,7 @@ class PlacementOut(Body):
         # Only the wire shows it: repr, logs and `model_dump` keep the mask.
         return password.get_secret_value()
 
-    def placement(self, tenant_id: UUID) -> Placement:
+    def placement(self, tenant_id: UUID, tier: Tier) -> Placement:
         """The value that `database.sessions` takes."""
         return Placement(
             tenant_id=tenant_id,
@@ -58,6 +58,7 @@ class PlacementOut(Body):
             epoch=self.epoch,
             secret_version=self.secret_version,
             password=self.password.get_secret_value(),
+            tier=tier,
         )
 
 
@@ -89,6 +90,7 @@ class TenantOut(Body):
     upgrade_requested_at: datetime | None
     problem: str | None
     created_at: datetime
+    retain_until: datetime | None = Field(None, description="until when the archive of a deleted tenant is kept")
     move: MoveOut | None = Field(None, description="the newest move, under way or ended")
 
 

@@ -6,20 +6,20 @@ from typing import Any
 
 import psycopg
 
-from awssome.database.engine import Entrance, fenced, too_long, unavailable
+from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
 from awssome.database.postgresql.driver import parameters, run
 from awssome.domain.errors import Refused
+from awssome.domain.limits import LIMITS
 from awssome.domain.tenants import Placement, checked_schema_name
 
 FENCED = "AW001"
 """SQLSTATE that the guard of the tenant template raises."""
 
-STATEMENT_TIMEOUT_MS = 30_000
-
 # A login can change its own defaults; what a connection asks for wins over them.
 _TENANT_OPTIONS = (
-    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000 "
-    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off"
+    "-c statement_timeout={seconds}s -c idle_in_transaction_session_timeout=60000 "
+    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off "
+    "-c local_preload_libraries="
 )
 
 
@@ -29,9 +29,10 @@ def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
     :raises Refused: FENCED when the server does not let this login in, so that the placement cannot be true any more;
         UNAVAILABLE when it does not answer or has no connection left.
     """
+    options = _TENANT_OPTIONS.format(seconds=LIMITS[placement.tier].statement_seconds)
     where = parameters(placement.host, placement.port, placement.database, placement.login, placement.password)
     try:
-        return psycopg.connect(**where, options=_TENANT_OPTIONS, application_name="awssome", autocommit=True)
+        return psycopg.connect(**where, options=options, application_name="awssome", autocommit=True)
     except psycopg.OperationalError as error:
         # libpq tells no SQLSTATE here. Who was asked for the password has met a server that is up; what it says then
         # is that the login is closed, gone or has another password, unless all connections are taken.
@@ -43,9 +44,14 @@ def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
 def begin(connection: psycopg.Connection[Any], schema: str) -> int | None:
     """Begin a transaction and read the fence's epoch, both in one round trip.
 
+    Level and mode are said, so that no setting of a transaction before can spoil this one.
+
     The connection is in autocommit mode, so that psycopg adds no BEGIN of its own; commit and rollback work as ever.
     """
-    cursor = run(connection, f"BEGIN; SELECT epoch FROM {checked_schema_name(schema)}._fence")
+    cursor = run(
+        connection,
+        f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT epoch FROM {checked_schema_name(schema)}._fence",
+    )
     cursor.nextset()
     row = cursor.fetchone()
     return int(row[0]) if row else None
@@ -56,9 +62,11 @@ def refusal(error: BaseException) -> Refused | None:
     state = getattr(error, "sqlstate", None)
     if state == FENCED:
         return fenced()
-    if state in ("28000", "28P01", "3D000", "57P01", "42501"):
-        # The login was closed, renamed or lost a right: the placement in hand is no longer true.
+    if state in ("28000", "28P01", "3D000", "57P01"):
+        # The login was closed or renamed: the placement in hand is no longer true.
         return fenced()
+    if state == "42501":
+        return denied()
     if state in ("53300", "57P03") or (isinstance(error, psycopg.OperationalError) and state is None):
         return unavailable()
     if state == "57014":

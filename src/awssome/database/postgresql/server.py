@@ -1,7 +1,7 @@
 """PostgreSQL 16 or newer as a server of the data plane.
 
 A tenant is a schema, and a LOGIN role of the same name that owns nothing. The administrator needs CREATEROLE, CREATE
-on the database and membership in pg_signal_backend; never superuser, since RDS has none.
+on the database and membership in pg_signal_backend and pg_read_all_stats; never superuser, since RDS has none.
 """
 
 from __future__ import annotations
@@ -23,25 +23,35 @@ from awssome.database import template
 from awssome.database.engine import (
     Fence,
     FenceBusy,
+    Holding,
+    LongSession,
+    Migrated,
     MoverLost,
     SchemaUse,
     Server,
+    ServerLoad,
     Snapshot,
     TableSum,
     Texts,
     missing,
     not_taken,
 )
+from awssome.database.kept import Kept
+from awssome.database.postgresql import exposure, logins, migration, watching
 from awssome.database.postgresql.driver import connection_parameters, run, trusted
-from awssome.database.postgresql.entrance import STATEMENT_TIMEOUT_MS
 from awssome.database.schema import DATA_TABLES
+from awssome.database.template import Beyond
 from awssome.database.types import Day, Instant
 from awssome.domain.errors import Code, Refused
+from awssome.domain.limits import LONGEST_STATEMENT
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name
 
 LOGIN_CONNECTIONS = 24
 """Connections a tenant's login may have: every process of the platform a few, and the mover."""
+
+FENCES_AT_ONCE = 100
+"""Fences that one statement reads: it locks each table, and locks are a limited good."""
 
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
@@ -53,25 +63,29 @@ class PostgreSQL(Server):
 
     engine = EngineName.POSTGRESQL
 
-    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, beyond: Beyond = ()) -> None:
+        self.beyond = beyond
         self._parameters = connection_parameters(url)
         # A mover that is frozen in a transaction must not hold its locks for ever either.
         self._options = f"-c idle_in_transaction_session_timeout=60000 -c lock_timeout={int(lock_timeout_ms)}"
-        self._keep = False
-        self._kept: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._kept = Kept(self._open, _as_new)
 
     def check(self) -> dict[str, str]:
-        """Version, encoding and rights of the administrator."""
+        """Version, encoding and rights of the administrator, and what is open to every login.
+
+        In its own database the administrator takes from everybody what tenants must not have, where it may. CREATE has
+        to be closed; the rest is told.
+        """
         with self._connect() as connection:
             row = connection.execute(
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::int, "
                 "pg_encoding_to_char(encoding), rolcreaterole OR rolsuper, "
                 "has_database_privilege(current_database(), 'CREATE'), "
-                "rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') "
+                "rolsuper OR pg_has_role('pg_signal_backend', 'USAGE'), pg_has_role('pg_read_all_stats', 'USAGE') "
                 "FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user"
             ).fetchone()
         assert row is not None  # noqa: S101 - both catalogs have the row we are connected by
-        version, number, encoding, may_create_roles, may_create, may_signal = row
+        version, number, encoding, may_create_roles, may_create, may_signal, may_watch = row
         missing = []
         if number < 160000:
             missing.append(f"PostgreSQL 16 or newer (this is {version})")
@@ -83,20 +97,26 @@ class PostgreSQL(Server):
             missing.append("CREATE on the database for the administrator")
         if not may_signal:
             missing.append("membership in pg_signal_backend for the administrator")
+        if not may_watch:
+            missing.append("membership in pg_read_all_stats for the administrator")
+        with self._connect() as connection:
+            creating, exposed = exposure.close(connection)
+        missing += [f"no CREATE for everybody (run: {statement})" for statement in creating]
         if missing:
             raise Refused(Code.INVALID, "This server cannot hold tenants yet. Missing: " + "; ".join(missing) + ".")
-        return {"version": version, "encoding": encoding}
+        found = {"version": version, "encoding": encoding}
+        return found | {"open to every login": ", ".join(exposed)} if exposed else found
 
     def provision(
         self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
-    ) -> None:
+    ) -> str:
         """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
-        name, reached = checked_schema_name(schema), revision or template.head()
+        name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         script = f"""
             CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{scram_verifier(password)}';
-            ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS};
+            ALTER ROLE {name} SET statement_timeout = '{LONGEST_STATEMENT}s';
             CREATE SCHEMA {name};
-            {template.for_schema(template.statements(self.engine, None, revision), name)}
+            {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
             INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision)
             VALUES (1, {int(epoch)}, '{FenceMode(mode)}', {int(mover)}, false, '{reached}');
         """
@@ -105,15 +125,15 @@ class PostgreSQL(Server):
                 run(connection, script)
             except (errors.DuplicateObject, errors.DuplicateSchema):
                 connection.rollback()
+                there = run(connection, f"SELECT revision FROM {name}._fence WHERE id = 1").fetchone()
+                return str(there[0]) if there else ""
+        return reached
 
-    def migrate(self, schema: str) -> None:
-        """Replays the rendered revisions that the fence says are missing."""
-        name = checked_schema_name(schema)
-        with self._connect() as connection:
-            row = run(connection, f"SELECT revision FROM {name}._fence FOR UPDATE").fetchone()
-            if row is not None and row[0] != template.head():
-                run(connection, template.for_schema(template.statements(self.engine, row[0]), name))
-                run(connection, f"UPDATE {name}._fence SET revision = '{template.head()}'")
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """Together where that can be, else one by one."""
+        if after is not None and len(schemas) > 1 and migration.together(self._connect, schemas, after, self.beyond):
+            return [Migrated(schema) for schema in schemas]
+        return [migration.alone(self._connect, schema, self.beyond) for schema in schemas]
 
     def drop(self, schema: str, mover: int) -> None:
         """The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
@@ -128,28 +148,40 @@ class PostgreSQL(Server):
             held = run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
             if held is not None and held[0] > mover:
                 raise MoverLost
-            with self._connect() as other:
-                self._end_sessions(other, name)
+            logins.change(self._connect, name, f"ALTER ROLE {name} NOLOGIN")
             # A login can give itself default privileges, which keep a role alive: they go with what it owns.
             run(connection, f"DROP SCHEMA {name} CASCADE")
             run(connection, f"GRANT {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name};")
 
     def set_password(self, schema: str, password: str) -> None:
-        """Stores the SCRAM verifier, never the password."""
-        with self._connect() as connection:
-            run(connection, f"ALTER ROLE {checked_schema_name(schema)} PASSWORD '{scram_verifier(password)}'")
+        """Stores the SCRAM verifier, never the password. What the login has set for itself goes with the sessions.
 
-    def close_login(self, schema: str) -> None:
-        """NOLOGIN, then pg_terminate_backend."""
+        Who has begun to authenticate with the old password may still end doing so: `authentication_timeout` is for how
+        long.
+        """
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            if self._has_login(connection, name):
-                self._end_sessions(connection, name)
+            defaults = logins.defaults(connection, name)
+        logins.change(self._connect, name, f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'; {defaults}")
+
+    def close_login(self, schema: str) -> None:
+        """NOLOGIN, and pg_terminate_backend."""
+        name = checked_schema_name(schema)
+        with self._connect() as connection:
+            there = logins.exists(connection, name)
+        if there:
+            logins.change(self._connect, name, f"ALTER ROLE {name} NOLOGIN")
 
     def open_login(self, schema: str) -> None:
-        """LOGIN."""
+        """LOGIN, with the settings that it was made with."""
+        name = checked_schema_name(schema)
         with self._connect() as connection:
-            run(connection, f"ALTER ROLE {checked_schema_name(schema)} LOGIN")
+            run(connection, f"ALTER ROLE {name} LOGIN; {logins.defaults(connection, name)}")
+
+    def end_sessions(self, schema: str) -> None:
+        """pg_terminate_backend."""
+        with self._connect() as connection:
+            logins.end(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -263,33 +295,75 @@ class PostgreSQL(Server):
         return rows
 
     def use(self) -> list[SchemaUse]:
-        """Sizes and live rows from the statistics views, connections from pg_stat_activity."""
+        """See `postgresql.watching`."""
         with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT n.nspname, coalesce(sum(s.n_live_tup), 0)::bigint, "
-                "coalesce(sum(pg_total_relation_size(s.relid)), 0)::bigint, "
-                "(SELECT count(*) FROM pg_stat_activity a WHERE a.usename = n.nspname) "
-                "FROM pg_namespace n JOIN pg_stat_user_tables s ON s.schemaname = n.nspname "
-                "WHERE n.nspname LIKE 'user\\_%' GROUP BY n.nspname"
-            ).fetchall()
-        return [SchemaUse(*row) for row in rows]
+            return watching.use(connection)
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
-        self._keep = True
+    def condition(self) -> ServerLoad:
+        """See `postgresql.watching`."""
+        with self._connect() as connection:
+            return watching.condition(connection)
+
+    def holdings(self) -> list[Holding]:
+        """Logins and schemas from the catalogs, fences by hundreds."""
+        with self._connect() as connection:
+            logins = dict(
+                connection.execute(
+                    "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^user_[0-9a-f]{16}$'"
+                ).fetchall()
+            )
+            there = connection.execute(
+                "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE c.relname = '_fence' AND n.nspname ~ '^user_[0-9a-f]{16}$' ORDER BY n.nspname"
+            ).fetchall()
+        fences: dict[str, Fence] = {}
+        names = [name for (name,) in there]
+        for start in range(0, len(names), FENCES_AT_ONCE):
+            fences |= self._fences(names[start : start + FENCES_AT_ONCE])
+        return [Holding(name, fences.get(name), logins.get(name)) for name in sorted(logins.keys() | fences.keys())]
+
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """From pg_stat_activity, which shows times of others' sessions to members of pg_read_all_stats only."""
+        with self._connect() as connection:
+            rows = connection.execute(f"{_LONG_SESSIONS} WHERE transaction_seconds > %s", (seconds,)).fetchall()
+        return [LongSession(*row) for row in rows]
+
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """pg_terminate_backend; a transaction that began since is younger than the one that was found."""
+        query = trusted(
+            f"SELECT pg_terminate_backend(pid) FROM ({_LONG_SESSIONS}) AS now "
+            "WHERE pid = %s AND usename = %s AND transaction_seconds >= %s"
+        )
+        with self._connect() as connection:
+            return [
+                each
+                for each in sessions
+                if connection.execute(query, (each.session, each.schema, each.transaction_seconds)).fetchone()
+                == (True,)
+            ]
+
+    def _fences(self, names: Sequence[str]) -> dict[str, Fence]:
+        """The fences of these schemas. One that is dropped meanwhile makes its hundred be read one by one."""
+        parts = (
+            f"SELECT '{name}', epoch, mode, mover, revision FROM {name}._fence"
+            for name in map(checked_schema_name, names)
+        )
         try:
-            yield
-        finally:
-            self._keep = False
-            if self._kept is not None:
-                self._kept.close()
-                self._kept = None
+            with self._connect() as connection:
+                rows = run(connection, " UNION ALL ".join(parts)).fetchall()
+        except (errors.UndefinedTable, errors.InvalidSchemaName):
+            found = ((name, self.fence(name)) for name in names)
+            return {name: fence for name, fence in found if fence is not None}
+        return {name: Fence(epoch, FenceMode(mode), mover, revision) for name, epoch, mode, mover, revision in rows}
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._kept.close()
 
     @contextmanager
     def _connect(self, *, snapshot: bool = False) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A transaction as the administrator: commits at the end, rolls back on an exception."""
-        connection, self._kept = self._kept or self._open(), None
+        connection = self._kept.take()
         try:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None
             connection.read_only = snapshot or None
@@ -305,35 +379,46 @@ class PostgreSQL(Server):
             connection.commit()
         except errors.LockNotAvailable:
             raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+        except errors.QueryCanceled:
+            raise Refused(Code.UNAVAILABLE, f"The database server at {self._where} took too long.") from None
         except psycopg.OperationalError:
             if not connection.broken:
                 raise
             raise self._no_answer() from None
         finally:
-            if self._keep and self._kept is None and not connection.closed:
-                self._kept = connection
+            if connection.info.transaction_status is TransactionStatus.IDLE:
+                self._kept.give_back(connection)
             else:
                 connection.close()
 
     def _open(self) -> psycopg.Connection[tuple[Any, ...]]:
         try:
-            return psycopg.connect(**self._parameters, options=self._options, application_name="awssome-admin")
+            return psycopg.connect(
+                **self._parameters,
+                options=self._options,
+                application_name="awssome-admin",
+                prepare_threshold=None,  # a connection that is taken again has forgotten what was prepared
+            )
         except psycopg.OperationalError:
             raise self._no_answer() from None
 
     def _no_answer(self) -> Refused:
-        where = f"{self._parameters['host']}:{self._parameters['port']}"
-        return Refused(Code.UNAVAILABLE, f"The database server at {where} does not answer.", "Try again.")
+        return Refused(Code.UNAVAILABLE, f"The database server at {self._where} does not answer.", "Try again.")
 
-    @staticmethod
-    def _has_login(connection: psycopg.Connection[Any], name: str) -> bool:
-        return connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
+    @property
+    def _where(self) -> str:
+        return f"{self._parameters['host']}:{self._parameters['port']}"
 
-    @staticmethod
-    def _end_sessions(connection: psycopg.Connection[Any], name: str) -> None:
-        run(connection, f"ALTER ROLE {name} NOLOGIN")
-        connection.commit()  # nobody can come in any more before those inside are ended
-        connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (name,))
+
+def _as_new(connection: psycopg.Connection[Any]) -> bool:
+    """Forget settings, locks, temporary tables and whatever else outlives a transaction; False when it is dead."""
+    try:
+        connection.autocommit = True
+        connection.execute("DISCARD ALL")
+        connection.autocommit = False
+    except psycopg.Error:
+        return False
+    return True
 
 
 def scram_verifier(password: str) -> str:
@@ -348,6 +433,17 @@ def scram_verifier(password: str) -> str:
     server_key = hmac.digest(salted, b"Server Key", "sha256")
     stored = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
     return f"SCRAM-SHA-256$1:{base64.b64encode(salt).decode()}${stored}:{base64.b64encode(server_key).decode()}"
+
+
+_LONG_SESSIONS = """
+SELECT usename, pid, statement_seconds, transaction_seconds FROM (
+    SELECT usename::text, pid,
+        CASE state WHEN 'active' THEN extract(epoch FROM clock_timestamp() - query_start)::float8 ELSE 0 END
+            AS statement_seconds,
+        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds
+    FROM pg_stat_activity WHERE usename LIKE 'user\\_%%' AND xact_start IS NOT NULL
+) AS found
+"""
 
 
 def _sum_query(table: Table, schema: str) -> str:

@@ -94,6 +94,11 @@ class Registry:
         self._engine.dispose()
 
 
+def in_turn(connection: Connection, name: str) -> None:
+    """Wait for the others who do this; the lock ends with the transaction."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+
+
 def driver_connection(connection: Connection) -> Any:
     """The psycopg connection below: the job queue enqueues on it, inside this very transaction."""
     return connection.connection.driver_connection

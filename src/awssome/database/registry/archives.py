@@ -137,6 +137,49 @@ def latest(connection: Connection, tenant_id: UUID) -> Archive | None:
     return _archive(row) if row else None
 
 
+def last_words(connection: Connection, tenant_id: UUID, *, ready: bool = True) -> Archive | None:
+    """The newest archive that was made because the tenant went: dormant, or deleted.
+
+    :param ready: only one that is whole; else also one that is still to be made.
+    """
+    states = (ArchiveState.READY,) if ready else (ArchiveState.READY, ArchiveState.REQUESTED)
+    row = connection.execute(
+        select(archives)
+        .where(
+            archives.c.tenant_id == tenant_id,
+            archives.c.kind.in_((ArchiveKind.DORMANT, ArchiveKind.FINAL)),
+            archives.c.state.in_(states),
+        )
+        .order_by(archives.c.created_at.desc())
+        .limit(1)
+    ).first()
+    return _archive(row) if row else None
+
+
+def let_go(connection: Connection, until: datetime) -> None:
+    """What was kept for the return of tenants that are back is kept until then only."""
+    back = select(tenants.c.id).where(tenants.c.id == archives.c.tenant_id, tenants.c.state == TenantState.ACTIVE)
+    connection.execute(
+        update(archives)
+        .where(
+            archives.c.kind == ArchiveKind.DORMANT,
+            archives.c.state == ArchiveState.READY,
+            archives.c.expires_at.is_(None),
+            back.exists(),
+        )
+        .values(expires_at=until)
+    )
+
+
+def end_all(connection: Connection, tenant_id: UUID, at: datetime) -> None:
+    """No archive of the tenant is kept any longer; none says any more who asked for it."""
+    mine = update(archives).where(archives.c.tenant_id == tenant_id)
+    connection.execute(mine.values(requested_by=""))
+    connection.execute(mine.where(archives.c.state == ArchiveState.READY).values(expires_at=at))
+    unmade = mine.where(archives.c.state == ArchiveState.REQUESTED)
+    connection.execute(unmade.values(state=ArchiveState.FAILED, finished_at=at, problem="The tenant was deleted."))
+
+
 def asked_for(connection: Connection, tenant_id: UUID, since: datetime) -> list[Archive]:
     """The archives of the tenant that somebody asked for since then, newest first."""
     rows = connection.execute(

@@ -58,6 +58,6 @@ def upgrade_requests(connection: Connection) -> list[Any]:
 
 
 def troubled(connection: Connection) -> list[Any]:
-    """Tenants whose workspace could not be made; rows as in `tenants.page`."""
-    query = rows_query().where(tenants.c.problem.is_not(None), tenants.c.state == "pending")
+    """Tenants whose workspace could not be made, emptied or brought back; rows as in `tenants.page`."""
+    query = rows_query().where(tenants.c.problem.is_not(None), tenants.c.state.in_(("pending", "archived", "retained")))
     return list(connection.execute(query.order_by(tenants.c.created_at).limit(50)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Text, cast, column, select, table, text
+from sqlalchemy import Text, cast, column, func, select, table, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 
@@ -52,6 +52,18 @@ def is_under_way(connection: Connection, lock: str, **arguments: str) -> bool:
         )
     )
     return found.first() is not None
+
+
+def waits(connection: Connection, lock: str) -> bool:
+    """Whether a job with this lock waits to be run."""
+    waiting = select(_JOBS.c.id).where(_JOBS.c.lock == lock, cast(_JOBS.c.status, Text) == "todo")
+    return connection.execute(waiting.limit(1)).first() is not None
+
+
+def left(connection: Connection, task: str) -> dict[str, int]:
+    """How many jobs of this task wait or run, and how many have failed, by status."""
+    query = select(cast(_JOBS.c.status, Text), func.count()).where(_JOBS.c.task_name == f"awssome.{task}")
+    return {row[0]: row[1] for row in connection.execute(query.group_by(_JOBS.c.status))}
 
 
 def counts(connection: Connection) -> list[Any]:

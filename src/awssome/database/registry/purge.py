@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlalchemy import delete, text
 from sqlalchemy.engine import Connection
 
+from awssome.database.registry import usage
 from awssome.database.registry.tables import attempts, email_links, handovers, oauth_states, sessions
 from awssome.domain.times import now
 
@@ -15,10 +16,11 @@ KEPT = timedelta(days=30)
 
 
 def purge(connection: Connection) -> None:
-    """Delete sessions, links, tickets, states, counts of attempts and failed jobs that ended long ago."""
+    """Delete sessions, links, tickets, states, counts of attempts, failed jobs and figures that ended long ago."""
     at = now()
     for table in (sessions, email_links, handovers, oauth_states):
         connection.execute(delete(table).where(table.c.expires_at < at - KEPT))
+    usage.purge(connection, at)
     connection.execute(delete(attempts).where(attempts.c.window_start < at - timedelta(days=1)))
     connection.execute(
         text(

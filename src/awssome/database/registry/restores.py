@@ -114,6 +114,13 @@ def row(connection: Connection, restore_id: UUID) -> Any:
     return found
 
 
+def newest(connection: Connection, tenant_id: UUID) -> Restore | None:
+    """The tenant's newest restore that is or was to take the place of where it was."""
+    query = select(restores).where(restores.c.tenant_id == tenant_id, ~restores.c.beside)
+    row = connection.execute(query.order_by(restores.c.id.desc()).limit(1)).first()
+    return _restore(row) if row else None
+
+
 def past_retention(connection: Connection, at: datetime) -> list[UUID]:
     """Restores that have left a placement which has been kept long enough."""
     left = _left_by().where(placements.c.state == PlacementState.RETAINED, placements.c.retain_until <= at)

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, true, update
+from sqlalchemy import ScalarSelect, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.registry.tables import placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
+from awssome.domain.servers import free_places
 from awssome.domain.tenants import POOL_LIMIT, EngineName, PlacementState, ServerKind
 from awssome.domain.times import new_id, now
+
+Row = Any
+"""A server with its load: the columns of `servers`, `tenants` that live there, `retained` copies, `tenant` (company of
+whom a dedicated one belongs to), `drain_server` (name of where a drain leads)."""
 
 
 def register(
@@ -89,6 +94,11 @@ def every(connection: Connection) -> list[Any]:
     return list(connection.execute(_rows().order_by(servers.c.kind.desc(), servers.c.name)))
 
 
+def ids(connection: Connection) -> list[UUID]:
+    """Every server."""
+    return list(connection.scalars(select(servers.c.id).order_by(servers.c.name)))
+
+
 def change(connection: Connection, server_id: UUID, **values: Any) -> None:
     """Set columns of the server."""
     connection.execute(update(servers).where(servers.c.id == server_id).values(**values))
@@ -100,26 +110,33 @@ def admin_url(connection: Connection, keys: Keys, server_id: UUID) -> tuple[Engi
     return EngineName(row.engine), keys.unseal_admin(row.admin_url)
 
 
-def emptiest_pool(connection: Connection, engine: EngineName | None = None) -> UUID:
-    """The open pool with the most room.
+def reseal(connection: Connection, keys: Keys) -> None:
+    """Seal every administrator's URL under the present secret key. Only workers call this."""
+    for row in connection.execute(select(servers.c.id, servers.c.admin_url).with_for_update(key_share=True)):
+        change(connection, row.id, admin_url=keys.seal_admin(keys.unseal_admin(row.admin_url)))
+
+
+def emptiest_pool(connection: Connection, engine: EngineName | None = None, *, but: UUID | None = None) -> UUID:
+    """The open pool with the fewest tenants that has a place; it is locked until the transaction ends.
+
+    Who is given a place writes its placement in the same transaction: of two who want the last place, one gets it.
 
     :param engine: only pools of this engine.
+    :param but: not this one.
     :raises Refused: UNAVAILABLE when there is none.
     """
-    load = _load().subquery()
-    row = connection.execute(
-        select(servers.c.id)
-        .outerjoin(load, load.c.server_id == servers.c.id)
-        .where(servers.c.kind == ServerKind.POOL, servers.c.open)
-        .where(true() if engine is None else servers.c.engine == engine)
-        .where(func.coalesce(load.c.live, 0) + func.coalesce(load.c.retained, 0) < servers.c.capacity)
-        .order_by(func.coalesce(load.c.live, 0), servers.c.name)
-        .limit(1)
-    ).first()
-    if row is None:
-        raise Refused(Code.UNAVAILABLE, "No shared server has room for another workspace.", "Operators have been told.")
-    found: UUID = row.id
-    return found
+    wanted = [servers.c.kind == ServerKind.POOL, servers.c.open, servers.c.drain_to_count.is_(None)]
+    if engine is not None:
+        wanted.append(servers.c.engine == engine)
+    if but is not None:
+        wanted.append(servers.c.id != but)
+    query = select(servers.c.id).where(*wanted, _in_use() < servers.c.capacity).order_by(_live(), servers.c.name)
+    while (found := connection.scalar(query.limit(1))) is not None:
+        connection.execute(select(servers.c.id).where(servers.c.id == found).with_for_update(key_share=True))
+        # Whoever held the lock before may have taken the last place, and the next pool is looked for then.
+        if connection.scalar(query.where(servers.c.id == found)) is not None:
+            return UUID(str(found))
+    raise Refused(Code.UNAVAILABLE, "No shared server has room for another workspace.", "Operators have been told.")
 
 
 def free_dedicated(connection: Connection, tenant_id: UUID, engine: EngineName) -> UUID:
@@ -167,15 +184,18 @@ def take_dedicated(connection: Connection, name: str, tenant_id: UUID) -> UUID:
 def take(connection: Connection, name: str, tenant_id: UUID) -> UUID:
     """The server of this name for a placement of the tenant, if it may have one there.
 
+    A pool is locked until the transaction ends, as by `emptiest_pool`.
+
     :raises Refused: NOT_FOUND; CONFLICT when it is closed, full or another tenant's.
     """
+    connection.execute(select(servers.c.id).where(servers.c.name == name).with_for_update(key_share=True))
     row = by_name(connection, name)
     if row.kind == ServerKind.DEDICATED:
         return take_dedicated(connection, name, tenant_id)
-    if not row.open:
+    if not row.open or row.drain_to_count is not None:
         raise Refused(Code.CONFLICT, f"Server “{name}” is closed to new tenants.", "Choose another one.")
-    if row.tenants + row.retained >= row.capacity:
-        raise Refused(Code.CONFLICT, f"Server “{name}” is full.", "Choose another one.")
+    if not free_places(row.capacity, row.tenants, row.retained):
+        raise Refused(Code.CONFLICT, f"Server “{name}” is full.", "Choose another one, or raise its capacity.")
     found: UUID = row.id
     return found
 
@@ -189,23 +209,30 @@ def release(connection: Connection, placement_id: UUID) -> None:
     connection.execute(update(servers).where(servers.c.id == server_id, ~in_use.exists()).values(tenant_id=None))
 
 
-def _load() -> Select[Any]:
-    return select(
-        placements.c.server_id,
-        func.count().filter(placements.c.state.in_(("new", "active"))).label("live"),
-        func.count().filter(placements.c.state == "retained").label("retained"),
-    ).group_by(placements.c.server_id)
+def _count(*states: PlacementState) -> ScalarSelect[int]:
+    """How many placements in these states the server of the outer query holds, by index only."""
+    held = select(func.count()).where(placements.c.server_id == servers.c.id, placements.c.state.in_(states))
+    return held.correlate(servers).scalar_subquery()
+
+
+def _live() -> ScalarSelect[int]:
+    return _count(PlacementState.NEW, PlacementState.ACTIVE)
+
+
+def _in_use() -> ScalarSelect[int]:
+    return _count(PlacementState.NEW, PlacementState.ACTIVE, PlacementState.RETAINED)
 
 
 def _rows() -> Select[Any]:
-    load = _load().subquery()
+    goal = servers.alias("goal")
     return (
         select(
             servers,
-            func.coalesce(load.c.live, 0).label("tenants"),
-            func.coalesce(load.c.retained, 0).label("retained"),
+            _live().label("tenants"),
+            _count(PlacementState.RETAINED).label("retained"),
             tenants.c.company.label("tenant"),
+            goal.c.name.label("drain_server"),
         )
-        .outerjoin(load, load.c.server_id == servers.c.id)
         .outerjoin(tenants, tenants.c.id == servers.c.tenant_id)
+        .outerjoin(goal, goal.c.id == servers.c.drain_server_id)
     )

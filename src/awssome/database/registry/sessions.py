@@ -167,7 +167,9 @@ def redeem_ticket(connection: Connection, token: str) -> tuple[UUID, UUID]:
     return row.account_id, row.tenant_id
 
 
-def register_token(connection: Connection, name: str, kind: Literal["service", "operator"], token: str) -> None:
+def register_token(
+    connection: Connection, name: str, kind: Literal["service", "operator", "metrics"], token: str
+) -> None:
     """Make a program's token known under a name, in place of the one that had the name before."""
     values = {"digest": digest(token), "kind": kind, "revoked_at": None, "created_at": now()}
     connection.execute(

@@ -46,6 +46,8 @@ accounts = Table(
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
     CheckConstraint("email = lower(email)", name="email_lower"),
+    Index("accounts_email_words", "email", postgresql_using="gin", postgresql_ops={"email": "gin_trgm_ops"}),
+    Index("accounts_operators", "email", postgresql_where=sql("operator")),
 )
 
 tenants = Table(
@@ -72,10 +74,19 @@ tenants = Table(
     Column("activated_at", Instant),
     Column("seen_at", Instant),
     Column("retain_until", Instant),
+    Column("mover", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("tier IN ('free', 'paid')", name="tier"),
     CheckConstraint("state IN ('pending', 'active', 'suspended', 'archived', 'retained', 'deleted')", name="state"),
     Index("tenants_created", "created_at", "id"),
     Index("tenants_company", sql("lower(company)"), "id"),
+    Index("tenants_tier", "tier", "id"),
+    Index("tenants_state", "state", "id"),
+    Index("tenants_company_words", "company", postgresql_using="gin", postgresql_ops={"company": "gin_trgm_ops"}),
+    Index("tenants_slug_words", "slug", postgresql_using="gin", postgresql_ops={"slug": "gin_trgm_ops"}),
+    Index(
+        "tenants_upgrade_requested", "upgrade_requested_at", postgresql_where=sql("upgrade_requested_at IS NOT NULL")
+    ),
+    Index("tenants_troubled", "created_at", postgresql_where=sql("problem IS NOT NULL AND state = 'pending'")),
     Index(
         "tenants_one_free_by_portal",
         "hubspot_portal_id",
@@ -154,7 +165,7 @@ api_tokens = Table(
     Column("kind", text(16), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
-    CheckConstraint("kind IN ('service', 'operator')", name="kind"),
+    CheckConstraint("kind IN ('service', 'operator', 'metrics')", name="kind"),
 )
 
 servers = Table(
@@ -173,6 +184,14 @@ servers = Table(
     Column("capacity", Integer, nullable=False),
     Column("tenant_id", Uuid, ForeignKey("tenants.id")),
     Column("created_at", Instant, nullable=False),
+    Column("silent_since", Instant),
+    Column("silence", text(500)),
+    # A drain is what operators want of a server: it goes on until no more tenants than `drain_to_count` live there.
+    Column("drain_to_count", Integer),
+    Column("drain_server_id", Uuid, ForeignKey("servers.id")),
+    Column("drain_by", text(254)),
+    Column("drain_since", Instant),
+    Column("drain_problem", text(500)),
     CheckConstraint("kind IN ('pool', 'dedicated')", name="kind"),
     CheckConstraint("engine IN ('postgresql', 'sqlserver')", name="engine"),
 )
@@ -194,6 +213,7 @@ placements = Table(
     CheckConstraint("state IN ('new', 'active', 'retained', 'dropped')", name="state"),
     Index("placements_tenant", "tenant_id"),
     Index("placements_server", "server_id", "state"),
+    Index("placements_revision", "revision", "state"),
 )
 
 moves = Table(
@@ -290,6 +310,9 @@ placement_usage = Table(
     Column("connections", Integer, nullable=False),
     Column("statements", BigInteger),
     Column("statement_ms", Float),
+    Column("counter", BigInteger),
+    Column("counter_ms", Float),
+    Index("placement_usage_largest", "day", "bytes"),
 )
 
 server_usage = Table(
@@ -298,12 +321,17 @@ server_usage = Table(
     Column("server_id", Uuid, ForeignKey("servers.id"), primary_key=True),
     Column("at", Instant, primary_key=True),
     Column("tenants", Integer, nullable=False),
+    Column("retained", Integer, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("connections", Integer, nullable=False),
     Column("connection_limit", Integer),
     Column("statements", BigInteger),
     Column("statement_ms", Float),
+    Column("longest_s", Float),
+    Column("longest_by", text(32)),
+    Column("blocked", Integer, nullable=False),
+    Column("blocked_by", text(32)),
 )
 
 server_logs = Table(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, select, union, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Key, Keyset, Page
-from awssome.database.registry.tables import accounts, memberships, placements, servers, tenants
+from awssome.database.registry.tables import accounts, memberships, moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import UNDER_WAY
 from awssome.domain.secrets import new_token
-from awssome.domain.tenants import RESERVED_SLUGS, Role, TenantState, Tier, slug_from
+from awssome.domain.tenants import AWAY, RESERVED_SLUGS, Role, TenantState, Tier, check_transition, slug_from
 from awssome.domain.times import new_id, now
 
 _KEYS = {
@@ -24,6 +27,8 @@ _KEYS = {
     "tier": Key(tenants.c.tier, str),
     "state": Key(tenants.c.state, str),
 }
+
+_SEEN_EVERY = timedelta(hours=1)
 
 SORTS = ("created", "-created", "company", "-company", "tier", "-tier", "state", "-state")
 
@@ -49,13 +54,13 @@ class Tenant:
     upgrade_requested_at: datetime | None
     problem: str | None
     created_at: datetime
+    seen_at: datetime | None
+    retain_until: datetime | None
 
 
 def create(connection: Connection, company: str) -> Tenant:
     """A free tenant in state pending, with a slug of its own and an ExternalId for its AWS role."""
-    wanted = slug_from(company)
-    for number in range(1, 1000):
-        slug = wanted if number == 1 else f"{wanted[:36]}-{number}"
+    for slug in _slugs(slug_from(company)):
         if slug in RESERVED_SLUGS:
             continue
         row = connection.execute(
@@ -105,8 +110,17 @@ def by_ref(connection: Connection, ref: str, *, lock: bool = False) -> Tenant:
 
 
 def change(connection: Connection, tenant_id: UUID, **values: Any) -> None:
-    """Set columns of the tenant."""
+    """Set columns of the tenant; its state is changed by `turn`."""
     connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(**values))
+
+
+def turn(connection: Connection, tenant_id: UUID, after: TenantState, **values: Any) -> None:
+    """Take the tenant to another state, and set other columns with it.
+
+    :raises Refused: CONFLICT when no such step is in a tenant's life (`domain.tenants.TRANSITIONS`).
+    """
+    check_transition(find(connection, tenant_id, lock=True).state, after)
+    change(connection, tenant_id, state=after, **values)
 
 
 def has_role(connection: Connection, arn: str, *, but: UUID) -> bool:
@@ -116,21 +130,11 @@ def has_role(connection: Connection, arn: str, *, but: UUID) -> bool:
     )
 
 
-def forget_unconfirmed(connection: Connection, account_id: UUID, *, but: UUID) -> None:
-    """Delete pending tenants of other sign-ups with the account's address: only one of them was confirmed."""
-    mine = select(memberships.c.tenant_id).where(
-        memberships.c.account_id == account_id, memberships.c.role == Role.OWNER
-    )
-    connection.execute(
-        update(tenants)
-        .where(
-            tenants.c.id.in_(mine),
-            tenants.c.id != but,
-            tenants.c.state == TenantState.PENDING,
-            tenants.c.placement_id.is_(None),
-        )
-        .values(state=TenantState.DELETED)
-    )
+def note_seen(connection: Connection, tenant: Tenant) -> None:
+    """Somebody of the tenant's is there. Written down at most once an hour, whatever the number of requests."""
+    at = now()
+    if tenant.seen_at is None or tenant.seen_at < at - _SEEN_EVERY:
+        change(connection, tenant.id, seen_at=at)
 
 
 def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, target: UUID, epoch: int) -> bool:
@@ -146,21 +150,23 @@ def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, targ
 def settle(connection: Connection, tenant_id: UUID, target: UUID, epoch: int) -> bool:
     """A tenant that has no placement gets one, and is active: compare (none, epoch) and set (target, epoch + 1).
 
-    One that was deleted is connected to no HubSpot account: another tenant may be since. False when it was not so.
+    False when it was not so.
     """
-    deleted = tenants.c.state == TenantState.DELETED
     changed = connection.execute(
         update(tenants)
-        .where(tenants.c.id == tenant_id, tenants.c.placement_id.is_(None), tenants.c.epoch == epoch)
+        .where(
+            tenants.c.id == tenant_id,
+            tenants.c.placement_id.is_(None),
+            tenants.c.epoch == epoch,
+            tenants.c.state.in_(AWAY),
+        )
         .values(
             placement_id=target,
             epoch=epoch + 1,
             state=TenantState.ACTIVE,
+            seen_at=now(),
             retain_until=None,
             problem=None,
-            hubspot_state=case((deleted, "none"), else_=tenants.c.hubspot_state),
-            hubspot_portal_id=case((deleted, None), else_=tenants.c.hubspot_portal_id),
-            hubspot_domain=case((deleted, None), else_=tenants.c.hubspot_domain),
         )
     )
     return changed.rowcount == 1
@@ -181,14 +187,20 @@ def page(
     """A page and how many there are in all. Rows carry server, engine and the first owner's address."""
     if sort not in SORTS:
         raise Refused(Code.INVALID, f"Cannot sort by “{sort[:30]}”.", "Use one of: " + ", ".join(SORTS) + ".")
-    query = rows_query().where(*_conditions(search, tier, state, server))
+    server_id = None
+    if server:
+        # As a value of its own: PostgreSQL knows how many live there, and with which table to begin.
+        server_id = connection.scalar(select(servers.c.id).where(servers.c.name == server))
+        if server_id is None:
+            return Page((), None, None), 0
+    query = rows_query().where(*_conditions(search, tier, state, server_id))
     total = connection.scalar(query.with_only_columns(func.count(), maintain_column_froms=True)) or 0
     order = Keyset(_KEYS[sort.lstrip("-")], tenants.c.id, descending=sort.startswith("-"))
     return order.page(connection, query, lambda row: row, after=after, before=before, limit=limit), total
 
 
 def rows_query() -> Select[Any]:
-    """Tenants with the server they are on and their first owner's address."""
+    """Tenants with the server they are on, their first owner's address, and whether a move is carrying them."""
     owner = (
         select(accounts.c.email)
         .join(memberships, memberships.c.account_id == accounts.c.id)
@@ -198,7 +210,14 @@ def rows_query() -> Select[Any]:
         .scalar_subquery()
     )
     return (
-        select(tenants, servers.c.name.label("server"), servers.c.engine, servers.c.kind, owner.label("owner"))
+        select(
+            tenants,
+            servers.c.name.label("server"),
+            servers.c.engine,
+            servers.c.kind,
+            owner.label("owner"),
+            _moving().label("moving"),
+        )
         .outerjoin(placements, placements.c.id == tenants.c.placement_id)
         .outerjoin(servers, servers.c.id == placements.c.server_id)
     )
@@ -209,37 +228,59 @@ def identified(tenant_id: UUID) -> ColumnElement[bool]:
     return tenants.c.id == tenant_id
 
 
-def _conditions(search: str, tier: str, state: str, server: str) -> list[ColumnElement[bool]]:
+def _slugs(wanted: str) -> Iterator[str]:
+    """The name, then with a number; a name that many have soon ends at random, so that nobody counts through them."""
+    yield wanted
+    stem = wanted[:33].rstrip("-")
+    for number in range(2, 6):
+        yield f"{stem}-{number}"
+    for _ in range(5):
+        yield f"{stem}-{secrets.token_hex(3)}"
+
+
+def _conditions(search: str, tier: str, state: str, server_id: UUID | None) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if search:
-        like = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        member = (
-            select(memberships.c.tenant_id)
-            .join(accounts, accounts.c.id == memberships.c.account_id)
-            .where(memberships.c.tenant_id == tenants.c.id, accounts.c.email.ilike(like))
-            .exists()
-        )
-        conditions.append(
-            or_(tenants.c.company.ilike(like), tenants.c.slug.ilike(like), member, _named(search.strip()))
-        )
-    if server:
-        conditions.append(servers.c.name == server)
+        conditions.append(tenants.c.id.in_(_found(search)))
+    if server_id:
+        conditions.append(placements.c.server_id == server_id)
     if tier:
         conditions.append(tenants.c.tier == tier)
-    if state:
+    if state in (TenantState.ACTIVE, TenantState.MOVING):
+        conditions.append(tenants.c.state == TenantState.ACTIVE)
+        conditions.append(_moving() if state == TenantState.MOVING else ~_moving())
+    elif state:
         conditions.append(tenants.c.state == state)
     elif not search:
-        conditions.append(and_(tenants.c.state != TenantState.DELETED))
+        conditions.append(tenants.c.state != TenantState.DELETED)
     return conditions
 
 
-def _named(word: str) -> ColumnElement[bool]:
-    """Whether the word is the tenant's id, or the schema of one of its placements, present or past."""
+def _moving() -> ColumnElement[bool]:
+    """Whether a move is carrying the tenant of the outer query; an index holds just those moves."""
+    under_way = select(moves.c.id).where(moves.c.tenant_id == tenants.c.id, moves.c.phase.in_(UNDER_WAY))
+    return under_way.correlate(tenants).exists()
+
+
+def _found(search: str) -> CompoundSelect[Any]:
+    """Ids of the tenants that a search means, each way to them by an index of its own.
+
+    By a part of company, slug or a member's address; by the whole id, or schema of a placement, present or past.
+    """
+    like = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    word = search.strip()
     try:
-        return tenants.c.id == UUID(word)
+        named = select(tenants.c.id).where(tenants.c.id == UUID(word))
     except ValueError:
-        found = select(placements.c.id).where(placements.c.tenant_id == tenants.c.id, placements.c.schema_name == word)
-        return found.correlate(tenants).exists()
+        named = select(placements.c.tenant_id).where(placements.c.schema_name == word)
+    return union(
+        select(tenants.c.id).where(tenants.c.company.ilike(like)),
+        select(tenants.c.id).where(tenants.c.slug.ilike(like)),
+        select(memberships.c.tenant_id)
+        .join(accounts, accounts.c.id == memberships.c.account_id)
+        .where(accounts.c.email.ilike(like)),
+        named,
+    )
 
 
 def _tenant(row: Any) -> Tenant:
@@ -261,4 +302,6 @@ def _tenant(row: Any) -> Tenant:
         upgrade_requested_at=row.upgrade_requested_at,
         problem=row.problem,
         created_at=row.created_at,
+        seen_at=row.seen_at,
+        retain_until=row.retain_until,
     )

@@ -1,12 +1,14 @@
-"""Connections of a server's administrator: opened for each call, or kept for the calls of a move."""
+"""Connections of a server's administrator, kept from call to call."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import mssql_python
 
+from awssome.database.kept import Kept
 from awssome.database.sqlserver.driver import (
     FULL,
     PASSING,
@@ -25,7 +27,7 @@ STATEMENT_SECONDS = 300
 
 
 class Administrator:
-    """Gives connections that authenticated as the administrator of a URL. Not for several threads.
+    """Gives connections that authenticated as the administrator of a URL, to several threads.
 
     Whatever it gives raises `Refused`, UNAVAILABLE, when the server does not answer, or is busy or full.
 
@@ -35,20 +37,11 @@ class Administrator:
     def __init__(self, url: str, lock_timeout_ms: int) -> None:
         self.lock_timeout_ms = int(lock_timeout_ms)
         self._where = connection_string(url)
-        self._keep = False
-        self._kept: Connection | None = None
+        self._kept = Kept(self._open, self._as_new)
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """One connection is kept from call to call, until it breaks or the block ends. Not for several threads."""
-        self._keep = True
-        try:
-            yield
-        finally:
-            self._keep = False
-            if self._kept is not None:
-                self._kept.close()
-                self._kept = None
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._kept.close()
 
     @contextmanager
     def transaction(self, *, snapshot: bool = False) -> Iterator[Connection]:
@@ -75,7 +68,7 @@ class Administrator:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        connection, self._kept = self._kept or self._open(), None
+        connection = self._kept.take()
         well = False
         try:
             yield connection
@@ -93,8 +86,8 @@ class Administrator:
             raise
         finally:
             # After an error a connection is not used again: what it left open must not be committed by the next call.
-            if well and self._keep and self._kept is None:
-                self._kept = connection
+            if well:
+                self._kept.give_back(connection)
             else:
                 connection.close()
 
@@ -113,8 +106,35 @@ class Administrator:
             raise self._no_answer() from None
         return connection
 
+    def _as_new(self, connection: Connection) -> bool:
+        """Calls leave no transaction open and set their level themselves; False when the connection is dead."""
+        try:
+            connection.autocommit = True
+            connection.timeout = STATEMENT_SECONDS
+            run(connection, f"SET LOCK_TIMEOUT {self.lock_timeout_ms}")
+        except mssql_python.Error:
+            return False
+        return True
+
     def _no_answer(self) -> Refused:
         return Refused(Code.UNAVAILABLE, f"The database server at {self._address()} does not answer.", "Try again.")
 
     def _address(self) -> str:
         return self._where.partition(";")[0].removeprefix("server=").replace(",", ":")
+
+
+def script(connection: Connection, body: str, result: str = "") -> list[Any]:
+    """Run a script in one transaction of its own: all or nothing. The connection has to commit by itself.
+
+    :param result: statements that run when that has been done.
+    :returns: the last rows that it gave.
+    """
+    text = (
+        f"SET NOCOUNT ON; SET XACT_ABORT ON; BEGIN TRY BEGIN TRANSACTION; {body} COMMIT; END TRY "
+        f"BEGIN CATCH IF @@TRANCOUNT > 0 ROLLBACK; THROW; END CATCH; {result}"
+    )
+    return run(connection, _EXECUTE, text)
+
+
+# The driver sends plain text as varchar, and sp_executesql takes nvarchar only.
+_EXECUTE = "DECLARE @script nvarchar(max) = ?; EXEC sp_executesql @script"

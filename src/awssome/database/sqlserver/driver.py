@@ -20,9 +20,6 @@ from awssome.domain.servers import LOOPBACK, sqlserver_options
 LOGIN_SECONDS = 5
 """How long a connection may take to be made."""
 
-STATEMENT_SECONDS = 30
-"""How long one statement of a tenant may take."""
-
 FENCED = 51001
 """Error that the guard of the tenant template throws."""
 

@@ -14,10 +14,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from awssome.database import dialects as dialects
-from awssome.database.engine import Entrance, fenced, too_long, unavailable
+from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver import driver
 from awssome.domain.errors import Refused
+from awssome.domain.limits import LIMITS
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import Placement, checked_schema_name
 
@@ -37,7 +38,7 @@ def connect_as_tenant(placement: Placement) -> driver.Connection:
     where = driver.place(placement.host, placement.port, placement.database, placement.login, placement.password)
     try:
         connection = driver.connect(where, autocommit=False)
-        connection.timeout = driver.STATEMENT_SECONDS
+        connection.timeout = LIMITS[placement.tier].statement_seconds
         driver.run(connection, f"SET LOCK_TIMEOUT {LOCK_WAIT_MS}")
     except mssql_python.Error as error:
         raise (fenced() if driver.is_shut_out(error) else unavailable()) from None
@@ -53,9 +54,11 @@ def begin(connection: driver.Connection, schema: str) -> int | None:
 def refusal(error: BaseException) -> Refused | None:
     """What a driver's error means to the user of a tenant's session; None: a defect."""
     number = driver.number_of(error)
-    if number == driver.FENCED or number in driver.DENIED:
-        # Rights are looked at before triggers: who has lost them is at a place that is no longer true.
+    if number == driver.FENCED:
         return fenced()
+    if number in driver.DENIED:
+        # Rights are looked at before triggers: who has lost them is at a place that is no longer true.
+        return denied()
     if number in driver.PASSING or _has_timed_out(error):
         return too_long()
     if number in driver.FULL:

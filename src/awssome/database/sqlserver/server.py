@@ -14,7 +14,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import mssql_python
@@ -25,9 +25,13 @@ from awssome.database.canonical import read, summed, written
 from awssome.database.engine import (
     Fence,
     FenceBusy,
+    Holding,
+    LongSession,
+    Migrated,
     MoverLost,
     SchemaUse,
     Server,
+    ServerLoad,
     Snapshot,
     TableSum,
     Texts,
@@ -35,9 +39,12 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator
+from awssome.database.sqlserver import migration, watching
+from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
+from awssome.database.sqlserver.holdings import holdings
+from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name
@@ -64,7 +71,8 @@ class SQLServer(Server):
 
     engine = EngineName.SQLSERVER
 
-    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, beyond: Beyond = ()) -> None:
+        self.beyond = beyond
         self._administrator = Administrator(url, lock_timeout_ms)
 
     def check(self) -> dict[str, str]:
@@ -99,12 +107,12 @@ class SQLServer(Server):
 
     def provision(
         self, schema: str, password: str, *, epoch: int, mode: FenceMode, mover: int = 0, revision: str | None = None
-    ) -> None:
+    ) -> str:
         """One batch in one transaction, behind a lock of the schema's own: login, role, schema, user, tables, grants,
         triggers, fence; each only where it is missing."""
-        name, reached = checked_schema_name(schema), revision or template.head()
+        name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         with self._administrator.commanding() as connection:
-            self._script(
+            there = script(
                 connection,
                 f"""
                 {_turn(password)}
@@ -118,27 +126,23 @@ class SQLServer(Server):
                     CREATE USER {name} FOR LOGIN {name} WITH DEFAULT_SCHEMA = {name};
                 IF OBJECT_ID(N'{name}._fence') IS NULL
                 BEGIN
-                    {template.for_schema(template.statements(self.engine, None, revision), name)}
+                    {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
                     INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision, lock_name)
                     VALUES (1, {int(epoch)}, N'{FenceMode(mode)}', {int(mover)}, 0, N'{reached}',
                             N'{secrets.token_hex(16)}');
                 END
                 """,
+                f"SELECT revision FROM {name}._fence WHERE id = 1",
             )
             # A password of 256 random bits needs no policy, and no stranger's guesses shall lock the login. Where the
             # option is not known, there is no such policy.
             with suppress(mssql_python.Error):
                 run(connection, f"ALTER LOGIN {name} WITH CHECK_POLICY = OFF")
+        return str(there[0][0])
 
-    def migrate(self, schema: str) -> None:
-        """Replays the rendered revisions that the fence says are missing."""
-        name = checked_schema_name(schema)
-        with self._administrator.transaction() as connection:
-            self._close_fence(connection, name, LOCK_TIMEOUT_MS)
-            revision = run(connection, f"UPDATE {name}._fence SET mover = mover; SELECT revision FROM {name}._fence")
-            if revision and revision[0][0] != template.head():
-                self._inner(connection, template.for_schema(template.statements(self.engine, revision[0][0]), name))
-                run(connection, f"UPDATE {name}._fence SET revision = N'{template.head()}'")
+    def migrate(self, schemas: Sequence[str], after: str | None = None) -> list[Migrated]:
+        """One transaction and one round trip for each: each has a fence of its own to close."""
+        return [migration.migrate(self._administrator, schema, after, self.beyond) for schema in schemas]
 
     def drop(self, schema: str, mover: int) -> None:
         """Closes the login and ends its sessions first: SQL Server drops no login that is connected.
@@ -153,7 +157,7 @@ class SQLServer(Server):
             self._check_mover(connection, name, mover)
             self._end_sessions(connection, name)
             # The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
-            script = f"""
+            body = f"""
                 DECLARE @held bigint = -1, @user nvarchar(128) = (
                     SELECT name FROM sys.database_principals WHERE sid = SUSER_SID(N'{name}')
                 );
@@ -173,7 +177,7 @@ class SQLServer(Server):
                 END
             """
             try:
-                held = self._script(connection, script, "SELECT @held")[0][0]
+                held = script(connection, body, "SELECT @held")[0][0]
             except mssql_python.Error:
                 if self._has_fence(connection, name):
                     raise
@@ -182,10 +186,10 @@ class SQLServer(Server):
                 raise MoverLost
 
     def set_password(self, schema: str, password: str) -> None:
-        """ALTER LOGIN."""
+        """ALTER LOGIN, then KILL of who came in before."""
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
-            run(connection, f"ALTER LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}'")
+            self._change_login(connection, name, f"WITH PASSWORD = N'{_checked_password(password)}'")
 
     def close_login(self, schema: str) -> None:
         """DISABLE, then KILL: a session outlives its login's rights."""
@@ -197,6 +201,11 @@ class SQLServer(Server):
         """ENABLE."""
         with self._administrator.commanding() as connection:
             run(connection, f"ALTER LOGIN {checked_schema_name(schema)} ENABLE")
+
+    def end_sessions(self, schema: str) -> None:
+        """KILL those that are there; who comes meanwhile is left alone."""
+        with self._administrator.commanding() as connection:
+            self._end(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -271,29 +280,40 @@ class SQLServer(Server):
             return sum(load(sink, target_name, table, fetch(source, source_name, table)) for table in DATA_TABLES)
 
     def use(self) -> list[SchemaUse]:
-        """Rows and reserved pages from the partitions' statistics, connections from the list of sessions."""
+        """See `sqlserver.watching`."""
         with self._administrator.transaction() as connection:
-            sessions = {row[0]: row[1] for row in run(connection, _SESSIONS)}
-            rows = run(connection, _USE)
-        return [SchemaUse(name, int(count or 0), int(size or 0), sessions.get(name, 0)) for name, count, size in rows]
+            return watching.use(connection)
 
-    def connected(self) -> AbstractContextManager[None]:
-        """See `Administrator.connected`."""
-        return self._administrator.connected()
+    def condition(self) -> ServerLoad:
+        """See `sqlserver.watching`."""
+        with self._administrator.transaction() as connection:
+            return watching.condition(connection)
 
-    @staticmethod
-    def _script(connection: Connection, body: str, result: str = "") -> list[Any]:
-        """Run a script in one transaction of its own: all or nothing."""
-        script = (
-            f"SET NOCOUNT ON; SET XACT_ABORT ON; BEGIN TRY BEGIN TRANSACTION; {body} COMMIT; END TRY "
-            f"BEGIN CATCH IF @@TRANCOUNT > 0 ROLLBACK; THROW; END CATCH; {result}"
-        )
-        return run(connection, _EXECUTE, script)
+    def holdings(self) -> list[Holding]:
+        """See `sqlserver.holdings`."""
+        return holdings(self._administrator, self.fence)
 
-    @staticmethod
-    def _inner(connection: Connection, body: str) -> None:
-        """Run a script inside the transaction that is open."""
-        run(connection, _EXECUTE, f"SET NOCOUNT ON; {body}")
+    def long_sessions(self, seconds: float) -> list[LongSession]:
+        """From the list of sessions: those that run a request, or sleep in a transaction, since their last request."""
+        with self._administrator.commanding() as connection:
+            rows = run(connection, _LONG_SESSIONS)
+        found = [LongSession(row[0], int(row[1]), float(row[2]) if row[3] else 0.0, float(row[2])) for row in rows]
+        return [each for each in found if each.transaction_seconds > seconds]
+
+    def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
+        """KILL; what began since is younger than what was found."""
+        ended = []
+        for each in sessions:
+            there = {(now.session, now.schema) for now in self.long_sessions(each.transaction_seconds - 1)}
+            if (each.session, each.schema) in there:
+                with self._administrator.commanding() as connection, suppress(mssql_python.ProgrammingError):
+                    run(connection, f"KILL {each.session}")
+                    ended.append(each)
+        return ended
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._administrator.close()
 
     @staticmethod
     def _drop_tables(connection: Connection, name: str) -> str:
@@ -334,19 +354,41 @@ class SQLServer(Server):
         if held and held[0][0] > mover:
             raise MoverLost
 
-    @staticmethod
-    def _end_sessions(connection: Connection, name: str) -> None:
-        if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is None:
-            return
-        run(connection, f"ALTER LOGIN {name} DISABLE")  # nobody can come in any more before those inside are ended
+    @classmethod
+    def _end_sessions(cls, connection: Connection, name: str) -> None:
+        """Nobody can come in any more, and nobody is left."""
+        if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is not None:
+            cls._change_login(connection, name, "DISABLE")
+
+    @classmethod
+    def _change_login(cls, connection: Connection, name: str, change: str) -> None:
+        """Change the login, and end every session of before.
+
+        A session can hold its login, by ALTER LOGIN in a transaction that it leaves open: they are ended before, too.
+
+        :raises Refused: UNAVAILABLE when one does not end in time.
+        """
+        cls._kill(connection, _sessions(connection, name))
+        run(connection, f"ALTER LOGIN {name} {change}")
+        cls._end(connection, name)
+
+    @classmethod
+    def _end(cls, connection: Connection, name: str) -> None:
+        """End the sessions that the login has now. :raises Refused: UNAVAILABLE when they do not end in time."""
+        ending = _sessions(connection, name)
         give_up = time.monotonic() + END_SECONDS
-        while sessions := sessions_of(connection, name):
-            for session in sessions:
-                with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed below
-                    run(connection, f"KILL {session}")
+        while ending:
+            cls._kill(connection, ending)
             if time.monotonic() > give_up:
                 raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
             time.sleep(0.02)
+            ending &= _sessions(connection, name)
+
+    @staticmethod
+    def _kill(connection: Connection, sessions: set[_Session]) -> None:
+        for number, _ in sessions:
+            with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed
+                run(connection, f"KILL {number}")
 
     @staticmethod
     def _turn_on(connection: Connection, database: str, setting: str) -> bool:
@@ -362,7 +404,16 @@ class SQLServer(Server):
 
 def sessions_of(connection: Connection, login: str) -> set[int]:
     """The numbers of the login's sessions."""
-    return {int(row[0]) for row in run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))}
+    return {number for number, _ in _sessions(connection, login)}
+
+
+def _sessions(connection: Connection, login: str) -> set[_Session]:
+    found = run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))
+    return {(int(number), since) for number, since in found}
+
+
+_Session = tuple[int, Any]
+"""Its number, and since when it has been there: numbers are given again at once."""
 
 
 def _change(connection: Connection, statement: str) -> None:
@@ -413,9 +464,6 @@ def _checked_password(password: str) -> str:
 
 _AZURE_SQL_DATABASE = 5
 
-# The driver sends plain text as varchar, and sp_executesql takes nvarchar only.
-_EXECUTE = "DECLARE @script nvarchar(max) = ?; EXEC sp_executesql @script"
-
 _CHECK = """
 SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS version,
     CAST(SERVERPROPERTY('EngineEdition') AS int) AS edition,
@@ -434,24 +482,17 @@ FROM sys.databases d WHERE d.name = DB_NAME()
 # a column has a name that it has not on SQL Server.
 _SESSIONS_OF = """
 IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
-    EXEC(N'SELECT session_id FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
+    EXEC(N'SELECT session_id, login_time FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
 ELSE
-    EXEC(N'SELECT spid FROM sys.sysprocesses WHERE loginname = N''{login}''')
+    EXEC(N'SELECT spid, login_time FROM sys.sysprocesses WHERE loginname = N''{login}''')
 """
 
-_SESSIONS = (
-    "SELECT login_name, COUNT(*) FROM sys.dm_exec_sessions WHERE login_name LIKE N'user[_]%' GROUP BY login_name"
-)
-
-# A server that stands in for SQL Server may lack the view with the pages.
-_USE = """
-IF OBJECT_ID(N'sys.dm_db_partition_stats') IS NOT NULL
-    EXEC(N'SELECT s.name, SUM(CASE WHEN p.index_id < 2 THEN p.row_count ELSE 0 END), SUM(p.reserved_page_count) * 8192
-    FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.dm_db_partition_stats p ON p.object_id = t.object_id
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
-ELSE
-    EXEC(N'SELECT s.name, SUM(p.rows), 0 FROM sys.schemas s JOIN sys.tables t ON t.schema_id = s.schema_id
-    JOIN sys.partitions p ON p.object_id = t.object_id AND p.index_id < 2
-    WHERE s.name LIKE N''user[_]%'' GROUP BY s.name')
+# A server that stands in for SQL Server leaves sessions out of the view: nobody is found there.
+_LONG_SESSIONS = """
+SELECT login_name, session_id,
+    CASE WHEN last_request_start_time < DATEADD(day, -30, GETDATE()) THEN 30 * 86400  -- what was before may not fit
+    ELSE DATEDIFF(second, last_request_start_time, GETDATE()) END,
+    CASE status WHEN N'running' THEN 1 ELSE 0 END
+FROM sys.dm_exec_sessions
+WHERE login_name LIKE N'user[_]%' AND (status = N'running' OR open_transaction_count > 0)
 """

@@ -279,9 +279,23 @@ _FED_BY_HUBSPOT = frozenset({*DEFAULT_FIELDS, "stage"})
 _STAGE_ORDER = {stage: position for position, stage in enumerate(Stage)}
 
 
+# By name: a column that a newer revision adds may not be there yet.
+_READ = (
+    "id",
+    "source",
+    *FIELD,
+    "edited_fields",
+    "version",
+    "created_at",
+    "updated_at",
+    "updated_by",
+    "archived_at",
+)
+
+
 def _select(today: date) -> Select[Any]:
     c, m = deal_registrations.c, hubspot_mappings.c
-    columns = [column for column in c if column.name != "ready"]
+    columns = [c[name] for name in _READ]
     return select(
         *columns, ready_on(today).label("ready"), m.portal_id, m.deal_id, m.state.label("mapping_state")
     ).select_from(deal_registrations.outerjoin(hubspot_mappings, m.registration_id == c.id))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from awssome.database.schema import tenant_keys
-from awssome.domain.secrets import KEY_ID, Keys, new_data_key
+from awssome.domain.secrets import Keys, new_data_key
 from awssome.domain.times import now
 
 
 def data_key(connection: Connection, keys: Keys, tenant_id: UUID) -> bytes:
     """The tenant's data key, in clear; made when it is first asked for.
 
-    :raises Refused: UNAVAILABLE when it was wrapped for another tenant or under another master key.
+    :raises Refused: UNAVAILABLE when it was wrapped for another tenant or under a secret key that is not known.
     """
     wrapped = _wrapped(connection, tenant_id)
     if wrapped is None:
@@ -27,17 +28,28 @@ def data_key(connection: Connection, keys: Keys, tenant_id: UUID) -> bytes:
             pass  # somebody else has just made it: theirs counts
         wrapped = _wrapped(connection, tenant_id)
         assert wrapped is not None  # noqa: S101 - it is there, whoever made it
-    return keys.unwrap(wrapped, tenant_id)
+    return keys.unwrap(wrapped.wrapped_key, tenant_id, wrapped.key_id)
 
 
-def _wrapped(connection: Connection, tenant_id: UUID) -> bytes | None:
-    return connection.execute(select(tenant_keys.c.wrapped_key).where(tenant_keys.c.id == tenant_id)).scalar()
+def rewrap(connection: Connection, keys: Keys, tenant_id: UUID) -> None:
+    """Have the data key, if there is one, wrapped under the present secret key. What it seals stays as it is."""
+    wrapped = _wrapped(connection, tenant_id)
+    if wrapped is not None and wrapped.key_id != keys.key_id:
+        fresh = keys.wrap(keys.unwrap(wrapped.wrapped_key, tenant_id, wrapped.key_id), tenant_id)
+        connection.execute(
+            update(tenant_keys).where(tenant_keys.c.id == tenant_id).values(key_id=keys.key_id, wrapped_key=fresh)
+        )
+
+
+def _wrapped(connection: Connection, tenant_id: UUID) -> Any:
+    query = select(tenant_keys.c.key_id, tenant_keys.c.wrapped_key).where(tenant_keys.c.id == tenant_id)
+    return connection.execute(query).first()
 
 
 def _make(connection: Connection, keys: Keys, tenant_id: UUID) -> None:
     # A tenant's first key has the tenant's id, so that of two that are made at once only one can be.
     connection.execute(
         insert(tenant_keys).values(
-            id=tenant_id, key_id=KEY_ID, wrapped_key=keys.wrap(new_data_key(), tenant_id), created_at=now()
+            id=tenant_id, key_id=keys.key_id, wrapped_key=keys.wrap(new_data_key(), tenant_id), created_at=now()
         )
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -100,7 +100,7 @@ def find(connection: Connection, sync_id: UUID) -> Sync | None:
 def issues(connection: Connection, sync_id: UUID, *, limit: int = 100, offset: int = 0) -> list[SyncIssue]:
     """What a sync had to tell: first what concerns several deals, then deal by deal."""
     query = (
-        select(*sync_issues.columns)
+        select(*_ISSUE)
         .where(sync_issues.c.sync_id == sync_id)
         .order_by(case((sync_issues.c.deal_id == "", 0), else_=1), age(sync_issues.c.id))
         .limit(limit)
@@ -179,7 +179,9 @@ def fail(connection: Connection, sync: Sync, problem: str, advice: str) -> None:
     _change(connection, sync, **ended, problem=problem[:1000], advice=advice[:500])
 
 
-_SYNC = [column for column in sync_history.columns if column.name != "open_slot"]
+# By name: a column that a newer revision adds may not be there yet.
+_SYNC = [sync_history.c[field.name] for field in fields(Sync)]
+_ISSUE = [sync_issues.c[field.name] for field in fields(SyncIssue)]
 
 
 def _sync(row: Row[tuple[object, ...]]) -> Sync:

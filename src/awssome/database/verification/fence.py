@@ -73,8 +73,7 @@ class _CutOvers:
 
 def _under_load(scratch: Scratch, effort: Effort) -> Finding:
     placement, load, seen = scratch.workspace(), _Load(), _CutOvers()
-    # A mover keeps its connection, too, while it closes the fence.
-    with scratch.server.connected(), _reader(scratch, placement) as keys, _writers(scratch, placement, load):
+    with _reader(scratch, placement) as keys, _writers(scratch, placement, load):
         for _ in range(effort.rounds):
             seen.idle += not _written(load, effort.seconds)
             _cut_over(scratch, placement, load, seen, keys, effort.after)

@@ -85,6 +85,11 @@ def operator_call(request: Request, authorization: Annotated[str, Header()] = ""
     return Call(request.app.state.services, actor, "", "", "")
 
 
+def metrics_call(request: Request, authorization: Annotated[str, Header()] = "") -> None:
+    """A look of a system that collects figures. :raises Refused: UNAUTHENTICATED without a metrics token."""
+    _program(request, authorization, "metrics")
+
+
 ServiceCall = Annotated[Call, Depends(service_call)]
 OperatorCall = Annotated[Call, Depends(operator_call)]
 

@@ -113,7 +113,7 @@ def context(call: ServiceCall) -> m.ContextOut:
     """Who is this, in which role, which tier, where is the data, with which login."""
     found, call = at_tenant(call)
     with call.registry.begin() as connection:
-        return people.context(call.services, connection, found, call.host)
+        return people.context(call.services, connection, call.actor, found, call.host)
 
 
 @router.put("/context/tenant", status_code=204)

@@ -16,7 +16,7 @@ from awssome.domain.times import now
 from awssome.management import people, views
 from awssome.management.api.guard import ServiceCall, TenantCall, tenant_call
 from awssome.management.denials import deny
-from awssome.workflows import hubspot_connection
+from awssome.workflows import hubspot_connection, leaving
 
 router = APIRouter(tags=["tenant"])
 
@@ -81,6 +81,13 @@ def request_upgrade(caller: Owner) -> None:
                 connection, tenant.id, upgrade_requested_at=now(), upgrade_requested_by=caller.session.account_id
             )
             audit.record(connection, caller.actor, "upgrade.requested", tenant.id)
+
+
+@router.post("/tenant/deletion", status_code=202)
+def delete_tenant(caller: Owner) -> None:
+    """The owner deletes the workspace: closed at once, archived, erased in 30 days."""
+    with caller.registry.begin() as connection:
+        leaving.delete(connection, caller.services.queue, caller.actor, caller.tenant.id)
 
 
 @router.get("/tenant/members")

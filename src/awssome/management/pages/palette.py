@@ -14,6 +14,7 @@ NAVIGATION = (
     ("Servers", "/servers", "server"),
     ("Moves", "/moves", "move"),
     ("Jobs", "/jobs", "jobs"),
+    ("Alerts", "/alerts", "alert"),
     ("Audit log", "/audit", "audit"),
     ("Operators", "/operators", "key"),
 )

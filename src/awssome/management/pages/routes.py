@@ -10,19 +10,23 @@ from fastapi import FastAPI, Request
 
 from awssome.domain.archives import LARGEST_UPLOAD
 from awssome.management.pages import (
+    alerts,
     archives,
     audit,
     guard,
     home,
     jobs,
+    lifecycle,
     moves,
     operators,
     palette,
     servers,
     sign_in,
     tenants,
+    use,
 )
 from awssome.web import Pages, furnish
+from awssome.web.metrics import Metrics
 from awssome.web.states import State
 from awssome.workflows.services import Services
 
@@ -57,13 +61,14 @@ STATES = {
 }
 
 
-def install(app: FastAPI, services: Services) -> None:
+def install(app: FastAPI, services: Services, metrics: Metrics) -> None:
     """Furnish the application and put the operators' pages on it."""
     pages = Pages(TEMPLATES, app="management", context=_context, states=STATES)
     app.state.services, app.state.pages = services, pages
     uploads = {r"/api/v1/tenants/[^/]+/archives/uploads": LARGEST_UPLOAD + 1}
-    furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies=uploads)
-    for room in (sign_in, home, tenants, archives, servers, moves, jobs, audit, operators, palette):
+    furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies=uploads, metrics=metrics)
+    rooms = (sign_in, home, tenants, archives, servers, use, lifecycle, moves, jobs, alerts, audit, operators, palette)
+    for room in rooms:
         app.include_router(room.router)
 
 

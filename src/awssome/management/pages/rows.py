@@ -8,9 +8,10 @@ from typing import Any
 
 from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
+from awssome.domain.alerts.checks import POOL_SHARE
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
-from awssome.domain.tenants import EngineName, ServerKind
+from awssome.domain.tenants import EngineName, ServerKind, TenantState
 from awssome.domain.times import now
 from awssome.web.formats import day, duration, plural
 
@@ -30,6 +31,7 @@ def tenant_row(tenant: TenantRow) -> dict[str, Any]:
     """A tenant's line in a table."""
     return {
         **tenant.model_dump(),
+        "state": "deleted_kept" if tenant.state is TenantState.RETAINED else tenant.state,
         "href": tenant_address(tenant.slug),
         "server_href": server_address(tenant.server) if tenant.server else None,
         "created": tenant.created_at,
@@ -86,31 +88,29 @@ def server_row(server: ServerRow) -> dict[str, Any]:
         "state": server_state(server),
         "nearly_full": nearly_full(server),
         "engine_name": ENGINES[server.engine],
-        "free": free_places(server),
         "option": (server.name, f"{server.name} ({_room(server)})"),
     }
 
 
 def server_state(server: ServerRow) -> str:
-    """A word of `web.states`: a problem outweighs being closed."""
+    """A word of `web.states`: silence outweighs a problem, and that being closed or drained."""
+    if server.silent_since:
+        return "down"
     if server.problem:
         return "degraded"
+    if server.drain:
+        return "draining"
     return "open" if server.open else "closed"
 
 
 def nearly_full(server: ServerRow) -> bool:
-    """Whether at most a tenth of a pool's places is free."""
-    return server.kind is ServerKind.POOL and free_places(server) * 10 <= server.capacity
+    """Whether so few of a pool's places are free that an alert says so."""
+    return server.kind is ServerKind.POOL and server.fill_percent >= POOL_SHARE.opens * 100
 
 
 def takes_tenants(server: ServerRow) -> bool:
     """Whether sign-ups find a place there."""
-    return server.kind is ServerKind.POOL and server.open and free_places(server) > 0
-
-
-def free_places(server: ServerRow) -> int:
-    """How many tenants could still come; a copy that is kept for rollback takes a place."""
-    return max(0, server.capacity - server.tenants - server.retained)
+    return server.kind is ServerKind.POOL and server.takes_tenants
 
 
 def can_take(server: ServerRow, company: str) -> bool:
@@ -177,4 +177,4 @@ def _kept(move: MoveOut) -> str:
 def _room(server: ServerRow) -> str:
     if server.kind is ServerKind.DEDICATED:
         return "dedicated"
-    return f"pool, {plural(free_places(server), 'free place')}"
+    return f"pool, {plural(server.free, 'free place')}"

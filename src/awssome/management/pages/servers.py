@@ -13,7 +13,9 @@ from awssome.control.messages import AddServer
 from awssome.domain.errors import Code, Refused
 from awssome.domain.servers import checked_name, location
 from awssome.domain.tenants import EngineName, ServerKind
-from awssome.management import operations
+from awssome.management import operations, watching
+from awssome.management.pages import use
+from awssome.management.pages.alerts import alert_row
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import ENGINES, server_address, server_row
 from awssome.management.pages.tenants import tenants_listing
@@ -22,6 +24,9 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", ServerKind, EngineName)
 
 MOST_TENANTS = 100_000
+
+HEAVIEST = 10
+"""So many of a server's tenants are shown with their use at first."""
 
 KINDS = [(ServerKind.POOL, "Pool, for many tenants"), (ServerKind.DEDICATED, "Dedicated, for one paid tenant")]
 
@@ -66,11 +71,8 @@ def add_server(
 
 @router.get("/servers/{name}")
 def server(request: Request, desk: AtDesk, name: str) -> Response:
-    """One server: its load and its tenants."""
-    with desk.registry.begin() as connection:
-        found = operations.server(connection, name)
-        listing = tenants_listing(request, connection, server=name)
-    return desk.pages.render(request, "server.html", server=found, row=server_row(found), listing=listing)
+    """One server: its load, its heaviest tenants, when it is full, and its tenants."""
+    return show_server(request, desk, name)
 
 
 @router.post("/servers/{name}/close")
@@ -87,6 +89,37 @@ def open_again(request: Request, desk: AtDesk, name: str) -> Response:
     with desk.registry.begin() as connection:
         operations.open_server(desk.services, connection, desk.actor, name)
     return desk.pages.redirect(request, server_address(name), "success", f"A worker checks {name} now and opens it.")
+
+
+def show_server(request: Request, desk: Desk, name: str, problem: Refused | None = None) -> Response:
+    """The server's page, with what was refused on it."""
+    with desk.registry.begin() as connection:
+        found = watching.server_detail(connection, name)
+        listing = tenants_listing(request, connection, server=name)
+        behind, failing = operations.tables_behind(connection, name)
+        pools = [
+            (each.name, each.name)
+            for each in operations.servers_with_load(connection)
+            if each.takes_tenants and each.kind is ServerKind.POOL and each.engine is found.engine and each.name != name
+        ]
+    return desk.pages.render(
+        request,
+        "server.html",
+        problem.status if problem else 200,
+        server=found,
+        row=server_row(found),
+        listing=listing,
+        behind=behind,
+        failing=failing,
+        pools=pools,
+        problem=problem,
+        alerts=[alert_row(alert) for alert in found.alerts],
+        consumers=[use.consumer_row(consumer) for consumer in found.consumers[:HEAVIEST]],
+        seen=use.seen(found),
+        full=use.full_in_words(found),
+        connections=use.connections_in_words(found),
+        growth=use.server_growth(found),
+    )
 
 
 def _form(request: Request, desk: Desk, values: dict[str, str], problem: Refused | None = None) -> Response:

@@ -13,7 +13,7 @@ from awssome.database import Connection
 from awssome.domain.errors import Refused
 from awssome.domain.tenants import TenantState, Tier
 from awssome.management import archives as managed_archives
-from awssome.management import operations
+from awssome.management import operations, watching
 from awssome.management.pages.archives import chosen, section
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import (
@@ -28,6 +28,7 @@ from awssome.management.pages.rows import (
     tenant_address,
     tenant_row,
 )
+from awssome.management.pages.use import tenant_use_view
 from awssome.web.tables import Listing, Order
 
 PAGE = 50
@@ -36,7 +37,10 @@ STATES = [
     ("", "All states"),
     (TenantState.PENDING, "Pending"),
     (TenantState.ACTIVE, "Active"),
+    (TenantState.MOVING, "Moving"),
     (TenantState.SUSPENDED, "Suspended"),
+    (TenantState.ARCHIVED, "Archived"),
+    (TenantState.RETAINED, "Deleted, kept"),
     (TenantState.DELETED, "Deleted"),
 ]
 
@@ -54,7 +58,7 @@ def tenants(request: Request, desk: AtDesk) -> Response:
 @router.get("/tenants/{ref}")
 def tenant(request: Request, desk: AtDesk, ref: str) -> Response:
     """One tenant, by slug or id."""
-    return _show(request, desk, ref)
+    return show_tenant(request, desk, ref)
 
 
 @router.post("/tenants/{ref}/upgrade")
@@ -99,7 +103,7 @@ def suspend(request: Request, desk: AtDesk, ref: str, confirm: Annotated[str, Fo
             require_name(confirm, company)
             operations.suspend(desk.services, connection, desk.actor, ref)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     return desk.pages.redirect(request, tenant_address(ref), "success", f"{company} is suspended.")
 
 
@@ -110,7 +114,7 @@ def resume(request: Request, desk: AtDesk, ref: str) -> Response:
         with desk.registry.begin() as connection:
             operations.resume(desk.services, connection, desk.actor, ref)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     return desk.pages.redirect(request, tenant_address(ref), "success", "The tenant is open again.")
 
 
@@ -121,7 +125,7 @@ def export(request: Request, desk: AtDesk, ref: str) -> Response:
         with desk.registry.begin() as connection:
             managed_archives.export(desk.services, connection, desk.actor, ref)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     text = "The export is under way. The archive is listed under “Archives”."
     return desk.pages.redirect(request, f"{tenant_address(ref)}#archives", "success", text)
 
@@ -143,7 +147,7 @@ def restore(
             body = StartRestore(archive_id=chosen(archive), server=server or None, beside=how != "replace")
             started = managed_archives.restore(desk.services, connection, desk.actor, ref, body)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     return desk.pages.redirect(request, f"/restores/{started.id}", "success", "The restore has begun.")
 
 
@@ -171,16 +175,18 @@ def _move(request: Request, desk: Desk, ref: str, start: Callable[[Connection], 
         with desk.registry.begin() as connection:
             started = start(connection)
     except Refused as refused:
-        return _show(request, desk, ref, refused)
+        return show_tenant(request, desk, ref, refused)
     if isinstance(started, Accepted):
         return desk.pages.redirect(request, tenant_address(ref), "info", started.message)
     text = f"The move from {started.source} to {started.target} has begun."
     return desk.pages.redirect(request, tenant_address(ref), "success", text)
 
 
-def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None) -> Response:
+def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None = None) -> Response:
+    """The tenant's page, with what was refused on it."""
     with desk.registry.begin() as connection:
         detail = operations.tenant_detail(connection, ref)
+        use = tenant_use_view(watching.tenant_use(connection, ref))
         servers = operations.servers_with_load(connection)
         of_archives = section(connection, str(detail.id))
     others = [server for server in servers if server.name != detail.server]
@@ -191,6 +197,7 @@ def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None
         problem.status if problem else 200,
         tenant=detail,
         row=tenant_row(detail),
+        use=use,
         problem=problem,
         placements=[{**row.model_dump(), "href": server_address(row.server)} for row in detail.placements],
         moves=[move_row(move) for move in detail.moves],
@@ -205,7 +212,7 @@ def _show(request: Request, desk: Desk, ref: str, problem: Refused | None = None
 
 def _syncs(desk: Desk, detail: TenantDetail) -> dict[str, Any]:
     """The tenant's last syncs, read as the tenant; its server may be down, and the page must still come."""
-    if detail.server is None or detail.state is not TenantState.ACTIVE:
+    if detail.server is None or detail.state not in (TenantState.ACTIVE, TenantState.MOVING):
         return {"syncs": [], "syncs_problem": None}
     try:
         with desk.registry.begin() as connection:

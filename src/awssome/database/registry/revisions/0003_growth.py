@@ -14,15 +14,52 @@ _STATES = ("pending", "active", "suspended", "archived", "retained", "deleted")
 
 def upgrade() -> None:
     """Only ever adds: the version before works on."""
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")  # the database's owner may: it is a trusted extension
     op.drop_constraint(op.f("tenants_state"), "tenants", type_="check")
     op.create_check_constraint(op.f("tenants_state"), "tenants", f"state IN {_STATES}")
     op.add_column("tenants", sa.Column("seen_at", Instant()))
     op.add_column("tenants", sa.Column("retain_until", Instant()))
+    op.add_column("tenants", sa.Column("mover", sa.BigInteger(), nullable=False, server_default="0"))
+    op.execute("UPDATE tenants SET seen_at = now()")  # nobody is dormant because nobody looked before
     op.add_column("placements", sa.Column("problem", sa.Unicode(length=500)))
+    op.add_column("servers", sa.Column("silent_since", Instant()))
+    op.add_column("servers", sa.Column("silence", sa.Unicode(length=500)))
+    op.drop_constraint(op.f("api_tokens_kind"), "api_tokens", type_="check")
+    op.create_check_constraint(op.f("api_tokens_kind"), "api_tokens", "kind IN ('service', 'operator', 'metrics')")
+    op.create_index("placements_revision", "placements", ["revision", "state"])
+    op.add_column("servers", sa.Column("drain_to_count", sa.Integer()))
+    op.add_column("servers", sa.Column("drain_server_id", sa.Uuid()))
+    op.add_column("servers", sa.Column("drain_by", sa.Unicode(length=254)))
+    op.add_column("servers", sa.Column("drain_since", Instant()))
+    op.add_column("servers", sa.Column("drain_problem", sa.Unicode(length=500)))
+    op.create_foreign_key(op.f("servers_drain_server_id_fk"), "servers", "servers", ["drain_server_id"], ["id"])
+    _indexes()
     _archives()
     _restores()
     _usage()
     _alerts()
+
+
+def _indexes() -> None:
+    """For the operators' lists and searches: none of them reads every tenant."""
+    op.create_index("tenants_tier", "tenants", ["tier", "id"])
+    op.create_index("tenants_state", "tenants", ["state", "id"])
+    for table, column in (("tenants", "company"), ("tenants", "slug"), ("accounts", "email")):
+        words = {column: "gin_trgm_ops"}
+        op.create_index(f"{table}_{column}_words", table, [column], postgresql_using="gin", postgresql_ops=words)
+    op.create_index(
+        "tenants_upgrade_requested",
+        "tenants",
+        ["upgrade_requested_at"],
+        postgresql_where=sa.text("upgrade_requested_at IS NOT NULL"),
+    )
+    op.create_index(
+        "tenants_troubled",
+        "tenants",
+        ["created_at"],
+        postgresql_where=sa.text("problem IS NOT NULL AND state = 'pending'"),
+    )
+    op.create_index("accounts_operators", "accounts", ["email"], postgresql_where=sa.text("operator"))
 
 
 def _archives() -> None:
@@ -106,20 +143,28 @@ def _usage() -> None:
         sa.Column("connections", sa.Integer(), nullable=False),
         sa.Column("statements", sa.BigInteger()),
         sa.Column("statement_ms", sa.Float()),
+        sa.Column("counter", sa.BigInteger()),
+        sa.Column("counter_ms", sa.Float()),
         sa.ForeignKeyConstraint(["placement_id"], ["placements.id"], name=op.f("placement_usage_placement_id_fk")),
         sa.PrimaryKeyConstraint("placement_id", "day", name=op.f("placement_usage_pk")),
     )
+    op.create_index("placement_usage_largest", "placement_usage", ["day", "bytes"])
     op.create_table(
         "server_usage",
         sa.Column("server_id", sa.Uuid(), nullable=False),
         sa.Column("at", Instant(), nullable=False),
         sa.Column("tenants", sa.Integer(), nullable=False),
+        sa.Column("retained", sa.Integer(), nullable=False),
         sa.Column("rows", sa.BigInteger(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("connections", sa.Integer(), nullable=False),
         sa.Column("connection_limit", sa.Integer()),
         sa.Column("statements", sa.BigInteger()),
         sa.Column("statement_ms", sa.Float()),
+        sa.Column("longest_s", sa.Float()),
+        sa.Column("longest_by", sa.Unicode(length=32)),
+        sa.Column("blocked", sa.Integer(), nullable=False),
+        sa.Column("blocked_by", sa.Unicode(length=32)),
         sa.ForeignKeyConstraint(["server_id"], ["servers.id"], name=op.f("server_usage_server_id_fk")),
         sa.PrimaryKeyConstraint("server_id", "at", name=op.f("server_usage_pk")),
     )

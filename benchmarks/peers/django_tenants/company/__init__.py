@@ -1,0 +1,1 @@
+"""Tenants, as django-tenants keeps them in the public schema."""

@@ -1,0 +1,1 @@
+"""The nine tables that a tenant of ours has, as Django models."""

@@ -1,0 +1,256 @@
+"""The present code works on tables of the version before, while they are migrated, and of the version after."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+import pytest
+
+from awssome.database import Connection, migrator
+from awssome.database.servers import open_server
+from awssome.database.sessions import Sessions
+from awssome.database.template import Beyond
+from awssome.database.tenant import deals, figures, hubspot, imports, syncs
+from awssome.database.tenant import keys as data_keys
+from awssome.domain.deals import Stage
+from awssome.domain.imports import DealIssue, SourceDeal, plan
+from awssome.domain.secrets import Keys
+from awssome.domain.syncs import IssueKind, MappingState
+from awssome.domain.tenants import EngineName, Placement
+from awssome.domain.times import now
+from awssome.workflows.services import WorkerServices
+from tests.conftest import Tenancy
+from tests.versions import EXPAND, NEXT, of_version, write_revision
+
+QUERIES: tuple[ModuleType, ...] = (deals, figures, hubspot, imports, data_keys, syncs)
+
+ALICE = "alice@northwind.example"
+PORTAL = 77
+TODAY = date(2026, 3, 1)
+
+
+@pytest.fixture
+def beyond(tmp_path: Path) -> Beyond:
+    """The template of the version to come."""
+    return write_revision(tmp_path / "to_come", EXPAND)
+
+
+def test_every_query_works_before_and_after_a_revision_that_expands(
+    make_workspace: Callable[[], Placement],
+    sessions: Sessions,
+    keys: Keys,
+    engine: EngineName,
+    pool_url: str,
+    beyond: Beyond,
+) -> None:
+    placement = make_workspace()
+    newer = open_server(engine, pool_url, beyond)
+    with calls() as called:
+        use_everything(sessions, placement, keys)
+    left_out = {
+        f"{module.__name__}.{name}"
+        for module in QUERIES
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    } - called
+    assert left_out == set()
+
+    (told,) = newer.migrate([placement.schema])
+    assert told.problem is None
+    use_everything(sessions, placement, keys)  # through connections that were open before
+    use_everything(Sessions(budget=2), placement, keys)
+
+
+def test_every_query_works_on_a_workspace_that_a_newer_version_has_made(
+    make_workspace: Callable[[], Placement],
+    sessions: Sessions,
+    keys: Keys,
+    engine: EngineName,
+    pool_url: str,
+    beyond: Beyond,
+) -> None:
+    newer, placement = open_server(engine, pool_url, beyond), make_workspace()
+    newer.drop(placement.schema, 0)
+    assert newer.provision(placement.schema, placement.password, epoch=1, mode="rw") == NEXT
+    use_everything(sessions, placement, keys)
+
+
+def test_queries_of_a_version_to_come_work_on_tables_that_are_behind(
+    make_workspace: Callable[[], Placement], secret_key: str
+) -> None:
+    """Declared columns are no reason to read them: a tenant that could not be migrated works as it is."""
+    placement = dataclasses.asdict(make_workspace())
+    given = json.dumps({"placement": placement, "secret_key": secret_key}, default=str)
+    command = [sys.executable, "-m", "tests.database.code_to_come"]
+    ended = subprocess.run(command, input=given, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+
+
+def test_no_request_fails_while_its_tenant_is_migrated(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], keys: Keys, beyond: Beyond, engine: EngineName
+) -> None:
+    tenancies = [make_tenant() for _ in range(50 if engine is EngineName.POSTGRESQL else 12)]
+    made = {one.id: _make(services.sessions, one.placement) for one in tenancies}
+    stop, problems, acknowledged = threading.Event(), [], {one.id: 0 for one in tenancies}
+
+    def work(own: list[Tenancy], request: Callable[[Connection, Tenancy], None]) -> None:
+        while not stop.is_set():
+            for tenancy in own:
+                try:
+                    with services.sessions.open(tenancy.placement) as connection:
+                        request(connection, tenancy)
+                except Exception as error:
+                    problems.append(error)
+
+    def everything(placement: Placement) -> None:
+        while not stop.is_set():
+            try:
+                use_everything(services.sessions, placement, keys)
+            except Exception as error:
+                problems.append(error)
+
+    def read(connection: Connection, tenancy: Tenancy) -> None:
+        assert deals.find(connection, made[tenancy.id]).title.startswith("Deal")
+        imports.stages(connection)
+
+    def write(connection: Connection, tenancy: Tenancy) -> None:
+        number = acknowledged[tenancy.id] + 1
+        deal = deals.find(connection, made[tenancy.id])
+        assert deals.edit(connection, deal.id, deal.version, {"title": f"Deal {number}"}, ALICE)
+        imports.stages(connection)
+        acknowledged[tenancy.id] = number
+
+    threads = [
+        threading.Thread(target=work, args=(tenancies[part::2], request))
+        for part in (0, 1)
+        for request in (read, write)
+    ]
+    threads.append(threading.Thread(target=everything, args=(make_tenant().placement,)))
+    for thread in threads:
+        thread.start()
+    while not all(acknowledged.values()) and not problems:
+        time.sleep(0.01)
+    newer = of_version(services, beyond)
+    behind = migrator.find_behind(services.registry, beyond=beyond)
+    told = list(migrator.migrate(services.registry, newer.open_server, behind, beyond=beyond))
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    assert problems == []
+    assert [one.problem for one in told] == [None] * (len(tenancies) + 1)
+    for tenancy in tenancies:
+        with services.sessions.open(tenancy.placement) as connection:
+            title = deals.find(connection, made[tenancy.id]).title
+        assert title == f"Deal {acknowledged[tenancy.id]}"
+
+
+def use_everything(sessions: Sessions, placement: Placement, master: Keys) -> None:
+    """Every query of the product on a tenant's tables, with what it wrote read back. May be done again."""
+    with sessions.open(placement) as connection:
+        _use_deals(connection)
+    with sessions.open(placement) as connection:
+        assert data_keys.data_key(connection, master, placement.tenant_id)
+        _use_hubspot(connection)
+    with sessions.open(placement) as connection:
+        _use_syncs(connection)
+    with sessions.open(placement) as connection:
+        hubspot.forget(connection)
+        figures.summary(connection, today=TODAY)
+        figures.by_stage(connection)
+        figures.open_value(connection)
+        figures.by_month(connection, TODAY, TODAY + timedelta(days=90))
+
+
+@contextmanager
+def calls() -> Iterator[set[str]]:
+    """The functions that are called in the block, by module and name."""
+    called: set[str] = set()
+
+    def note(frame: FrameType, happened: str, _: Any) -> None:
+        if happened == "call":
+            called.add(f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}")
+
+    sys.setprofile(note)
+    try:
+        yield called
+    finally:
+        sys.setprofile(None)
+
+
+def _make(sessions: Sessions, placement: Placement) -> Any:
+    with sessions.open(placement) as connection:
+        return deals.create(connection, {"title": "Deal 0", "stage": Stage.PROSPECT}, ALICE)
+
+
+def _use_deals(connection: Connection) -> None:
+    made = deals.create(connection, {"title": "By hand", "stage": Stage.PROSPECT, "target_close_date": TODAY}, ALICE)
+    assert deals.edit(connection, made, 1, {"title": "By hand, edited"}, ALICE)
+    assert deals.archive(connection, [made], ALICE) == 1
+    assert deals.restore(connection, [made], ALICE) == 1
+    assert deals.find(connection, made, today=TODAY).title == "By hand, edited"
+    assert {line.kind for line in deals.timeline(connection, made)} == {"created", "edited", "archived", "restored"}
+    everything = deals.Filters(search="by", stage=Stage.PROSPECT, ready=False)
+    for sort in deals.SORTS:
+        assert deals.list_deals(connection, everything, today=TODAY, sort=sort).rows
+    assert deals.count(connection, everything, today=TODAY) >= 1
+    assert deals.recent(connection, today=TODAY)
+
+
+def _use_hubspot(connection: Connection) -> None:
+    soon = now() + timedelta(hours=1)
+    sealed = {"access_token": b"sealed", "refresh_token": b"sealed too", "expires_at": soon}
+    told = {"portal_id": PORTAL, "hub_domain": "northwind.example", "scopes": ["oauth"], "connected_by": ALICE}
+    hubspot.store(connection, **told, **sealed)
+    hubspot.lock(connection)
+    hubspot.store_refreshed(connection, **sealed)
+    here = hubspot.tokens(connection)
+    assert here is not None
+    assert here.access_token == b"sealed"
+    assert hubspot.mark_reconnect(connection, here.connected_at)
+    hubspot.store(connection, **told, **sealed)
+    before = hubspot.imports(connection)
+    hubspot.add_imports(connection, 1)
+    there = hubspot.connection(connection)
+    assert there is not None
+    assert there.imports == before + 1
+
+
+def _use_syncs(connection: Connection) -> None:
+    failed = syncs.claim(connection, syncs.create(connection, ALICE).id, deal_limit=10, imported=0)
+    assert failed is not None
+    syncs.fail(connection, failed, "HubSpot is away.", "Try again.")
+    sync = syncs.claim(connection, syncs.create(connection, ALICE).id, deal_limit=10, imported=0)
+    assert sync is not None
+    syncs.hold(connection, sync)
+    for title in ("First", "Changed"):
+        source = [SourceDeal("1", {"dealname": f"{title} at {sync.id}", "amount": "12.50"})]
+        known = imports.known(connection, PORTAL, ["1"])
+        planned = plan(source, known, imports.stages(connection), 10, TODAY)
+        imports.write(connection, planned, portal_id=PORTAL, sync_id=sync.id, at=now())
+    imports.touch(connection, PORTAL, ["1"], sync_id=sync.id)
+    assert imports.mapped(connection, PORTAL, ["1", "2"]) == {"1"}
+    assert imports.count_live(connection, PORTAL) == 1
+    assert imports.unseen(connection, PORTAL, sync.id, [MappingState.LIVE]) == []
+    assert imports.archive(connection, PORTAL, ["1"], sync_id=sync.id, at=now()) == 1
+    issue = DealIssue(IssueKind.FAILED, "2", None, "Second", "", "It could not be read.", "Look at it.")
+    imports.report(connection, sync.id, [issue])
+    syncs.progress(connection, sync, **syncs.added(seen=1, calls=1))
+    syncs.finish(connection, sync, available=1)
+    found = syncs.find(connection, sync.id)
+    assert found is not None
+    assert (found.open, found.seen) == (False, 1)
+    assert syncs.latest(connection) is not None
+    assert sync.id in {one.id for one in syncs.history(connection)}
+    assert len(syncs.issues(connection, sync.id)) == syncs.count_issues(connection, sync.id)
