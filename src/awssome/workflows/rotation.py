@@ -71,9 +71,8 @@ def rotate(services: WorkerServices, placement_id: UUID, version: int) -> None:
     before = _login(services, placement_id)
     if before is None:
         return
-    server = services.open_server(before.server_id)
     if before.placement.secret_version < version:
-        _give(services, server, before, version)
+        _give(services, services.open_server(before.server_id), before, version)
     with services.registry.begin() as connection:
         services.queue.end_sessions(connection, placement_id, LATE)
 
