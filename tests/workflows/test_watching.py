@@ -84,8 +84,9 @@ def test_every_server_is_looked_at_although_one_does_not_answer(
         assert seen.id == alice.id
         assert usage.consumers(connection, away.id) == []
         look = usage.latest(connection, pool.id)
-        assert look is not None and look.bytes > 0
+        assert look is not None and look.connections > 0
         if engine is EngineName.POSTGRESQL:
+            assert look.bytes > 0
             assert seen.statements >= 1
             assert look.statements >= 1
 
