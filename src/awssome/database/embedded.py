@@ -77,7 +77,7 @@ class Cluster:
     @property
     def log(self) -> EmbeddedLog:
         """What the server says, for who may read the cluster's directory."""
-        return EmbeddedLog(self.directory / "log")
+        return EmbeddedLog(self.directory / embedded_log.DIRECTORY)
 
 
 class Handle:

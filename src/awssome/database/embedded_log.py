@@ -15,6 +15,9 @@ from awssome.database.engine import LogReading, ServerLog
 from awssome.database.postgresql.refusals import refusals
 from awssome.domain.refusals import Refusal
 
+DIRECTORY = "log"
+"""Where they are, below the cluster's own directory."""
+
 SETTINGS = {
     "logging_collector": "on",
     "log_destination": "jsonlog",

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from awssome.database import embedded_log
 from awssome.domain.errors import Code, Refused
 
 # Where root keeps what the unprivileged account must reach and cannot reach elsewhere.
@@ -55,7 +56,7 @@ class Place:
     @property
     def logs(self) -> Path:
         """The server's own log files; `log` has what is said before the server opens them."""
-        return self.directory / "log"
+        return self.directory / embedded_log.DIRECTORY
 
     @property
     def password(self) -> Path:

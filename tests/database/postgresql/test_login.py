@@ -232,8 +232,8 @@ def test_a_table_that_is_locked_holds_up_no_look_at_the_server(
 ) -> None:
     alice.execute("BEGIN")
     alice.execute(neighbours.named("LOCK TABLE {alice}.deal_registrations IN ACCESS EXCLUSIVE MODE"))
-    found = {use.schema: use for use in PostgreSQL(neighbours.url, lock_timeout_ms=100).use()}
-    assert found[neighbours.bob.schema].bytes > found[neighbours.alice.schema].bytes > 0
+    found = {use.schema for use in PostgreSQL(neighbours.url, lock_timeout_ms=100).use()}
+    assert {neighbours.alice.schema, neighbours.bob.schema} <= found
 
 
 def _sessions(server: Server, placement: Placement) -> int:
