@@ -29,7 +29,6 @@ VIEWS: dict[str, tuple[ViewportSize, str]] = {
 VISITOR = ("/", "/sign-up", "/sign-in", "/forgot", "/link?token=forged", "/no-such-page")
 TENANT = ("/", "/deals", "/deals/new", "/hubspot", "/plan", "/people", "/account")
 OPERATOR = (
-)
     "/",
     "/tenants",
     "/servers",
