@@ -43,7 +43,7 @@ class Platform:
     """A home with its control plane; `serve` starts the parts.
 
     :ivar services: what a worker works with.
-    :ivar ports: of management, portal, mail and smtp.
+    :ivar ports: of management, portal, bare, mail and smtp.
     """
 
     settings: Settings
@@ -58,26 +58,28 @@ class Platform:
         return f"http://127.0.0.1:{self.ports['management']}"
 
     @contextmanager
-    def serve(self, *names: str, jobs: int = 4) -> Iterator[None]:
-        """Run parts: management, portal, mail, worker.
+    def serve(self, *names: str, jobs: int = 4, **settings: str) -> Iterator[None]:
+        """Run parts: management, portal, mail, worker; bare is the portal's page without the portal.
 
         :param jobs: sign-ups that the worker works on at a time.
+        :param settings: more of the environment.
         """
         commands = {
             "management": ["awssome.cli", "serve", "management"],
             "portal": ["awssome.cli", "serve", "portal"],
             "worker": ["benchmarks.worker", str(jobs)],
+            "bare": ["benchmarks.bare", str(self.ports["bare"])],
             "mail": ["awssome.cli", "sandbox", "mail", *self._mail_options()],
         }
         logs = self.settings.home / "logs"
         logs.mkdir(exist_ok=True)
         for name in names:
             command = [sys.executable, "-m", *commands[name]]
-            self.processes[name] = Child(name, command, self._environment(), log=logs / f"{name}.log")
+            self.processes[name] = Child(name, command, {**self._environment(), **settings}, log=logs / f"{name}.log")
         try:
             for name in names:
                 self.processes[name].start()
-            for name in {"management", "portal", "mail"} & set(names):
+            for name in {"management", "portal", "mail", "bare"} & set(names):
                 until(lambda name=name: _listens(self.ports[name]), f"{name} to listen")  # type: ignore[misc]
             yield
         finally:
@@ -159,7 +161,7 @@ def platform(home: Path | None = None) -> Iterator[Platform]:
         plane = stack.enter_context(main.control_plane(settings))
         with plane.registry.begin() as connection:
             servers.change(connection, servers.by_name(connection, "pool-1").id, capacity=CAPACITY)
-        ports = {name: _free_port() for name in ("management", "portal", "mail", "smtp")}
+        ports = {name: _free_port() for name in ("management", "portal", "mail", "smtp", "bare")}
         yield Platform(settings, plane, main.worker_services(plane), ports)
 
 

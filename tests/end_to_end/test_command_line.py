@@ -233,7 +233,8 @@ def test_a_tenant_is_exported_into_a_file_and_brought_back_from_it(
     file.write_bytes(file.read_bytes()[:-40])
     damaged = run("tenant", "restore", ref, "--from", str(file))
     assert (damaged.status, "damaged" in damaged.err) == (1, True)
-    assert run("tenant", "restore", ref).status == 2
+    assert run("tenant", "restore", ref).status == 1, "it is not away, and no archive is named"
+    assert run("tenant", "restore", ref, "--archive", made["id"], "--from", str(file)).status == 2
 
 
 def test_a_suspended_tenant_is_locked_out_until_it_is_resumed(run: Run, tenant: dict[str, Any]) -> None:
@@ -435,3 +436,70 @@ def test_what_a_login_was_refused_is_in_the_audit_log_within_about_a_minute(
     expected = {("42501", "SELECT", "table"), ("42501", "SELECT", "function"), ("42501", "startup", "database")}
     until(lambda: expected <= refusals(), lambda: str(refusals()), seconds=90)
     assert attacker["user"] in run("audit", "--limit", "1000").out
+
+
+def test_a_rotated_login_has_another_password_and_all_are_rotated_with_a_count(
+    run: Run, tenant: dict[str, Any]
+) -> None:
+    before = run("tenant", "credentials", tenant["slug"], "--json").json
+    assert run("tenant", "rotate", tenant["slug"], "--json").json == {"asked": 1, "failed": 0}
+    after = run("tenant", "credentials", tenant["slug"], "--json").json
+    assert {**before, "password": ""} == {**after, "password": ""}
+    assert before["password"] != after["password"]
+    done = run("tenant", "rotate", "--all", "--json").json
+    assert done["asked"] >= 1
+    assert done["failed"] == 0
+    again = run("tenant", "credentials", tenant["slug"], "--json").json
+    assert again["password"] not in (before["password"], after["password"])
+    assert run("tenant", "rotate").status == 2
+    assert run("tenant", "rotate", tenant["slug"], "--all").status == 2
+
+
+def test_a_servers_load_is_shown_and_its_capacity_set(run: Run, tenant: dict[str, Any]) -> None:
+    shown = run("server", "show", "pool-1", "--json").json
+    assert {"tenants", "retained", "free", "fill_percent", "takes_tenants", "drain"} <= set(shown)
+    few = shown["tenants"] + shown["retained"]
+    full = run("server", "set", "pool-1", "--capacity", str(few), "--json").json
+    assert (full["free"], full["fill_percent"], full["open"], full["takes_tenants"]) == (0, 100.0, True, False)
+    again = run("server", "set", "pool-1", "--capacity", str(shown["capacity"]), "--json").json
+    assert again["takes_tenants"]
+    run("server", "close", "pool-1")
+    assert run("server", "open", "pool-1", "--json").json["takes_tenants"]
+    text = run("server", "show", "pool-1").out
+    assert "Free places" in text
+    assert run("server", "show", "none").status == 1
+
+
+def test_a_drain_is_planned_and_refused_in_words(run: Run, tenant: dict[str, Any]) -> None:
+    plan = run("server", "drain", "pool-1", "--until-below", "1", "--dry-run", "--json").json
+    assert (plan["server"], plan["keep"], plan["order"]) == ("pool-1", 0, "longest unseen first")
+    assert {move["to"] for move in plan["moves"]} <= {None}, "there is no other pool"
+    assert run("server", "drain", "pool-1").status == 2
+    refused = run("server", "drain", "dedicated-1", "--tenants", "1")
+    assert (refused.status, refused.out) == (1, "")
+    assert "dedicated to one tenant" in refused.err
+    assert run("server", "drain", "pool-1", "--stop").status == 1
+
+
+def test_a_tenant_is_deleted_and_restored_from_the_command_line(run: Run, platform: Settings) -> None:
+    made = run("tenant", "create", "--email", "lea@leaving.example", "--company", "Leaving Co", "--json").json
+    gone = run("tenant", "delete", made["slug"], "--yes", "--json").json
+    assert (gone["state"], gone["retain_until"] is not None) == ("retained", True)
+    until(lambda: run("tenant", "show", made["id"], "--json").json["server"] is None)
+    until(lambda: {p["state"] for p in run("tenant", "show", made["id"], "--json").json["placements"]} == {"dropped"})
+    assert [archive["kind"] for archive in run("tenant", "archives", made["id"], "--json").json] == ["final"]
+    back = run("tenant", "restore", made["slug"], "--json").json
+    assert (back["state"], back["server"], back["retain_until"]) == ("active", "pool-1", None)
+    again = run("tenant", "restore", made["slug"])
+    assert (again.status, again.out) == (1, "")
+    assert "nothing to bring back" in again.err
+
+
+def test_doctor_finds_nothing_and_drops_only_what_is_named(run: Run, tenant: dict[str, Any]) -> None:
+    # One server under two names has every schema twice, once as an orphan; other tests may have added it.
+    found = json.loads(run("doctor", "--json").out)
+    assert {finding["check"] for finding in found if not finding["ok"]} <= {"orphaned schemas"}
+    assert run("doctor", "--repair", "--drop", "user_0123456789abcdef").status == 2
+    refused = run("doctor", "--drop", "user_0123456789abcdef")
+    assert refused.status == 1
+    assert "No server has a schema" in refused.err

@@ -49,7 +49,8 @@ def seen(
             f"INSERT INTO {bob.placement.schema}.field_mappings (field, default_value, updated_at) "
             "SELECT 'f' || n, repeat('x', 1000), now() FROM generate_series(1, 500) AS n"
         )
-    as_administrator(engine, pool_url, f"ANALYZE {bob.placement.schema}.field_mappings")
+    for table in ("field_mappings", "_fence"):
+        as_administrator(engine, pool_url, f"ANALYZE {bob.placement.schema}.{table}")
     watching.collect(services)
     return alice, bob
 

@@ -232,6 +232,10 @@ class FakeControl:
         self._note("request_upgrade", None)
         self._tenant(caller).upgrade_requested_at = AT
 
+    def delete_workspace(self, caller: Caller) -> None:
+        self._note("delete_workspace", None)
+        self._tenant(caller).state = TenantState.RETAINED
+
     def members(self, caller: Caller) -> list[m.MemberOut]:
         self._note("members", None)
         tenant = self._tenant(caller)
@@ -379,6 +383,7 @@ class FakeControl:
             upgrade_requested_at=tenant.upgrade_requested_at,
             problem=tenant.problem,
             created_at=AT - timedelta(days=40),
+            retain_until=AT + timedelta(days=30) if tenant.state is TenantState.RETAINED else None,
             move=tenant.move,
         )
 

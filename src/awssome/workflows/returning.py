@@ -35,7 +35,11 @@ def bring_back(connection: Connection, queue: Queue, actor: Actor, tenant_id: UU
     """
     tenant = tenants.find(connection, tenant_id, lock=True)
     if tenant.state not in AWAY:
-        raise Refused(Code.CONFLICT, f"This tenant is {tenant.state}: there is nothing to bring back.")
+        raise Refused(
+            Code.CONFLICT,
+            f"This tenant is {tenant.state}: there is nothing to bring back.",
+            "To have it as it was once, name an archive.",
+        )
     if tenant.placement_id is not None:
         tenants.turn(connection, tenant_id, TenantState.ACTIVE, seen_at=now(), retain_until=None, problem=None)
         audit.record(connection, actor, "tenant.returned", tenant_id)
