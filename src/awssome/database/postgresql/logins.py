@@ -40,12 +40,11 @@ def change(connect: Connect, name: str, statements: str) -> None:
     """Change the login by these statements, and end every session of before.
 
     A session can hold the login's own row, by `ALTER ROLE` in a transaction that it leaves open, and come again as
-    often as it is ended. So the change is first in the queue for the row while they are being ended.
+    often as it is ended. Then the change queues for the row while they are being ended.
 
     :raises Refused: UNAVAILABLE when the sessions do not end in time.
     """
     with connect() as connection:
-        end(connection, name)
         if not _changed(connection, statements, ROW_WAIT_MS):
             stop = threading.Event()
             with ThreadPoolExecutor(1) as ending:

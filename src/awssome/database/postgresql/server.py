@@ -148,8 +148,7 @@ class PostgreSQL(Server):
     def set_password(self, schema: str, password: str) -> None:
         """Stores the SCRAM verifier, never the password. What the login has set for itself goes with the sessions.
 
-        Who has begun to authenticate with the old password may still end doing so: `authentication_timeout` is for how
-        long.
+        Who has begun to authenticate with the old password may still end doing so, for `authentication_timeout`.
         """
         name = checked_schema_name(schema)
         with self._connect() as connection:
