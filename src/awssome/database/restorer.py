@@ -145,7 +145,7 @@ class Restorer:
             if migrated.problem is not None:
                 raise Refused(Code.CONFLICT, f"The tables cannot be brought to the newest revision. {migrated.problem}")
         with self.registry.begin() as connection:
-            placements.note_revision(connection, restore.target_id, template.head())
+            placements.note_revision(connection, restore.target_id, template.head(server.beyond))
 
     def _verify(self, restore: Restore, server: Server, schema: str, manifest: Manifest) -> None:
         after = server.sums(schema, manifest.shape())
@@ -182,7 +182,8 @@ class Restorer:
                     placements.mark(connection, source_id, PlacementState.RETAINED, retain_until=_kept_until())
                 if not settled:
                     raise _elsewhere()
-                placements.mark(connection, restore.target_id, PlacementState.ACTIVE, revision=template.head())
+                reached = template.head(trip.target.server.beyond)
+                placements.mark(connection, restore.target_id, PlacementState.ACTIVE, revision=reached)
                 if connected != trip.tenant.hubspot_portal_id:
                     hubspot.need_reconnect(connection, restore.tenant_id)
                 restores.advance(connection, restore, RestoreState.VERIFIED)
