@@ -1,6 +1,7 @@
 # Everything that is done with the project. `make` alone lists it.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+TENANTS ?= 300
 BIN := .venv/bin
 ROOT := $(filter 0,$(shell id -u))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -23,12 +24,10 @@ check: setup browser ## formatting, lints, types, import contracts, and every te
 	$(BIN)/lint-imports --no-logo
 	$(MAKE) test
 
-bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and print ratios
-	$(BIN)/python -m benchmarks.tenant_session
-	$(BIN)/python -m benchmarks.provisioning
+bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and print ratios (TENANTS=10000 for the whole, KEEP=DIR keeps them)
+	$(BIN)/python -m benchmarks --tenants $(TENANTS) $(if $(KEEP),--home $(KEEP))
 	$(BIN)/python -m benchmarks.migrate
 	$(BIN)/python -m benchmarks.archives
-	$(BIN)/python -m benchmarks.sqlserver
 	$(BIN)/python -m benchmarks.neighbours
 
 screenshots: setup browser ## every page after the story, light and dark, wide and narrow

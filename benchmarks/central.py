@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import httpx2
 from sqlalchemy import func, select
@@ -16,7 +17,7 @@ from awssome.domain.tenants import TenantState
 from benchmarks.platform import interleaved
 from benchmarks.running import Platform
 
-ROUNDS = 40
+ROUNDS = 30
 OPERATOR = "olga@awssome.example"
 COOKIE = "awssome_management"
 
@@ -38,8 +39,24 @@ PAGES = {
 }
 
 
-def measure(platform: Platform) -> dict[str, list[float]]:
-    """Seconds of each page and of the one question, with as many tenants as there are."""
+def compare(few: Platform, many: Platform) -> None:
+    """Each page and the one question with few tenants and with many, in turn."""
+    with few.serve("management"), many.serve("management"), ExitStack() as stack:
+        small, large = (_asked(platform, stack) for platform in (few, many))
+        variants = {
+            f"{name} {size}": ask for name in large for size, ask in (("few", small[name]), ("many", large[name]))
+        }
+        interleaved(2, variants)
+        times = interleaved(ROUNDS, variants)
+    print(f"\nManagement, {few.active():,} and {many.active():,} tenants (median; worst)")
+    for name in large:
+        before, after = (statistics.median(times[f"{name} {size}"]) * 1e3 for size in ("few", "many"))
+        worst = max(times[f"{name} many"]) * 1e3
+        print(f"  {name:32} {before:8.2f} ms {after:8.2f} ms  worst {worst:7.1f} ms  {after / before:5.2f} x")
+
+
+def _asked(platform: Platform, stack: ExitStack) -> dict[str, Callable[[], object]]:
+    """What is asked of a platform, by name."""
     with platform.plane.registry.begin() as connection:
         found = connection.execute(
             select(tenants.c.slug, tenants.c.company, memberships.c.account_id)
@@ -53,34 +70,22 @@ def measure(platform: Platform) -> dict[str, list[float]]:
         )
         desk = sessions.create(connection, olga.id, "management")
         person = sessions.create(connection, found.account_id, "portal")
-    with ExitStack() as stack:
-        stack.enter_context(platform.serve("management"))
-        http = stack.enter_context(httpx2.Client(base_url=platform.management, trust_env=False, timeout=60))
-        portal = {
-            "Authorization": f"Bearer {platform.settings.service_secret()}",
-            "X-Awssome-Session": person,
-            "X-Awssome-Host": SHARED_HOST + ".localhost",
-        }
-        operator = {"Authorization": f"Bearer {platform.settings.operator_secret()}"}
-        variants: dict[str, Callable[[], object]] = {
-            "the one question (/context)": lambda: http.get("/api/v1/context", headers=portal).raise_for_status(),
-            "API: tenants": lambda: http.get("/api/v1/tenants", headers=operator).raise_for_status(),
-            "API: servers": lambda: http.get("/api/v1/servers", headers=operator).raise_for_status(),
-        }
-        for name, path in PAGES.items():
-            address = path.format(slug=found.slug, company=found.company)
-            variants[name] = lambda address=address: http.get(  # type: ignore[misc]
-                address, headers={"Cookie": f"{COOKIE}={desk}"}
-            ).raise_for_status()
-        interleaved(2, variants)
-        return interleaved(ROUNDS, variants)
+    http = stack.enter_context(httpx2.Client(base_url=platform.management, trust_env=False, timeout=60))
+    operator = {"Authorization": f"Bearer {platform.settings.operator_secret()}"}
+    portal = {
+        "Authorization": f"Bearer {platform.settings.service_secret()}",
+        "X-Awssome-Session": person,
+        "X-Awssome-Host": SHARED_HOST + ".localhost",
+    }
+    asked: dict[str, tuple[str, dict[str, str]]] = {
+        "the one question (/context)": ("/api/v1/context", portal),
+        "API: tenants": ("/api/v1/tenants", operator),
+        "API: servers": ("/api/v1/servers", operator),
+    }
+    for name, path in PAGES.items():
+        asked[name] = path.format(slug=found.slug, company=found.company), {"Cookie": f"{COOKIE}={desk}"}
+    return {name: partial(_get, http, path, headers) for name, (path, headers) in asked.items()}
 
 
-def compare(few: dict[str, list[float]], few_there: int, many: dict[str, list[float]], many_there: int) -> None:
-    """Print medians with few and with many tenants, and their ratio."""
-    print(f"\nManagement, {few_there:,} and {many_there:,} tenants (median; worst)")
-    for name, values in many.items():
-        before, after = statistics.median(few[name]) * 1e3, statistics.median(values) * 1e3
-        print(
-            f"  {name:44} {before:8.2f} ms {after:8.2f} ms  worst {max(values) * 1e3:7.1f} ms  {after / before:5.2f} x"
-        )
+def _get(http: httpx2.Client, path: str, headers: dict[str, str]) -> None:
+    http.get(path, headers=headers).raise_for_status()

@@ -1,10 +1,10 @@
 """One tenant floods the portal: what do the others notice, with the limits and without?
 
 A real portal process in front of a real central API and PostgreSQL. Quiet tenants open the list of their deals, each
-every other second; meanwhile one tenant asks for its own list from many clients, each as fast as it is answered. Without
-the limits means that requests are not counted; connections are limited by tier as ever, so that what is seen is what
-the gate does and nothing else. The flood comes from a process that the machine serves last (nice 19), since in earnest
-it has a machine of its own.
+every other second; meanwhile one tenant asks for its own list from many clients, each as fast as it is answered.
+Without the limits means that requests are not counted; connections are limited by tier as ever, so that what is seen is
+what the gate does and nothing else. The flood comes from a process that the machine serves last (nice 19), since in
+earnest it has a machine of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from awssome.domain.tenants import Tier
 
 QUIET, EVERY_SECONDS, DEALS = 20, 2.0, 60
 CLIENTS = (64,)
-SECONDS, ROUNDS = 10.0, 5
+SECONDS, ROUNDS = 4.0, 12
 
 LIFTED: Mapping[Tier, Limits] = {
     tier: replace(limits, requests=Pace(10**6, 10**6, 10**6)) for tier, limits in LIMITS.items()
@@ -110,6 +110,7 @@ def _flood(port: int, tenant: tuple[str, str], clients: int, answers: Counter[in
         yield
         return
     with _running("flood", str(port), *tenant, str(clients)) as process:
+        _told(process)  # it has begun
         yield
         told, _ = process.communicate("stop\n", timeout=60)
     answers.update({int(status): count for status, count in json.loads(told).items()})
@@ -129,6 +130,8 @@ async def _flooding(port: int, host: str, session: str, clients: int) -> Counter
                     length = int(head.partition("content-length:")[2].partition("\r\n")[0])
                     await reader.readexactly(length)
                     answers[int(head.split(" ", 2)[1])] += 1
+                    if answers.total() == clients:
+                        print("flooding", flush=True)
             except (OSError, asyncio.IncompleteReadError):
                 await asyncio.sleep(0.1)
 

@@ -27,17 +27,8 @@ BUDGETS = (60, 200)
 
 def measure(platform: Platform) -> None:
     """Pages a second, in turn, with the portal's default budget of connections and with a larger one."""
+    tokens = _tokens(platform, TENANTS)
     with platform.plane.registry.begin() as connection:
-        query = (
-            select(tenants.c.id, memberships.c.account_id)
-            .join(memberships, memberships.c.tenant_id == tenants.c.id)
-            .where(tenants.c.state == TenantState.ACTIVE)
-            .order_by(tenants.c.slug)
-            .limit(TENANTS)
-        )
-        tokens = [
-            sessions.create(connection, row.account_id, "portal", tenant_id=row.id) for row in connection.execute(query)
-        ]
         pool = servers.by_name(connection, "pool-1")
         _, url = servers.admin_url(connection, platform.plane.keys, pool.id)
     for budget in BUDGETS:
@@ -58,6 +49,36 @@ def measure(platform: Platform) -> None:
             )
 
 
+def visit(platform: Platform, count: int) -> None:
+    """Open the home page once as somebody of each of so many tenants."""
+    port = platform.ports["portal"]
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for token in _tokens(platform, count):
+        _page(connection, port, token)
+
+
+def _tokens(platform: Platform, count: int) -> list[str]:
+    """A session for somebody of each tenant."""
+    query = (
+        select(tenants.c.id, memberships.c.account_id)
+        .join(memberships, memberships.c.tenant_id == tenants.c.id)
+        .where(tenants.c.state == TenantState.ACTIVE)
+        .order_by(tenants.c.slug)
+        .limit(count)
+    )
+    with platform.plane.registry.begin() as connection:
+        rows = connection.execute(query).all()
+        return [sessions.create(connection, row.account_id, "portal", tenant_id=row.id) for row in rows]
+
+
+def _page(connection: http.client.HTTPConnection, public: int, token: str) -> None:
+    headers = {"Host": f"{SHARED_HOST}.localhost:{public}", "Cookie": f"{SESSION_COOKIE}={token}"}
+    connection.request("GET", "/", headers=headers)
+    answer = connection.getresponse()
+    page = answer.read()
+    assert answer.status == 200, (answer.status, page[:300])
+
+
 def _load(port: int, public: int, tokens: list[str], seed: int) -> list[float]:
     weights = list(accumulate(1 / rank**1.1 for rank in range(1, len(tokens) + 1)))
     times: list[float] = []
@@ -68,13 +89,9 @@ def _load(port: int, public: int, tokens: list[str], seed: int) -> list[float]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         while time.perf_counter() < end:
             token = dice.choices(tokens, cum_weights=weights)[0]
-            headers = {"Host": f"{SHARED_HOST}.localhost:{public}", "Cookie": f"{SESSION_COOKIE}={token}"}
             for _ in range(PAGES_A_VISIT):
                 began = time.perf_counter()
-                connection.request("GET", "/", headers=headers)
-                answer = connection.getresponse()
-                page = answer.read()
-                assert answer.status == 200, (answer.status, page[:300])
+                _page(connection, public, token)
                 own.append(time.perf_counter() - began)
         times.extend(own)
 

@@ -7,8 +7,10 @@ import psycopg
 from awssome.database import template
 from awssome.database.engine import Server
 from awssome.database.postgresql.driver import connection_parameters
-from awssome.database.postgresql.server import LOGIN_CONNECTIONS, STATEMENT_TIMEOUT_MS, scram_verifier
+from awssome.database.postgresql.logins import scram_verifier
+from awssome.database.postgresql.server import LOGIN_CONNECTIONS
 from awssome.database.servers import prepare_data_plane
+from awssome.domain.limits import LONGEST_STATEMENT
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, new_schema_name
 from benchmarks import peers, platform
@@ -45,7 +47,7 @@ def script(name: str) -> str:
     return (
         f"CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} "
         f"PASSWORD '{scram_verifier(platform.PASSWORD)}'; "
-        f"ALTER ROLE {name} SET statement_timeout = {STATEMENT_TIMEOUT_MS}; CREATE SCHEMA {name}; "
+        f"ALTER ROLE {name} SET statement_timeout = '{LONGEST_STATEMENT}s'; CREATE SCHEMA {name}; "
         + template.for_schema(template.statements(EngineName.POSTGRESQL), name)
         + f"INSERT INTO {name}._fence (id, epoch, mode, mover, capture, revision) "
         f"VALUES (1, 1, 'rw', 0, false, '{template.head()}')"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.engine import Connection
 
@@ -13,12 +15,13 @@ ROUNDS, TENANTS = 400, 40
 
 
 def main() -> None:
-    """Hits on one tenant and over many (each has a connection of its own, the plain one is always the same), misses."""
+    """Hits on one tenant and over many, each with a connection of its own, and misses."""
     query = select(func.count()).select_from(deal_registrations)
     with platform.pool() as (server, url):
         every = [platform.new_tenant(server, url) for _ in range(TENANTS)]
         sessions = Sessions(budget=TENANTS + 10)
         plain = create_engine(url, pool_size=TENANTS)
+        in_turn = create_engine(url, pool_size=TENANTS, pool_use_lifo=False)
         tenants = every
         turn = {"n": 0}
 
@@ -35,6 +38,11 @@ def main() -> None:
             with plain.connect().execution_options(schema_translate_map=names) as connection:
                 _query(connection, query)
 
+        def other_each_time() -> None:
+            names = {SYMBOL: next_tenant().schema}
+            with in_turn.connect().execution_options(schema_translate_map=names) as connection:
+                _query(connection, query)
+
         def missed() -> None:
             cold = Sessions(budget=2)
             with cold.open(next_tenant()) as connection:
@@ -45,7 +53,14 @@ def main() -> None:
             with sessions.open(tenant) as connection:
                 connection.execute(query).scalar()
         pooled()
-        hit = {"plain pooled connection": pooled, "session as a tenant, fence checked (hit)": as_tenant}
+        with ExitStack() as stack:  # so that the pool has them all
+            for _ in every:
+                stack.enter_context(in_turn.connect())
+        hit = {
+            "plain pooled connection": pooled,
+            f"plain, {TENANTS} connections in turn": other_each_time,
+            "session as a tenant, fence checked (hit)": as_tenant,
+        }
         for tenants in (every[:1], every):
             platform.report(
                 f"A request's session, {len(tenants)} tenant(s) in turn",
@@ -56,6 +71,7 @@ def main() -> None:
         platform.report("A pool miss", platform.interleaved(60, variants), "plain pooled connection")
         sessions.close()
         plain.dispose()
+        in_turn.dispose()
 
 
 def _query(connection: Connection, query: object) -> None:

@@ -120,6 +120,7 @@ def registry_template(cluster: Cluster) -> str:
     url = make_url(servers.prepare_control_plane(cluster, CONTROL_PASSWORD))
     with superuser(cluster) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER awssome_control").format(sql.Identifier(TEMPLATE)))
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(TEMPLATE)))
     url = url.set(database=TEMPLATE)
     migrate.upgrade_registry(url.render_as_string(hide_password=False), jobs_schema=SchemaManager.get_schema())
     return url.render_as_string(hide_password=False)

@@ -21,7 +21,8 @@ from awssome.database.postgresql.driver import connection_parameters
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.sqlserver import driver
 from awssome.database.sqlserver import entrance as sqlserver
-from awssome.database.sqlserver.server import SQLServer, sessions_of
+from awssome.database.sqlserver.logins import sessions_of
+from awssome.database.sqlserver.server import SQLServer
 from awssome.domain.tenants import EngineName, Placement
 
 SQLSERVER_URL = os.environ.get("AWSSOME_TEST_SQLSERVER_URL", "")

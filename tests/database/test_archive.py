@@ -166,6 +166,21 @@ def test_rows_are_loaded_all_or_none_and_only_by_the_mover_that_has_the_schema(
         assert connection.execute(select(table)).all() == []
 
 
+def test_a_snapshot_that_is_left_in_the_middle_leaves_a_server_that_works(
+    pool: Server, make_workspace: Callable[[], Placement], sessions: Sessions
+) -> None:
+    placement = make_workspace()
+    with sessions.open(placement) as connection:
+        connection.execute(insert(deal_registrations), [deal(new_id()) for _ in range(50)])
+    with pytest.raises(KeyError), pool.snapshot(placement.schema) as found:
+        rows = found.rows(deal_registrations)
+        next(rows)
+        raise KeyError("the disk is full")
+    assert pool.fence(placement.schema) is not None
+    assert pool.sums(placement.schema)["deal_registrations"].rows == 50
+    del rows
+
+
 def test_a_schema_that_is_not_there_is_told(pool: Server) -> None:
     with pytest.raises(Refused) as refused, pool.snapshot(new_schema_name()):
         pass

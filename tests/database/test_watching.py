@@ -52,8 +52,8 @@ def test_each_tenants_rows_bytes_and_connections_are_told(
     if engine is EngineName.POSTGRESQL:  # it does so by itself in a minute
         as_administrator(engine, pool_url, f"ANALYZE {alice.schema}.field_mappings")
     after = use_of(pool, alice)
-    assert after.rows - before.rows == 200
-    if engine is EngineName.POSTGRESQL:
+    if engine is EngineName.POSTGRESQL:  # a server that stands in for SQL Server keeps no such figures
+        assert after.rows - before.rows == 200
         assert 200_000 < after.bytes - before.bytes < 500_000
     assert use_of(pool, bob).rows == before.rows
     with closing(Raw(alice)), closing(Raw(alice)):
@@ -62,11 +62,11 @@ def test_each_tenants_rows_bytes_and_connections_are_told(
         assert use_of(pool, bob).connections == 0
 
 
-def test_a_server_tells_how_it_fares(pool: Server, make_workspace: Workspaces) -> None:
-    before = pool.condition()
-    assert before.bytes > 0
-    assert before.connection_limit is None or before.connections < before.connection_limit
-    assert before.blocked == 0
+def test_a_server_tells_how_it_fares(engine: EngineName, pool: Server) -> None:
+    found = pool.condition()
+    assert engine is EngineName.SQLSERVER or found.bytes > 0
+    assert found.connection_limit is not None and 0 < found.connections < found.connection_limit
+    assert found.blocked == 0
 
 
 @only_postgresql

@@ -28,7 +28,19 @@ VIEWS: dict[str, tuple[ViewportSize, str]] = {
 }
 VISITOR = ("/", "/sign-up", "/sign-in", "/forgot", "/link?token=forged", "/no-such-page")
 TENANT = ("/", "/deals", "/deals/new", "/hubspot", "/plan", "/people", "/account")
-OPERATOR = ("/", "/tenants", "/servers", "/servers/pool-1", "/servers/new", "/moves", "/jobs", "/audit", "/operators")
+OPERATOR = (
+    "/",
+    "/tenants",
+    "/servers",
+    "/servers/pool-1",
+    "/servers/pool-1/consumers",
+    "/servers/new",
+    "/moves",
+    "/jobs",
+    "/alerts",
+    "/audit",
+    "/operators",
+)
 INNER = (("/deals", r"^/deals/[0-9a-f-]{36}$"), ("/hubspot", r"^/hubspot/syncs/"), ("/moves", r"^/moves/"))
 
 

@@ -298,7 +298,7 @@ def test_a_server_is_shown_with_who_uses_it_and_what_is_wrong(
     assert "Full on" in told.out
     alerts = run("alerts", "--json").json
     assert tenant["slug"] in [alert["tenant_slug"] for alert in alerts if alert["rule"] == "hubspot_token_stale"]
-    assert "HubSpot token no longer refreshes" in run("alerts", "--all").out
+    assert "HubSpot token is stale" in run("alerts", "--all").out
     with main.control_plane(platform) as plane, plane.registry.begin() as connection:
         tenants.change(connection, UUID(tenant["id"]), hubspot_state="none")
     assert all(alert["rule"] != "hubspot_token_stale" for alert in run("alerts", "--json").json)

@@ -17,6 +17,7 @@ from awssome.domain.moves import Phase
 from awssome.domain.tenants import Role
 from awssome.domain.times import new_id, now
 from awssome.workflows import moves as asked
+from awssome.workflows import watching
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.management.conftest import OLGA, PASSWORD
@@ -95,6 +96,9 @@ def test_every_page_is_open_to_everybody_and_fits_a_phone(
 ) -> None:
     tenancy = make_tenant("Contoso Data & Analytics Gesellschaft für Beratung mbH", email="anna@contoso.example")
     move_id = _failed_move(services, tenancy)
+    watching.collect(services)
+    with services.registry.begin() as connection:
+        watching.settle(connection, services.queue)
     paths = ["/", "/?all=yes", "/tenants", "/tenants?q=nobody", f"/tenants/{tenancy.slug}", "/servers"]
     paths += [
         "/servers/pool-1",

@@ -127,8 +127,8 @@ def test_alerts_are_listed_with_what_to_do_and_stay_in_the_history(
     page = desk.get("/alerts").text
     assert "1 thing is wrong now" in page
     assert "Tell the owner to press Reconnect" in page
-    assert "just now" in page and "not mailed yet" in page
-    assert "HubSpot token no longer refreshes" in desk.get("/").text
+    assert "just now" in page and "not mailed" in page
+    assert "HubSpot token is stale" in desk.get("/").text
     with services.registry.begin() as connection:
         watching.settle(connection, services.queue)
     with services.registry.begin() as connection:

@@ -39,9 +39,9 @@ from awssome.workflows import archives
 from awssome.workflows.services import WorkerServices
 from awssome.workflows.workspace import Workspace
 from tests.conftest import PROVISIONER_PASSWORD, Tenancy, register_server, superuser
-from tests.database.test_template import newer_template  # noqa: F401
 from tests.engines import DRIVER_ERRORS, Raw, as_administrator, only_postgresql, only_sqlserver
 from tests.processes import processes
+from tests.versions import EXPAND, NEXT, of_version, write_revision
 from tests.workflows.dying import export_and_die, restore_and_die
 from tests.workflows.moving import (
     OLGA,
@@ -487,7 +487,7 @@ def test_what_was_replaced_is_dropped_in_the_end_and_where_the_tenant_lives_neve
     truth.holds_at(target)
 
 
-@pytest.mark.parametrize("state", [TenantState.ARCHIVED, TenantState.RETAINED, TenantState.DELETED])
+@pytest.mark.parametrize("state", [TenantState.ARCHIVED, TenantState.RETAINED])
 def test_a_tenant_that_has_no_workspace_any_more_comes_back_active(
     state: TenantState, services: WorkerServices, alice: Tenancy
 ) -> None:
@@ -497,16 +497,41 @@ def test_a_tenant_that_has_no_workspace_any_more_comes_back_active(
         server = services.open_server(placements.server_of(connection, before.placement_id))
         server.drop(before.schema, 0)
         placements.mark(connection, before.placement_id, PlacementState.DROPPED)
-        connected = {"hubspot_state": "connected", "hubspot_portal_id": 2**62}
-        tenants.change(connection, alice.id, placement_id=None, state=state, retain_until=now(), **connected)
+        tenants.change(connection, alice.id, placement_id=None, state=state, retain_until=now())
     found = archives.restore_now(services, alice.id, archive.id, "alice@northwind.example")
     assert found.state is RestoreState.DONE
     truth.holds_at(found.target_id)
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, alice.id)
-    # Whoever was deleted connects HubSpot anew: another free tenant may have that account now.
-    assert (tenant.hubspot_state == "none") is (state is TenantState.DELETED)
     assert (tenant.state, tenant.epoch) == (TenantState.ACTIVE, before.epoch + 1)
+
+
+@only_postgresql
+def test_a_tenant_that_is_deleted_for_good_does_not_come_back(services: WorkerServices, alice: Tenancy) -> None:
+    archive = exported(services, alice)
+    with services.registry.begin() as connection:
+        tenants.change(connection, alice.id, placement_id=None, state=TenantState.DELETED)
+    with pytest.raises(Refused, match="deleted for good") as refused:
+        restore(services, alice, archive, beside=True)
+    assert refused.value.code is Code.CONFLICT
+    assert state_of(services, alice.placement.placement_id).state == PlacementState.ACTIVE
+    with services.registry.begin() as connection:
+        assert len(placements.of_tenant(connection, alice.id)) == 1
+
+
+def test_a_tenant_that_is_elsewhere_by_then_is_left_alone(services: WorkerServices, alice: Tenancy) -> None:
+    """Nothing opens a placement that the tenant has left, whatever became of it meanwhile."""
+    before = placement_of(services, alice)
+    restore_id = restore(services, alice, exported(services, alice))
+    with services.registry.begin() as connection:
+        tenants.change(connection, alice.id, placement_id=None, state=TenantState.RETAINED)
+        server = services.open_server(placements.server_of(connection, before.placement_id))
+    server.set_fence(before.schema, 0, mode=FenceMode.MOVED, epoch=before.epoch)
+    assert carry_on(services, restore_id) is RestoreState.FAILED
+    assert writable(services, alice) == []
+    fence = server.fence(before.schema)
+    assert fence is not None
+    assert fence.mode is FenceMode.MOVED
 
 
 def test_a_suspended_tenant_stays_suspended(services: WorkerServices, alice: Tenancy) -> None:
@@ -554,26 +579,27 @@ def test_a_tenant_is_restored_to_the_other_engine_and_back(
 
 
 def test_an_archive_of_an_older_revision_is_brought_to_the_newest(
-    services: WorkerServices, alice: Tenancy, request: pytest.FixtureRequest
+    services: WorkerServices, alice: Tenancy, tmp_path: Path
 ) -> None:
     archive, older = exported(services, alice), template.head()
-    request.getfixturevalue("newer_template")
-    late = exported(services, alice)  # of a tenant that has not been migrated yet
+    newer = of_version(services, write_revision(tmp_path / "to_come", EXPAND))
+    late = exported(newer, alice)  # of a tenant that has not been migrated yet
     for one in (archive, late):
         assert one.revision == older
-        restore_id = restore(services, alice, one, beside=True)
-        assert carry_on(services, restore_id) is RestoreState.DONE
-        target = the_restore(services, restore_id).target_id
-        with services.registry.begin() as connection:
-            placement = placements.find(connection, services.keys, target)
-            server = services.open_server(placements.server_of(connection, target))
+        restore_id = restore(newer, alice, one, beside=True)
+        assert carry_on(newer, restore_id) is RestoreState.DONE
+        target = the_restore(newer, restore_id).target_id
+        with newer.registry.begin() as connection:
+            placement = placements.find(connection, newer.keys, target)
+            server = newer.open_server(placements.server_of(connection, target))
         fence = server.fence(placement.schema)
         assert fence is not None
-        assert fence.revision == state_of(services, target).revision == "9999"
+        assert fence.revision == state_of(newer, target).revision == NEXT
         with closing(Raw(placement)) as tenant:
-            assert {row[0] for row in tenant.rows(f"SELECT newest FROM {placement.schema}.stage_mappings")} == {None}
-    restore_id = restore(services, alice, exported(services, alice), beside=True)
-    assert carry_on(services, restore_id) is RestoreState.DONE
+            assert {row[0] for row in tenant.rows(f"SELECT note FROM {placement.schema}.stage_mappings")} == {"-"}
+    restore_id = restore(newer, alice, late)
+    assert carry_on(newer, restore_id) is RestoreState.DONE
+    assert state_of(newer, the_restore(newer, restore_id).target_id).revision == NEXT
 
 
 # --- what is refused, and leaves nothing

@@ -84,8 +84,9 @@ def test_every_server_is_looked_at_although_one_does_not_answer(
         assert seen.id == alice.id
         assert usage.consumers(connection, away.id) == []
         look = usage.latest(connection, pool.id)
-        assert look is not None and look.bytes > 0
+        assert look is not None and look.connections > 0
         if engine is EngineName.POSTGRESQL:
+            assert look.bytes > 0
             assert seen.statements >= 1
             assert look.statements >= 1
 
@@ -152,7 +153,7 @@ def test_operators_are_told_of_an_alert_by_one_mail_once(
     for address, found in sent.items():
         assert len(found) == (0 if address.startswith("gone") else 1), address
     (message,) = next(found for found in sent.values() if found)
-    assert message["subject"] == "[Awssome] Northwind Cloud: HubSpot token no longer refreshes"
+    assert message["subject"] == "[Awssome] Northwind Cloud: HubSpot token is stale"
     for words in ("HubSpot no longer takes its tokens.", "What to do: ", f"http://127.0.0.1:8001/tenants/{alice.slug}"):
         assert words in message["text"]
     with mailed.registry.begin() as connection:

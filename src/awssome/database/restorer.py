@@ -89,11 +89,11 @@ class Restorer:
         if trip.tenant.placement_id == restore.target_id:
             return self._open(restore, trip)
         try:
+            if not restore.beside and trip.tenant.placement_id != restore.source_id:
+                raise _elsewhere()
             if trip.source is not None:
                 trip.source.server.claim(trip.source.placement.schema, restore.mover)
                 self._reopen(restore, trip)  # whoever was killed may have paused writes; loading takes its time
-            if not restore.beside and trip.tenant.placement_id != restore.source_id:
-                raise Refused(Code.CONFLICT, "The tenant has another workspace since. Nothing was restored.")
             self._load(restore, trip)
             if restore.beside:
                 return self._lay_beside(restore)
@@ -145,7 +145,7 @@ class Restorer:
             if migrated.problem is not None:
                 raise Refused(Code.CONFLICT, f"The tables cannot be brought to the newest revision. {migrated.problem}")
         with self.registry.begin() as connection:
-            placements.note_revision(connection, restore.target_id, template.head())
+            placements.note_revision(connection, restore.target_id, template.head(server.beyond))
 
     def _verify(self, restore: Restore, server: Server, schema: str, manifest: Manifest) -> None:
         after = server.sums(schema, manifest.shape())
@@ -181,8 +181,9 @@ class Restorer:
                     )
                     placements.mark(connection, source_id, PlacementState.RETAINED, retain_until=_kept_until())
                 if not settled:
-                    raise Refused(Code.CONFLICT, "The tenant has another workspace since. Nothing was restored.")
-                placements.mark(connection, restore.target_id, PlacementState.ACTIVE, revision=template.head())
+                    raise _elsewhere()
+                reached = template.head(trip.target.server.beyond)
+                placements.mark(connection, restore.target_id, PlacementState.ACTIVE, revision=reached)
                 if connected != trip.tenant.hubspot_portal_id:
                     hubspot.need_reconnect(connection, restore.tenant_id)
                 restores.advance(connection, restore, RestoreState.VERIFIED)
@@ -330,6 +331,10 @@ def _dropped(connection: Connection, restore: Restore, placement: Placement) -> 
     audit.record(
         connection, audit.SYSTEM, "placement.dropped", restore.tenant_id, restore=restore.id, schema=placement.schema
     )
+
+
+def _elsewhere() -> Refused:
+    return Refused(Code.CONFLICT, "The tenant has another workspace since. Nothing was restored.")
 
 
 def _kept_until() -> datetime:

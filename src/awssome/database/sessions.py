@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool
 
 from awssome.database.engine import Entrance, fenced, unavailable
@@ -273,6 +273,9 @@ def _translated(engine: EngineName) -> Iterator[None]:
             raise cause from None
         of_driver = isinstance(cause, _engine(engine).dialect.loaded_dbapi.Error)
         told = _ENTRANCES[engine].refusal(cause) if cause is not None and of_driver else None
+        if isinstance(error, DBAPIError) and error.connection_invalidated and error.statement is not None:
+            # It was lost under a statement, so nothing was committed: it may be tried again where the tenant is now.
+            told = fenced()
         if told is None:
             raise
         raise told from None

@@ -274,6 +274,8 @@ def _request_restore(
     tenant = tenants.by_ref(connection, ref, lock=True)
     if tenant.state is TenantState.PENDING:
         raise Refused(Code.CONFLICT, "The tenant's workspace is still being made.", "Wait until it is active.")
+    if tenant.state is TenantState.DELETED:
+        raise Refused(Code.CONFLICT, "The tenant is deleted for good: it cannot be brought back.")
     if tenant.state in AWAY and tenant.placement_id is not None:
         raise Refused(Code.CONFLICT, "The tenant's workspace is still being emptied.", "Bring it back as it is.")
     found = archives.find(connection, archive_id, tenant.id)

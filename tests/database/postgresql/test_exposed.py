@@ -11,7 +11,7 @@ from psycopg import sql
 
 from awssome.database.engine import Server
 from awssome.database.postgresql.entrance import connect_as_tenant
-from awssome.database.postgresql.server import scram_verifier
+from awssome.database.postgresql.logins import scram_verifier
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement
 from tests.database.exposed import Exposed

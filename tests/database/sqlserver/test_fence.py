@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -137,11 +136,9 @@ class TestLocks:
     ) -> None:
         driver.run(alice, "BEGIN TRANSACTION")
         assert _lock(alice, neighbours.named(lock), owner) >= 0
-        began = time.monotonic()
-        with suppress(ZeroDivisionError), sessions.open(neighbours.bob) as connection:
+        with suppress(ZeroDivisionError), sessions.open(neighbours.bob) as connection:  # held up, it would be refused
             assert connection.execute(field_mappings.insert().values(a_mapping())).rowcount == 1
             raise ZeroDivisionError
-        assert time.monotonic() - began < 1.5
         driver.run(alice, "ROLLBACK")
 
     def test_the_secret_name_is_what_matters(

@@ -1,10 +1,14 @@
-"""Changing a tenant's login, which its own sessions would hold up, and ending the sessions that came in before."""
+"""Tenants' logins: their passwords, changes that their own sessions would hold up, and the end of sessions."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,11 +16,12 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from awssome.database.postgresql.driver import run
+from awssome.database.engine import LongSession
+from awssome.database.postgresql.driver import run, trusted
 from awssome.domain.errors import Code, Refused
 from awssome.domain.limits import LONGEST_STATEMENT
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = psycopg.Connection[Any]
 Connect = Callable[[], AbstractContextManager[Connection]]
 
 END_SECONDS = 10.0
@@ -35,12 +40,11 @@ def change(connect: Connect, name: str, statements: str) -> None:
     """Change the login by these statements, and end every session of before.
 
     A session can hold the login's own row, by `ALTER ROLE` in a transaction that it leaves open, and come again as
-    often as it is ended. So the change is first in the queue for the row while they are being ended.
+    often as it is ended. Then the change queues for the row while they are being ended.
 
     :raises Refused: UNAVAILABLE when the sessions do not end in time.
     """
     with connect() as connection:
-        end(connection, name)
         if not _changed(connection, statements, ROW_WAIT_MS):
             stop = threading.Event()
             with ThreadPoolExecutor(1) as ending:
@@ -84,6 +88,39 @@ def defaults(connection: Connection, name: str) -> str:
     )
 
 
+def long_sessions(connection: Connection, seconds: float) -> list[LongSession]:
+    """From pg_stat_activity, which shows times of others' sessions to members of pg_read_all_stats only."""
+    rows = connection.execute(f"{_LONG_SESSIONS} WHERE transaction_seconds > %s", (seconds,)).fetchall()
+    return [LongSession(*row) for row in rows]
+
+
+def end_long(connection: Connection, sessions: Sequence[LongSession]) -> list[LongSession]:
+    """pg_terminate_backend; a transaction that began since is younger than the one that was found."""
+    query = trusted(
+        f"SELECT pg_terminate_backend(pid) FROM ({_LONG_SESSIONS}) AS now "
+        "WHERE pid = %s AND usename = %s AND transaction_seconds >= %s"
+    )
+    return [
+        each
+        for each in sessions
+        if connection.execute(query, (each.session, each.schema, each.transaction_seconds)).fetchone() == (True,)
+    ]
+
+
+def scram_verifier(password: str) -> str:
+    """A SCRAM-SHA-256 verifier (RFC 5803) with one iteration.
+
+    Iterations slow down guessing of weak passwords; a login's password has 256 random bits, and one iteration makes
+    connecting cheap.
+    """
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    stored = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
+    return f"SCRAM-SHA-256$1:{base64.b64encode(salt).decode()}${stored}:{base64.b64encode(server_key).decode()}"
+
+
 def _changed(connection: Connection, statements: str, wait_ms: int) -> bool:
     try:
         run(connection, f"SET LOCAL lock_timeout = {int(wait_ms)}; {statements}")
@@ -103,3 +140,14 @@ def _keep_ending(connect: Connect, name: str, stop: threading.Event) -> None:
 
 def _still_ending() -> Refused:
     return Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
+
+
+_LONG_SESSIONS = """
+SELECT usename, pid, statement_seconds, transaction_seconds FROM (
+    SELECT usename::text, pid,
+        CASE state WHEN 'active' THEN extract(epoch FROM clock_timestamp() - query_start)::float8 ELSE 0 END
+            AS statement_seconds,
+        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds
+    FROM pg_stat_activity WHERE usename LIKE 'user\\_%%' AND xact_start IS NOT NULL
+) AS found
+"""

@@ -6,10 +6,6 @@ on the database and membership in pg_signal_backend and pg_read_all_stats; never
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -17,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Boolean, LargeBinary, Table
+from sqlalchemy import Table
 
 from awssome.database import template
 from awssome.database.engine import (
@@ -34,14 +30,13 @@ from awssome.database.engine import (
     TableSum,
     Texts,
     missing,
-    not_taken,
 )
 from awssome.database.kept import Kept
-from awssome.database.postgresql import exposure, logins, migration, watching
-from awssome.database.postgresql.driver import connection_parameters, run, trusted
+from awssome.database.postgresql import exposure, logins, migration, rows, watching
+from awssome.database.postgresql.driver import connection_parameters, run
+from awssome.database.postgresql.holdings import holdings
 from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
-from awssome.database.types import Day, Instant
 from awssome.domain.errors import Code, Refused
 from awssome.domain.limits import LONGEST_STATEMENT
 from awssome.domain.moves import FenceMode
@@ -49,9 +44,6 @@ from awssome.domain.tenants import EngineName, checked_schema_name
 
 LOGIN_CONNECTIONS = 24
 """Connections a tenant's login may have: every process of the platform a few, and the mover."""
-
-FENCES_AT_ONCE = 100
-"""Fences that one statement reads: it locks each table, and locks are a limited good."""
 
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
@@ -113,7 +105,7 @@ class PostgreSQL(Server):
         """One script in one implicit transaction: role, schema, tables, grants, guard, fence."""
         name, reached = checked_schema_name(schema), revision or template.head(self.beyond)
         script = f"""
-            CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{scram_verifier(password)}';
+            CREATE ROLE {name} LOGIN CONNECTION LIMIT {LOGIN_CONNECTIONS} PASSWORD '{logins.scram_verifier(password)}';
             ALTER ROLE {name} SET statement_timeout = '{LONGEST_STATEMENT}s';
             CREATE SCHEMA {name};
             {template.for_schema(template.statements(self.engine, None, reached, self.beyond), name)}
@@ -156,13 +148,13 @@ class PostgreSQL(Server):
     def set_password(self, schema: str, password: str) -> None:
         """Stores the SCRAM verifier, never the password. What the login has set for itself goes with the sessions.
 
-        Who has begun to authenticate with the old password may still end doing so: `authentication_timeout` is for how
-        long.
+        Who has begun to authenticate with the old password may still end doing so, for `authentication_timeout`.
         """
         name = checked_schema_name(schema)
         with self._connect() as connection:
             defaults = logins.defaults(connection, name)
-        logins.change(self._connect, name, f"ALTER ROLE {name} PASSWORD '{scram_verifier(password)}'; {defaults}")
+        verifier = logins.scram_verifier(password)
+        logins.change(self._connect, name, f"ALTER ROLE {name} PASSWORD '{verifier}'; {defaults}")
 
     def close_login(self, schema: str) -> None:
         """NOLOGIN, and pg_terminate_backend."""
@@ -186,13 +178,7 @@ class PostgreSQL(Server):
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
         with self._connect() as connection:
-            try:
-                row = run(
-                    connection, f"SELECT epoch, mode, mover, revision FROM {checked_schema_name(schema)}._fence"
-                ).fetchone()
-            except (errors.UndefinedTable, errors.InvalidSchemaName):
-                return None
-        return Fence(row[0], FenceMode(row[1]), row[2], row[3]) if row else None
+            return _fence(connection, checked_schema_name(schema))
 
     def claim(self, schema: str, mover: int) -> None:
         """Only ever raises the number: a frozen mover that wakes up cannot claim again."""
@@ -222,77 +208,34 @@ class PostgreSQL(Server):
 
     def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
         """Hashed by the server, in one REPEATABLE READ snapshot."""
-        name = checked_schema_name(schema)
-        found = {}
         with self._connect(snapshot=True) as connection:
-            for table in tables:
-                row = run(connection, _sum_query(table, name)).fetchone()
-                assert row is not None  # noqa: S101 - an aggregate always has a row
-                found[table.name] = TableSum(row[0], format(int(row[1]) % 2**64, "016x"))
-        return found
+            return {table.name: rows.summed(connection, checked_schema_name(schema), table) for table in tables}
 
     @contextmanager
     def snapshot(self, schema: str) -> Iterator[Snapshot]:
         """COPY from one REPEATABLE READ snapshot, which the fence's row begins; the server writes the texts."""
         name = checked_schema_name(schema)
         with self._connect(snapshot=True) as connection:
-            try:
-                row = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence").fetchone()
-            except (errors.UndefinedTable, errors.InvalidSchemaName):
-                row = None
-            if row is None:
+            fence = _fence(connection, name)
+            if fence is None:
                 raise missing()
-
-            def rows(table: Table) -> Iterator[Texts]:
-                texts = ", ".join(_canonical(column.name, column.type) for column in table.columns)
-                out = trusted(f"COPY (SELECT {texts} FROM {name}.{table.name}) TO STDOUT")
-                with connection.cursor() as cursor, cursor.copy(out) as copy:
-                    yield from copy.rows()
-
-            yield Snapshot(Fence(row[0], FenceMode(row[1]), row[2], row[3]), rows)
+            yield Snapshot(fence, lambda table: rows.read(connection, name, table))
 
     def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
         """COPY; the fence's row is held to the end, so that no later mover claims what is being filled."""
-        name, written = checked_schema_name(schema), 0
+        name = checked_schema_name(schema)
         with self._connect() as connection:
-            run(connection, "SET LOCAL timezone = 'UTC'")
-            held = run(connection, f"SELECT FROM {name}._fence WHERE mover = {int(mover)} FOR UPDATE").fetchone()
-            if held is None:
-                raise MoverLost
-            try:
-                for table, rows in tables:
-                    columns = ", ".join(column.name for column in table.columns)
-                    hexadecimal = [n for n, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
-                    into = trusted(f"COPY {name}.{table.name} ({columns}) FROM STDIN")
-                    with connection.cursor() as cursor:
-                        with cursor.copy(into) as copy:
-                            for row in rows:
-                                copy.write_row(_as_bytea(row, hexadecimal) if hexadecimal else row)
-                        written += cursor.rowcount
-            except (errors.DataError, errors.IntegrityError):
-                raise not_taken(table.name) from None
-        return written
+            _hold(connection, name, mover)
+            return rows.write(connection, name, tables)
 
     def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
         """COPY in binary form from one snapshot into one transaction."""
         if not isinstance(target, PostgreSQL):
             return self.carry(schema, target, target_schema, mover)
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
-        rows = 0
         with self._connect(snapshot=True) as source, target._connect() as sink:
-            held = run(sink, f"SELECT FROM {target_name}._fence WHERE mover = {int(mover)} FOR UPDATE").fetchone()
-            if held is None:
-                raise MoverLost
-            for table in DATA_TABLES:
-                columns = ", ".join(column.name for column in table.columns)
-                out = f"COPY {source_name}.{table.name} ({columns}) TO STDOUT (FORMAT binary)"
-                into = f"COPY {target_name}.{table.name} ({columns}) FROM STDIN (FORMAT binary)"
-                with source.cursor() as reader, sink.cursor() as writer:
-                    with reader.copy(trusted(out)) as reading, writer.copy(trusted(into)) as writing:
-                        for block in reading:
-                            writing.write(block)
-                    rows += writer.rowcount
-        return rows
+            _hold(sink, target_name, mover)
+            return rows.carry(source, source_name, sink, target_name)
 
     def use(self) -> list[SchemaUse]:
         """See `postgresql.watching`."""
@@ -305,56 +248,18 @@ class PostgreSQL(Server):
             return watching.condition(connection)
 
     def holdings(self) -> list[Holding]:
-        """Logins and schemas from the catalogs, fences by hundreds."""
-        with self._connect() as connection:
-            logins = dict(
-                connection.execute(
-                    "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^user_[0-9a-f]{16}$'"
-                ).fetchall()
-            )
-            there = connection.execute(
-                "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                "WHERE c.relname = '_fence' AND n.nspname ~ '^user_[0-9a-f]{16}$' ORDER BY n.nspname"
-            ).fetchall()
-        fences: dict[str, Fence] = {}
-        names = [name for (name,) in there]
-        for start in range(0, len(names), FENCES_AT_ONCE):
-            fences |= self._fences(names[start : start + FENCES_AT_ONCE])
-        return [Holding(name, fences.get(name), logins.get(name)) for name in sorted(logins.keys() | fences.keys())]
+        """See `postgresql.holdings`."""
+        return holdings(self._connect)
 
     def long_sessions(self, seconds: float) -> list[LongSession]:
-        """From pg_stat_activity, which shows times of others' sessions to members of pg_read_all_stats only."""
+        """See `postgresql.logins`."""
         with self._connect() as connection:
-            rows = connection.execute(f"{_LONG_SESSIONS} WHERE transaction_seconds > %s", (seconds,)).fetchall()
-        return [LongSession(*row) for row in rows]
+            return logins.long_sessions(connection, seconds)
 
     def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
-        """pg_terminate_backend; a transaction that began since is younger than the one that was found."""
-        query = trusted(
-            f"SELECT pg_terminate_backend(pid) FROM ({_LONG_SESSIONS}) AS now "
-            "WHERE pid = %s AND usename = %s AND transaction_seconds >= %s"
-        )
+        """See `postgresql.logins`."""
         with self._connect() as connection:
-            return [
-                each
-                for each in sessions
-                if connection.execute(query, (each.session, each.schema, each.transaction_seconds)).fetchone()
-                == (True,)
-            ]
-
-    def _fences(self, names: Sequence[str]) -> dict[str, Fence]:
-        """The fences of these schemas. One that is dropped meanwhile makes its hundred be read one by one."""
-        parts = (
-            f"SELECT '{name}', epoch, mode, mover, revision FROM {name}._fence"
-            for name in map(checked_schema_name, names)
-        )
-        try:
-            with self._connect() as connection:
-                rows = run(connection, " UNION ALL ".join(parts)).fetchall()
-        except (errors.UndefinedTable, errors.InvalidSchemaName):
-            found = ((name, self.fence(name)) for name in names)
-            return {name: fence for name, fence in found if fence is not None}
-        return {name: Fence(epoch, FenceMode(mode), mover, revision) for name, epoch, mode, mover, revision in rows}
+            return logins.end_long(connection, sessions)
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -370,8 +275,11 @@ class PostgreSQL(Server):
             try:
                 yield connection
             except BaseException:
-                with suppress(psycopg.Error):
-                    connection.rollback()
+                if connection.info.transaction_status is TransactionStatus.ACTIVE:
+                    connection.close()  # left in the middle of a COPY, a rollback would wait for that to end
+                else:
+                    with suppress(psycopg.Error):
+                        connection.rollback()
                 raise
             connection.commit()
         except errors.LockNotAvailable:
@@ -418,59 +326,16 @@ def _as_new(connection: psycopg.Connection[Any]) -> bool:
     return True
 
 
-def scram_verifier(password: str) -> str:
-    """A SCRAM-SHA-256 verifier (RFC 5803) with one iteration.
-
-    Iterations slow down guessing of weak passwords; a login's password has 256 random bits, and one iteration makes
-    connecting cheap.
-    """
-    salt = os.urandom(16)
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
-    stored = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
-    return f"SCRAM-SHA-256$1:{base64.b64encode(salt).decode()}${stored}:{base64.b64encode(server_key).decode()}"
+def _fence(connection: psycopg.Connection[Any], name: str) -> Fence | None:
+    try:
+        row = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence").fetchone()
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        connection.rollback()
+        return None
+    return Fence(row[0], FenceMode(row[1]), row[2], row[3]) if row else None
 
 
-_LONG_SESSIONS = """
-SELECT usename, pid, statement_seconds, transaction_seconds FROM (
-    SELECT usename::text, pid,
-        CASE state WHEN 'active' THEN extract(epoch FROM clock_timestamp() - query_start)::float8 ELSE 0 END
-            AS statement_seconds,
-        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds
-    FROM pg_stat_activity WHERE usename LIKE 'user\\_%%' AND xact_start IS NOT NULL
-) AS found
-"""
-
-
-def _sum_query(table: Table, schema: str) -> str:
-    parts = []
-    for column in table.columns:
-        value = _canonical(column.name, column.type)
-        length = f"octet_length(convert_to({value}, 'UTF8'))"
-        parts.append(f"CASE WHEN {column.name} IS NULL THEN '~,' ELSE {length} || ':' || {value} || ',' END")
-    row = " || ".join(parts)
-    digest = f"substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 8)"
-    as_number = f"('x' || encode({digest}, 'hex'))::bit(64)::bigint::numeric"
-    return f"SELECT count(*), coalesce(sum({as_number}), 0) FROM {schema}.{table.name}"
-
-
-def _as_bytea(row: Texts, places: Sequence[int]) -> Texts:
-    """Bytes as PostgreSQL reads them."""
-    found = list(row)
-    for place in places:
-        if found[place] is not None:
-            found[place] = f"\\x{found[place]}"
-    return found
-
-
-def _canonical(name: str, kind: Any) -> str:
-    if isinstance(kind, Instant):
-        return f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
-    if isinstance(kind, Day):
-        return f"to_char({name}, 'YYYY-MM-DD')"
-    if isinstance(kind, LargeBinary):
-        return f"encode({name}, 'hex')"
-    if isinstance(kind, Boolean):
-        return f"CASE WHEN {name} THEN '1' ELSE '0' END"
-    return f"{name}::text"
+def _hold(connection: psycopg.Connection[Any], name: str, mover: int) -> None:
+    """Hold the fence's row to the transaction's end. :raises MoverLost: when it is another mover's."""
+    if run(connection, f"SELECT FROM {name}._fence WHERE mover = {int(mover)} FOR UPDATE").fetchone() is None:
+        raise MoverLost

@@ -91,13 +91,14 @@ def cleared(connection: Connection, *, after: str = "", before: str = "", limit:
 
 
 def to_be_mailed(connection: Connection, alert_ids: Sequence[UUID]) -> list[Any]:
-    """Those of the alerts that nobody was told of, held until the transaction ends; another worker's are left out."""
+    """Those of the alerts that nobody was told of, held until the transaction ends: who comes second waits, and finds
+    them told of, or still to be."""
     return list(
         connection.execute(
             _rows()
             .where(alerts.c.id.in_(alert_ids), alerts.c.mailed_at.is_(None))
             .order_by(alerts.c.severity, alerts.c.id)
-            .with_for_update(of=alerts, skip_locked=True)
+            .with_for_update(of=alerts)
         )
     )
 

@@ -19,6 +19,7 @@ from awssome.domain.tenants import TenantState
 from awssome.domain.times import new_id, now
 
 Bytes = bytes
+"""The type, for a class that has a field of its name."""
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,8 @@ def purge(connection: Connection, at: datetime) -> None:
     connection.execute(
         delete(placement_usage).where(placement_usage.c.day < at.date() - timedelta(days=PLACEMENT_DAYS))
     )
-    connection.execute(delete(server_usage).where(server_usage.c.at < at - timedelta(days=SERVER_DAYS)))
+    of_each = server_usage.c.server_id.in_(select(servers.c.id))  # by the key, server by server
+    connection.execute(delete(server_usage).where(of_each, server_usage.c.at < at - timedelta(days=SERVER_DAYS)))
 
 
 def _newest() -> Select[Any]:

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import mssql_python
 from sqlalchemy import Table
@@ -39,7 +37,7 @@ from awssome.database.engine import (
     not_taken,
 )
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver import migration, watching
+from awssome.database.sqlserver import logins, migration, watching
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
@@ -54,9 +52,6 @@ LOCK_TIMEOUT_MS = 10_000
 
 SETTING_SECONDS = 20
 """How long a setting of a database may take to be turned on: it waits for who is connected."""
-
-END_SECONDS = 10.0
-"""How long ended sessions may take to be gone: what they were doing is rolled back first."""
 
 CLAIM_WAIT_MS = 2_000
 """How long a mover that claims a schema waits for writers that are under way."""
@@ -117,7 +112,7 @@ class SQLServer(Server):
                 f"""
                 {_turn(password)}
                 IF SUSER_ID(N'{name}') IS NULL
-                    CREATE LOGIN {name} WITH PASSWORD = N'{_checked_password(password)}';
+                    CREATE LOGIN {name} WITH PASSWORD = N'{logins.checked_password(password)}';
                 IF DATABASE_PRINCIPAL_ID(N'{_owner(name)}') IS NULL
                     CREATE ROLE {_owner(name)};
                 IF SCHEMA_ID(N'{name}') IS NULL
@@ -155,7 +150,7 @@ class SQLServer(Server):
             if not self._has_fence(connection, name):
                 return
             self._check_mover(connection, name, mover)
-            self._end_sessions(connection, name)
+            logins.close(connection, name)
             # The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
             body = f"""
                 DECLARE @held bigint = -1, @user nvarchar(128) = (
@@ -189,13 +184,13 @@ class SQLServer(Server):
         """ALTER LOGIN, then KILL of who came in before."""
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
-            self._change_login(connection, name, f"WITH PASSWORD = N'{_checked_password(password)}'")
+            logins.change(connection, name, f"WITH PASSWORD = N'{logins.checked_password(password)}'")
 
     def close_login(self, schema: str) -> None:
         """DISABLE, then KILL: a session outlives its login's rights."""
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
-            self._end_sessions(connection, name)
+            logins.close(connection, name)
 
     def open_login(self, schema: str) -> None:
         """ENABLE."""
@@ -205,7 +200,7 @@ class SQLServer(Server):
     def end_sessions(self, schema: str) -> None:
         """KILL those that are there; who comes meanwhile is left alone."""
         with self._administrator.commanding() as connection:
-            self._end(connection, checked_schema_name(schema))
+            logins.end(connection, checked_schema_name(schema))
 
     def fence(self, schema: str) -> Fence | None:
         """Reads the row; a missing schema is None."""
@@ -294,22 +289,14 @@ class SQLServer(Server):
         return holdings(self._administrator, self.fence)
 
     def long_sessions(self, seconds: float) -> list[LongSession]:
-        """From the list of sessions: those that run a request, or sleep in a transaction, since their last request."""
+        """See `sqlserver.logins`."""
         with self._administrator.commanding() as connection:
-            rows = run(connection, _LONG_SESSIONS)
-        found = [LongSession(row[0], int(row[1]), float(row[2]) if row[3] else 0.0, float(row[2])) for row in rows]
-        return [each for each in found if each.transaction_seconds > seconds]
+            return logins.long_sessions(connection, seconds)
 
     def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
-        """KILL; what began since is younger than what was found."""
-        ended = []
-        for each in sessions:
-            there = {(now.session, now.schema) for now in self.long_sessions(each.transaction_seconds - 1)}
-            if (each.session, each.schema) in there:
-                with self._administrator.commanding() as connection, suppress(mssql_python.ProgrammingError):
-                    run(connection, f"KILL {each.session}")
-                    ended.append(each)
-        return ended
+        """See `sqlserver.logins`."""
+        with self._administrator.commanding() as connection:
+            return logins.end_long(connection, sessions)
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -354,42 +341,6 @@ class SQLServer(Server):
         if held and held[0][0] > mover:
             raise MoverLost
 
-    @classmethod
-    def _end_sessions(cls, connection: Connection, name: str) -> None:
-        """Nobody can come in any more, and nobody is left."""
-        if run(connection, f"SELECT SUSER_ID(N'{name}')")[0][0] is not None:
-            cls._change_login(connection, name, "DISABLE")
-
-    @classmethod
-    def _change_login(cls, connection: Connection, name: str, change: str) -> None:
-        """Change the login, and end every session of before.
-
-        A session can hold its login, by ALTER LOGIN in a transaction that it leaves open: they are ended before, too.
-
-        :raises Refused: UNAVAILABLE when one does not end in time.
-        """
-        cls._kill(connection, _sessions(connection, name))
-        run(connection, f"ALTER LOGIN {name} {change}")
-        cls._end(connection, name)
-
-    @classmethod
-    def _end(cls, connection: Connection, name: str) -> None:
-        """End the sessions that the login has now. :raises Refused: UNAVAILABLE when they do not end in time."""
-        ending = _sessions(connection, name)
-        give_up = time.monotonic() + END_SECONDS
-        while ending:
-            cls._kill(connection, ending)
-            if time.monotonic() > give_up:
-                raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
-            time.sleep(0.02)
-            ending &= _sessions(connection, name)
-
-    @staticmethod
-    def _kill(connection: Connection, sessions: set[_Session]) -> None:
-        for number, _ in sessions:
-            with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed
-                run(connection, f"KILL {number}")
-
     @staticmethod
     def _turn_on(connection: Connection, database: str, setting: str) -> bool:
         try:
@@ -400,20 +351,6 @@ class SQLServer(Server):
         finally:
             connection.timeout = STATEMENT_SECONDS
         return True
-
-
-def sessions_of(connection: Connection, login: str) -> set[int]:
-    """The numbers of the login's sessions."""
-    return {number for number, _ in _sessions(connection, login)}
-
-
-def _sessions(connection: Connection, login: str) -> set[_Session]:
-    found = run(connection, _SESSIONS_OF.format(login=checked_schema_name(login)))
-    return {(int(number), since) for number, since in found}
-
-
-_Session = tuple[int, Any]
-"""Its number, and since when it has been there: numbers are given again at once."""
 
 
 def _change(connection: Connection, statement: str) -> None:
@@ -455,13 +392,6 @@ def _quoted(name: str) -> str:
     return "[" + name.replace("]", "]]") + "]"
 
 
-def _checked_password(password: str) -> str:
-    """The password, if it can stand in a literal: CREATE LOGIN takes no parameter."""
-    if not password.replace("-", "").replace("_", "").isalnum() or not password.isascii():
-        raise ValueError("a login's password holds only letters, digits, - and _")
-    return password
-
-
 _AZURE_SQL_DATABASE = 5
 
 _CHECK = """
@@ -476,23 +406,4 @@ SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(64)) AS version,
     HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'CONTROL') AS control,
     IS_SRVROLEMEMBER('sysadmin') AS sysadmin
 FROM sys.databases d WHERE d.name = DB_NAME()
-"""
-
-# A server that stands in for SQL Server leaves sessions out of the first view. It has them all in the second one, where
-# a column has a name that it has not on SQL Server.
-_SESSIONS_OF = """
-IF COL_LENGTH(N'sys.sysprocesses', N'loginname') IS NULL
-    EXEC(N'SELECT session_id, login_time FROM sys.dm_exec_sessions WHERE login_name = N''{login}''')
-ELSE
-    EXEC(N'SELECT spid, login_time FROM sys.sysprocesses WHERE loginname = N''{login}''')
-"""
-
-# A server that stands in for SQL Server leaves sessions out of the view: nobody is found there.
-_LONG_SESSIONS = """
-SELECT login_name, session_id,
-    CASE WHEN last_request_start_time < DATEADD(day, -30, GETDATE()) THEN 30 * 86400  -- what was before may not fit
-    ELSE DATEDIFF(second, last_request_start_time, GETDATE()) END,
-    CASE status WHEN N'running' THEN 1 ELSE 0 END
-FROM sys.dm_exec_sessions
-WHERE login_name LIKE N'user[_]%' AND (status = N'running' OR open_transaction_count > 0)
 """

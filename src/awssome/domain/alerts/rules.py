@@ -93,7 +93,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "hubspot_token_stale",
         Severity.WARNING,
-        "HubSpot token no longer refreshes",
+        "HubSpot token is stale",
         "HubSpot has ended a tenant's connection. Syncs do not run until its owner reconnects.",
         "Tell the owner to press Reconnect on the HubSpot page.",
         checks.hubspot_token_stale,
