@@ -421,6 +421,16 @@ def test_two_members_who_return_at_once_begin_one_restore(services: WorkerServic
     truth.holds_at(placement_id)
 
 
+def test_who_asks_in_the_moment_of_the_return_is_told_that_it_is_back(services: WorkerServices, alice: Tenancy) -> None:
+    """The visitor was found at an archived tenant, and a worker has brought it back since."""
+    fall_asleep(services, alice)
+    empty(services, alice)
+    bring_back(services, alice)
+    with services.registry.begin() as connection:
+        tenant = returning.wake(connection, services.queue, OLGA, alice.id)
+    assert (tenant.state, tenant.problem) == (TenantState.ACTIVE, None)
+
+
 def test_a_return_that_finds_no_room_says_so_and_succeeds_when_there_is(
     services: WorkerServices, alice: Tenancy
 ) -> None:

@@ -217,18 +217,17 @@ def context(services: Services, connection: Connection, actor: Actor, found: Pre
     ]
     placement, move_to, tenant = None, None, None
     if found.tenant is not None:
-        tenants.note_seen(connection, found.tenant)
-        tenant = views.tenant(services, connection, found.tenant)
-        at_home = services.addresses.label(host) in (
-            ("", SHARED_HOST) if found.tenant.tier is Tier.FREE else (found.tenant.slug,)
-        )
+        here = found.tenant
+        tenants.note_seen(connection, here)
+        homes = ("", SHARED_HOST) if here.tier is Tier.FREE else (here.slug,)
+        at_home = services.addresses.label(host) in homes
+        if at_home and here.state is TenantState.ARCHIVED:
+            here = returning.wake(connection, services.queue, actor, here.id)
+        tenant = views.tenant(services, connection, here)
         if not at_home:
             move_to = tenant.host
-        elif found.tenant.state is TenantState.ACTIVE:
-            placement = views.placement(connection, services.keys, found.tenant.id)
-        elif found.tenant.state is TenantState.ARCHIVED:
-            returning.wake(connection, services.queue, actor, found.tenant.id)
-            tenant = views.tenant(services, connection, tenants.find(connection, found.tenant.id))
+        elif here.state is TenantState.ACTIVE:
+            placement = views.placement(connection, services.keys, here.id)
     return m.ContextOut(
         account=m.AccountOut(id=found.session.account_id, name=found.session.name, email=found.session.email),
         session_id=found.session.id,

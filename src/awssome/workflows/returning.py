@@ -11,6 +11,7 @@ from awssome.database.handover import admit
 from awssome.database.registry import archives as registered
 from awssome.database.registry import audit, movers, placements, restores, tenants
 from awssome.database.registry.audit import Actor
+from awssome.database.registry.tenants import Tenant
 from awssome.database.servers import match_login
 from awssome.domain.archives import RESTORES_UNDER_WAY, RestoreState
 from awssome.domain.errors import Code, Refused
@@ -55,17 +56,23 @@ def bring_back(connection: Connection, queue: Queue, actor: Actor, tenant_id: UU
     audit.record(connection, actor, "tenant.returning", tenant_id, archive=archive.id)
 
 
-def wake(connection: Connection, queue: Queue, actor: Actor, tenant_id: UUID) -> None:
-    """Somebody of an archived tenant is there. What keeps it from coming back is on the tenant."""
-    failed = restores.newest(connection, tenant_id)
-    if failed is not None and failed.state is RestoreState.FAILED and failed.requested_at > now() - PAUSE:
-        _tell(connection, tenant_id, failed.problem)
-        return
-    try:
-        with connection.begin_nested():
-            bring_back(connection, queue, actor, tenant_id)
-    except Refused as refused:
-        _tell(connection, tenant_id, refused.message)
+def wake(connection: Connection, queue: Queue, actor: Actor, tenant_id: UUID) -> Tenant:
+    """Somebody of a tenant is there that was archived a moment ago; the tenant as it is then.
+
+    What keeps it from coming back is on the tenant.
+    """
+    tenant = tenants.find(connection, tenant_id, lock=True)
+    if tenant.state is TenantState.ARCHIVED:
+        failed = restores.newest(connection, tenant_id)
+        if failed is not None and failed.state is RestoreState.FAILED and failed.requested_at > now() - PAUSE:
+            _tell(connection, tenant, failed.problem)
+        else:
+            try:
+                with connection.begin_nested():
+                    bring_back(connection, queue, actor, tenant_id)
+            except Refused as refused:
+                _tell(connection, tenant, refused.message)
+    return tenants.find(connection, tenant_id)
 
 
 def reopen_workspace(services: WorkerServices, tenant_id: UUID) -> None:
@@ -86,6 +93,6 @@ def reopen_workspace(services: WorkerServices, tenant_id: UUID) -> None:
     match_login(services.registry, services.keys, services.open_server, tenant_id)
 
 
-def _tell(connection: Connection, tenant_id: UUID, problem: str | None) -> None:
-    if tenants.find(connection, tenant_id, lock=True).problem != problem:
-        tenants.change(connection, tenant_id, problem=problem)
+def _tell(connection: Connection, tenant: Tenant, problem: str | None) -> None:
+    if tenant.problem != problem:
+        tenants.change(connection, tenant.id, problem=problem)
