@@ -18,10 +18,10 @@ from awssome.database.schema import stage_mappings
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode, MoveKind, Phase
 from awssome.domain.secrets import Keys, new_secret_key
-from awssome.domain.tenants import EngineName, PlacementState, TenantState, new_schema_name
+from awssome.domain.tenants import EngineName, PlacementState, ServerKind, TenantState, new_schema_name
 from awssome.domain.times import now
 from awssome.workflows.services import WorkerServices
-from tests.conftest import Tenancy
+from tests.conftest import Tenancy, register_server
 from tests.engines import SERVERS
 
 STRANGERS = {Check.ORPHANED, Check.ORPHANED_LOGINS}
@@ -88,6 +88,16 @@ def test_an_orphaned_schema_is_dropped_only_by_its_name(services: WorkerServices
     with pytest.raises(Refused) as refused:
         doctor.drop_orphan(services.registry, services.open_server, Actor("olga"), schema)
     assert refused.value.code is Code.NOT_FOUND
+
+
+def test_a_server_that_is_away_does_not_keep_an_orphan_on_another_one(services: WorkerServices) -> None:
+    schema, server = new_schema_name(), pool(services)
+    server.provision(schema, "Aa1-secret-of-nobody", epoch=1, mode=FenceMode.RW)
+    register_server(services, "away-1", ServerKind.POOL, "postgresql://a:b@127.0.0.1:9/x")
+    assert doctor.drop_orphan(services.registry, services.open_server, Actor("olga"), schema) == "pool-1"
+    with pytest.raises(Refused, match="away-1 did not") as refused:
+        doctor.drop_orphan(services.registry, services.open_server, Actor("olga"), schema)
+    assert refused.value.code is Code.UNAVAILABLE
 
 
 @pytest.mark.parametrize("state", [state for state in PlacementState if state is not PlacementState.DROPPED])

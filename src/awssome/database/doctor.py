@@ -74,7 +74,7 @@ def drop_orphan(registry: Registry, open_server: Opener, actor: Actor, schema: s
     """Drop a schema that no placement names; returns the server that it was on. Nothing can bring it back.
 
     :raises Refused: INVALID for what is no tenant's schema; NOT_FOUND when no server has it; CONFLICT when a placement
-        names it.
+        names it; UNAVAILABLE when it may be on a server that does not answer.
     """
     if not is_schema_name(schema):
         raise Refused(Code.INVALID, "This is not the name of a tenant's schema. Nothing was dropped.")
@@ -82,14 +82,26 @@ def drop_orphan(registry: Registry, open_server: Opener, actor: Actor, schema: s
         if placements.known(connection, [schema]):
             raise Refused(Code.CONFLICT, f"A placement names {schema}. Nothing was dropped.", "It is no orphan.")
         rows = servers.every(connection)
+    silent = []
     for row in rows:
-        server = open_server(row.id)
-        fence = server.fence(schema)
-        if fence is not None:
+        try:
+            server = open_server(row.id)
+            fence = server.fence(schema)
+            if fence is None:
+                continue
             server.drop(schema, fence.mover)
-            with registry.begin() as connection:
-                audit.record(connection, actor, "orphan.dropped", server=row.name, schema=schema, epoch=fence.epoch)
-            return str(row.name)
+        except Refused:
+            silent.append(row.name)
+            continue
+        with registry.begin() as connection:
+            audit.record(connection, actor, "orphan.dropped", server=row.name, schema=schema, epoch=fence.epoch)
+        return str(row.name)
+    if silent:
+        raise Refused(
+            Code.UNAVAILABLE,
+            f"No server that answers has a schema {schema}; {', '.join(silent)} did not. Nothing was dropped.",
+            "Try again when it does.",
+        )
     raise Refused(Code.NOT_FOUND, f"No server has a schema {schema}.", "`awssome doctor` lists orphaned ones.")
 
 
