@@ -15,7 +15,9 @@ from urllib.parse import unquote
 import pytest
 from sqlalchemy import select, update
 
+from awssome.database.registry import audit, tenants
 from awssome.database.registry import hubspot as registered
+from awssome.database.registry.audit import Actor
 from awssome.database.registry.tables import oauth_states
 from awssome.database.schema import hubspot_tokens, tenant_keys
 from awssome.database.tenant import hubspot as stored
@@ -23,11 +25,11 @@ from awssome.database.tenant.keys import data_key
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import digest, unseal
 from awssome.domain.syncs import ConnectionState
-from awssome.domain.tenants import Tier
+from awssome.domain.tenants import TenantState, Tier
 from awssome.domain.times import new_id, now
 from awssome.hubspot import oauth
 from awssome.hubspot.errors import BadCode, NeedsReconnect
-from awssome.workflows import hubspot_connection
+from awssome.workflows import hubspot_connection, leaving, provisioning
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.services import WorkerServices
 from tests.hubspot.conftest import NORTHWIND, TAILSPIN, Sandbox
@@ -249,6 +251,27 @@ def test_disconnecting_forgets_the_tokens_also_while_hubspot_is_down(workshop: W
     assert (ended.told, "could not be told" in ended.message) == (False, True)
     assert (_row(alice).state, _row(alice).refresh_token) == ("disconnected", None)
     assert alice.registered() == ("none", None, None)
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_a_deleted_workspace_is_disconnected_before_its_login_is_closed(
+    workshop: Workshops, sandbox: Sandbox, suspended: bool
+) -> None:
+    alice = workshop()
+    if suspended:  # its login is closed already: HubSpot cannot be told, the account is free all the same
+        with alice.services.registry.begin() as connection:
+            tenants.turn(connection, alice.id, TenantState.SUSPENDED)
+        provisioning.set_login(alice.services, alice.id)
+    with alice.services.registry.begin() as connection:
+        leaving.delete(connection, alice.services.queue, Actor("olga"), alice.id)
+    leaving.close_workspace(alice.services, alice.id)
+    assert alice.registered() == ("none", None, None)
+    assert sandbox.statuses("uninstall") == ({} if suspended else {"204": 1})
+    leaving.close_workspace(alice.services, alice.id)  # once more: nothing to do
+    assert sandbox.statuses("uninstall") == ({} if suspended else {"204": 1})
+    with alice.services.registry.begin() as connection:
+        lines = [row for row in audit.page(connection, tenant_id=alice.id).rows if row.action == "hubspot.disconnected"]
+    assert [line.detail for line in lines] == [{"told": not suspended}]
 
 
 def test_a_data_key_is_made_once_when_two_need_it_at_once(workshop: Workshops) -> None:

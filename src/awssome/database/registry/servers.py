@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, Select, func, select, update
+from sqlalchemy import FromClause, Select, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -117,9 +117,10 @@ def reseal(connection: Connection, keys: Keys) -> None:
 
 
 def emptiest_pool(connection: Connection, engine: EngineName | None = None, *, but: UUID | None = None) -> UUID:
-    """The open pool with the fewest tenants that has a place; it is locked until the transaction ends.
+    """The open pool with the fewest tenants that has a place.
 
-    Who is given a place writes its placement in the same transaction: of two who want the last place, one gets it.
+    The pools are locked until the transaction ends, in which the placement is written: of two who want the last place,
+    the second counts the first.
 
     :param engine: only pools of this engine.
     :param but: not this one.
@@ -130,13 +131,14 @@ def emptiest_pool(connection: Connection, engine: EngineName | None = None, *, b
         wanted.append(servers.c.engine == engine)
     if but is not None:
         wanted.append(servers.c.id != but)
-    query = select(servers.c.id).where(*wanted, _in_use() < servers.c.capacity).order_by(_live(), servers.c.name)
-    while (found := connection.scalar(query.limit(1))) is not None:
-        connection.execute(select(servers.c.id).where(servers.c.id == found).with_for_update(key_share=True))
-        # Whoever held the lock before may have taken the last place, and the next pool is looked for then.
-        if connection.scalar(query.where(servers.c.id == found)) is not None:
-            return UUID(str(found))
-    raise Refused(Code.UNAVAILABLE, "No shared server has room for another workspace.", "Operators have been told.")
+    pools = select(servers.c.id).where(*wanted)
+    connection.execute(pools.order_by(servers.c.id).with_for_update(key_share=True))
+    load = _load()
+    with_room = pools.join(load, true()).where(load.c.live + load.c.kept < servers.c.capacity)
+    found: UUID | None = connection.scalar(with_room.order_by(load.c.live, servers.c.name).limit(1))
+    if found is None:
+        raise Refused(Code.UNAVAILABLE, "No shared server has room for another workspace.", "Operators have been told.")
+    return found
 
 
 def free_dedicated(connection: Connection, tenant_id: UUID, engine: EngineName) -> UUID:
@@ -209,30 +211,27 @@ def release(connection: Connection, placement_id: UUID) -> None:
     connection.execute(update(servers).where(servers.c.id == server_id, ~in_use.exists()).values(tenant_id=None))
 
 
-def _count(*states: PlacementState) -> ScalarSelect[int]:
-    """How many placements in these states the server of the outer query holds, by index only."""
-    held = select(func.count()).where(placements.c.server_id == servers.c.id, placements.c.state.in_(states))
-    return held.correlate(servers).scalar_subquery()
-
-
-def _live() -> ScalarSelect[int]:
-    return _count(PlacementState.NEW, PlacementState.ACTIVE)
-
-
-def _in_use() -> ScalarSelect[int]:
-    return _count(PlacementState.NEW, PlacementState.ACTIVE, PlacementState.RETAINED)
+def _load() -> FromClause:
+    """Tenants that live (`live`) and copies that are kept (`kept`) on the server of the outer query, by index only."""
+    kept = placements.c.state == PlacementState.RETAINED
+    counted = select(func.count().filter(~kept).label("live"), func.count().filter(kept).label("kept"))
+    held = (PlacementState.NEW, PlacementState.ACTIVE, PlacementState.RETAINED)
+    mine = counted.where(placements.c.server_id == servers.c.id, placements.c.state.in_(held))
+    return mine.correlate(servers).lateral("load")
 
 
 def _rows() -> Select[Any]:
-    goal = servers.alias("goal")
+    load, goal = _load(), servers.alias("goal")
     return (
         select(
             servers,
-            _live().label("tenants"),
-            _count(PlacementState.RETAINED).label("retained"),
+            load.c.live.label("tenants"),
+            load.c.kept.label("retained"),
             tenants.c.company.label("tenant"),
             goal.c.name.label("drain_server"),
         )
+        .select_from(servers)
+        .join(load, true())
         .outerjoin(tenants, tenants.c.id == servers.c.tenant_id)
         .outerjoin(goal, goal.c.id == servers.c.drain_server_id)
     )
