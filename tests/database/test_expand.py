@@ -162,6 +162,7 @@ def use_everything(sessions: Sessions, placement: Placement, master: Keys) -> No
         _use_deals(connection)
     with sessions.open(placement) as connection:
         assert data_keys.data_key(connection, master, placement.tenant_id)
+        data_keys.rewrap(connection, master, placement.tenant_id)
         _use_hubspot(connection)
     with sessions.open(placement) as connection:
         _use_syncs(connection)

@@ -85,7 +85,7 @@ def test_a_servers_page_shows_its_load_and_changes_its_capacity(desk: Desk, make
     page = desk.after(desk.send("/servers/pool-1/capacity", at="/servers/pool-1", capacity="1")).text
     assert "pool-1 has a capacity of 1." in page
     assert "100 % of 1 place in use" in page
-    assert "no place left" in page
+    assert "No place is left: all 1 are taken." in page
 
 
 def test_tenants_are_moved_off_a_pool_and_that_is_stopped(

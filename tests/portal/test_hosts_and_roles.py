@@ -43,10 +43,13 @@ LEAST_ROLE = {
     "POST /people/aws": "admin",
     "POST /people/{account_id}/role": "admin",
     "POST /people/{account_id}/remove": "admin",
+    "POST /people/delete": "owner",
     "POST /people/export": "owner",
     "GET /people/export/{archive_id}": "owner",
     "GET /people/export/{archive_id}/progress": "owner",
     "GET /people/export/{archive_id}/file": "owner",
+    "GET /return": "viewer",
+    "GET /return/progress": "viewer",
     "GET /sign-up/progress": "viewer",
     "POST /sign-up/aws": "admin",
     "POST /sign-up/retry": "admin",
@@ -58,6 +61,7 @@ LEAST_ROLE = {
     "POST /workspaces": "signed in",
     "GET /": "anybody",
     "GET /healthz": "anybody",
+    "GET /metrics": "anybody",
     "GET /sign-up": "anybody",
     "POST /sign-up": "anybody",
     "POST /sign-up/resend": "anybody",
@@ -72,7 +76,8 @@ LEAST_ROLE = {
     "POST /handover": "anybody",
     "GET /hubspot/callback": "anybody",
 }
-"""What each route asks of who calls it. `GET /` and `GET /sign-up` show a tenant's things to its people only."""
+"""What each route asks of who calls it. `GET /` and `GET /sign-up` show a tenant's things to its people only, and
+`GET /metrics` shows something to who has its token only."""
 
 
 def test_every_route_asks_for_the_role_that_it_should(stage: Stage) -> None:

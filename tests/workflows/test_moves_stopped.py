@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,7 @@ from awssome.database import handover
 from awssome.database.registry import moves, placements, servers
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import EngineName, ServerKind
+from awssome.domain.tenants import EngineName, ServerKind, Tier
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy, register_server
@@ -70,7 +71,7 @@ def test_a_copy_that_differs_is_never_opened(
     assert mover(services, step=tamper).carry_on(move_id) is Phase.FAILED
     move = the_move(services, move_id)
     truth.holds_at(move.source_id)
-    assert placement_of(services, alice) == alice.placement
+    assert placement_of(services, alice) == replace(alice.placement, tier=Tier.PAID)
     assert table in move.problem
     unequal = [name for name, found in move.evidence["tables"].items() if not found["equal"]]
     assert unequal == [table]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,9 +14,10 @@ def now() -> datetime:
 
 
 def new_id() -> UUID:
-    """A UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits. Sorts by time."""
-    milliseconds = int(datetime.now(UTC).timestamp() * 1000)
-    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    """A UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, 12 of the millisecond's fraction (section 6.2,
+    method 3), then 62 random bits. Sorts by time, also what one process makes within a millisecond."""
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    value = (milliseconds << 80) | ((rest * 4096 // 1_000_000) << 64) | int.from_bytes(os.urandom(8), "big")
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return UUID(int=value)

@@ -71,7 +71,7 @@ def pool_near_limit(picture: Picture, opened: Set[str]) -> Iterator[Found]:
         left = max(0, server.capacity - server.taken)
         message = f"{left:,} of {server.capacity:,} places are free."
         if left == 0:
-            message = f"No place is free of {server.capacity:,}."
+            message = f"No place is left: all {server.capacity:,} are taken."
         elif days is not None:
             message += f" At this rate it is full {_in_days(days)}."
         yield _about_server(server, str(server.id), message)
