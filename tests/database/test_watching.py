@@ -55,7 +55,7 @@ def test_each_tenants_rows_bytes_and_connections_are_told(
     if engine is EngineName.POSTGRESQL:  # a server that stands in for SQL Server keeps no such figures
         assert after.rows - before.rows == 200
         assert 200_000 < after.bytes - before.bytes < 500_000
-    assert use_of(pool, bob).rows == before.rows
+    assert use_of(pool, bob).rows <= 1  # his fence's, if that was counted by now
     with closing(Raw(alice)), closing(Raw(alice)):
         if engine is EngineName.POSTGRESQL:
             assert use_of(pool, alice).connections == 2
