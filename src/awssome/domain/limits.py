@@ -66,7 +66,7 @@ GRACE_SECONDS = 5
 """How much longer than its limit a statement has run when it is ended from outside: its own time limit comes first."""
 
 SOONEST_ENDED = min(limits.statement_seconds for limits in LIMITS.values()) + GRACE_SECONDS
-"""Seconds before which no tenant's transaction is looked at."""
+"""Seconds before which no tenant's statement or transaction is looked at."""
 
 
 def is_too_long(tier: Tier, statement_seconds: float, transaction_seconds: float) -> bool:

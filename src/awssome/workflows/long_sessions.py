@@ -47,7 +47,7 @@ def end_on(services: WorkerServices, server_id: UUID) -> int:
     )
     with services.registry.begin() as connection:
         for schema in sorted({each.schema for each in ended}):
-            seconds = [round(each.transaction_seconds) for each in ended if each.schema == schema]
+            seconds = [round(each.seconds) for each in ended if each.schema == schema]
             tenant_id = whose.get(schema, nobody)[0]
             detail = {"schema": schema, "sessions": len(seconds), "longest_seconds": max(seconds)}
             audit.record(connection, audit.SYSTEM, "database.sessions_ended", tenant_id, **detail)
