@@ -199,7 +199,7 @@ def test_a_log_that_cannot_be_read_keeps_no_other_one_waiting(
         def read(self, position: str) -> LogReading:
             raise PermissionError
 
-        def prune(self) -> None:
+        def prune(self, position: str) -> None:
             raise AssertionError("what was not read is not let go of")
 
     attempt(make_tenant().placement, "SELECT 1 FROM pg_authid")

@@ -410,5 +410,8 @@ class ServerLog(ABC):
         """What was refused since the position; an empty one is the beginning."""
 
     @abstractmethod
-    def prune(self) -> None:
-        """Let go of what was read long ago, where that is ours to do."""
+    def prune(self, position: str) -> None:
+        """Let go of what was read long ago, where that is ours to do.
+
+        :param position: what lies behind it has not been read yet, and stays.
+        """
