@@ -169,6 +169,31 @@ def test_a_server_that_does_not_answer_keeps_nobody_from_the_others(
         eventually(swept, 15)
 
 
+@only_postgresql
+def test_a_server_that_refuses_its_administrator_keeps_nobody_from_the_others(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenancy, really, refused = make_tenant(), long_sessions.end_on, 0
+    register_server(services, "a-refusing-one", ServerKind.POOL, "postgresql+psycopg://nobody:x@127.0.0.1:9/none")
+
+    def end_on(services: WorkerServices, server_id: Any) -> int:
+        nonlocal refused
+        if server_id == pool_id(services):  # the first by name
+            refused += 1
+            raise psycopg.errors.InsufficientPrivilege
+        return really(services, server_id)
+
+    monkeypatch.setattr(long_sessions, "end_on", end_on)
+    with sleeping(tenancy) as ended:
+
+        def swept() -> bool:
+            long_sessions.end(services)
+            return ended.is_set()
+
+        eventually(swept, 15)
+    assert refused
+
+
 @pytest.mark.parametrize("tier", Tier)
 def test_what_is_too_long(tier: Tier) -> None:
     longest = LIMITS[tier].statement_seconds + GRACE_SECONDS
