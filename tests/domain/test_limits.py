@@ -8,6 +8,7 @@ from pathlib import Path
 from awssome.database.postgresql.server import LOGIN_CONNECTIONS
 from awssome.domain.limits import GRACE_SECONDS, LIMITS, TRANSACTION_SECONDS, VISITOR, VISITORS, Pace
 from awssome.domain.tenants import Tier
+from awssome.portal.admission import BODY_SECONDS
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
 
@@ -39,6 +40,7 @@ def test_the_documented_limits_are_those_that_hold() -> None:
     assert f"login's own limit of {LOGIN_CONNECTIONS} connections" in plain
     assert f"what is {GRACE_SECONDS} s over the tier's limit" in plain
     assert f"has been open for {TRANSACTION_SECONDS} s" in plain
+    assert f"has to be there within {BODY_SECONDS:g} s" in plain
 
 
 def test_the_paid_tier_has_no_less_of_anything() -> None:
@@ -49,6 +51,10 @@ def test_the_paid_tier_has_no_less_of_anything() -> None:
     assert all(
         getattr(paid.requests, name) >= getattr(free.requests, name) for name in ("per_second", "burst", "at_once")
     )
+
+
+def test_one_address_cannot_have_all_that_visitors_have_at_once() -> None:
+    assert VISITOR.at_once < VISITORS.at_once
 
 
 def test_no_request_that_is_let_in_waits_for_a_connection_of_its_own_tenant() -> None:

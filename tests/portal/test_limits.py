@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from awssome.portal.app import Options, create
 from awssome.portal.guard import SESSION_COOKIE
 from awssome.portal.limiter import Reason
 from awssome.web.security import FormToken
+from tests.engines import eventually
 from tests.portal.conftest import ADDRESSES, SHARED, Stage
 from tests.portal.fake import Tenant
 from tests.serving import served
@@ -63,6 +65,7 @@ def portal(stage: Stage, sessions: Sessions, limits: dict[Tier, Limits] = SMALL)
             return made
 
         client.limiter = app.state.parts.limiter  # type: ignore[attr-defined]
+        client.port = port  # type: ignore[attr-defined]
         yield client
         for each in opened:
             each.close()
@@ -160,6 +163,15 @@ def test_another_tenant_and_what_is_not_counted_are_served_as_ever(
         assert sum(counts[Tier.FREE, reason] for reason in Reason) == seen[429] - counts["visitor", Reason.AT_ONCE]
 
 
+def test_what_only_begins_like_an_address_that_is_not_counted_is_counted(
+    stage: Stage, northwind: Tenant, sessions: Sessions
+) -> None:
+    with portal(stage, sessions) as client:
+        alice = client("alice")
+        flood(alice)
+        assert [alice.get(path).status_code for path in ("/healthz", "/healthz-not", "/metricsx")] == [200, 429, 429]
+
+
 def test_made_up_sessions_do_not_become_questions_to_the_central_api(
     stage: Stage, northwind: Tenant, sessions: Sessions
 ) -> None:
@@ -213,6 +225,27 @@ def test_requests_at_once_are_limited_and_slow_ones_hold_up_nobody_else(
         go_on.set()
         assert [each.result().status_code for each in hanging] == [200] * 3
         assert alice.get("/deals").status_code == 200
+
+
+def test_forms_that_never_arrive_keep_no_place(
+    stage: Stage, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "BODY_SECONDS", 2.0)
+    head = f"POST /sign-in HTTP/1.1\r\nHost: {SHARED}\r\nContent-Length: 1000\r\n\r\nemail="
+    with portal(stage, sessions) as client, ExitStack() as open_sockets:
+        slow = [
+            open_sockets.enter_context(socket.create_connection(("127.0.0.1", client.port)))
+            for _ in range(VISITOR.at_once)
+        ]
+        for each in slow:
+            each.settimeout(20)
+            each.sendall(head.encode())
+        visitor = client()
+        eventually(lambda: visitor.get("/sign-in").status_code == 429)
+        for each in slow:
+            each.sendall(b"a")
+            assert each.recv(100).startswith(b"HTTP/1.1 408 ")
+        assert visitor.get("/sign-in").status_code == 200
 
 
 def test_a_flood_is_one_line_a_minute_in_the_log_and_in_the_audit_log(

@@ -122,6 +122,7 @@ def test_a_token_from_before_sign_in_ends_with_it(visitor: TestClient) -> None:
         ({"origin": "http://localhost:81"}, 403),
         ({"origin": "http://localhost.evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
     ],
 )
 def test_a_form_from_elsewhere_is_refused_whatever_it_holds(

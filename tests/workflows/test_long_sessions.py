@@ -33,15 +33,19 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("awssome.workflows.long_sessions.SOONEST_ENDED", 0.5)
 
 
+COMMITTING = "DO $$ BEGIN FOR n IN 1..600 LOOP PERFORM pg_sleep(0.1); COMMIT; END LOOP; END $$"
+"""A statement of a minute whose transactions are short."""
+
+
 @contextmanager
-def sleeping(tenancy: Tenancy) -> Iterator[threading.Event]:
+def sleeping(tenancy: Tenancy, statement: str = "SELECT pg_sleep(60)") -> Iterator[threading.Event]:
     """A session that has lifted its own limits and runs a statement of a minute; set when it has been ended."""
     raw, ended = Raw(tenancy.placement), threading.Event()
     raw.connection.execute("SET statement_timeout = 0")
 
     def sleeps() -> None:
         try:
-            raw.connection.execute("SELECT pg_sleep(60)")
+            raw.connection.execute(statement)
         except psycopg.errors.AdminShutdown:
             ended.set()
         except psycopg.Error:
@@ -81,6 +85,19 @@ def test_a_statement_without_a_limit_of_its_own_ends_by_tier(
     assert (line.tenant_id, line.actor) == (free.id, "platform")
     assert line.detail["schema"] == free.placement.schema
     assert line.detail["sessions"] == 1 and line.detail["longest_seconds"] >= 1
+
+
+@only_postgresql
+def test_a_statement_that_commits_again_and_again_ends_like_any_other(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], short: None
+) -> None:
+    """While it runs, its session reads no notification either: the server's queue of them would fill behind it."""
+    tenancy = make_tenant()
+    with sleeping(tenancy, COMMITTING) as ended:
+        eventually(lambda: long_sessions.end_on(services, pool_id(services)) == 1)
+        assert ended.wait(5)
+    (line,) = ended_lines(services)
+    assert line.tenant_id == tenancy.id and line.detail["longest_seconds"] >= 1
 
 
 @only_postgresql
@@ -150,6 +167,31 @@ def test_a_server_that_does_not_answer_keeps_nobody_from_the_others(
             return ended.is_set()
 
         eventually(swept, 15)
+
+
+@only_postgresql
+def test_a_server_that_refuses_its_administrator_keeps_nobody_from_the_others(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenancy, really, refused = make_tenant(), long_sessions.end_on, 0
+    register_server(services, "a-refusing-one", ServerKind.POOL, "postgresql+psycopg://nobody:x@127.0.0.1:9/none")
+
+    def end_on(services: WorkerServices, server_id: Any) -> int:
+        nonlocal refused
+        if server_id == pool_id(services):  # the first by name
+            refused += 1
+            raise psycopg.errors.InsufficientPrivilege
+        return really(services, server_id)
+
+    monkeypatch.setattr(long_sessions, "end_on", end_on)
+    with sleeping(tenancy) as ended:
+
+        def swept() -> bool:
+            long_sessions.end(services)
+            return ended.is_set()
+
+        eventually(swept, 15)
+    assert refused
 
 
 @pytest.mark.parametrize("tier", Tier)

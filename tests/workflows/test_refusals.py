@@ -22,6 +22,7 @@ from awssome.database.registry.refusals import LINES
 from awssome.database.registry.tables import audit_log, server_logs
 from awssome.database.schema import field_mappings
 from awssome.domain.errors import Code, Refused
+from awssome.domain.refusals import Refusal
 from awssome.domain.tenants import EngineName, Placement
 from awssome.domain.times import now
 from awssome.workflows.refusals import read_logs
@@ -199,7 +200,7 @@ def test_a_log_that_cannot_be_read_keeps_no_other_one_waiting(
         def read(self, position: str) -> LogReading:
             raise PermissionError
 
-        def prune(self) -> None:
+        def prune(self, position: str) -> None:
             raise AssertionError("what was not read is not let go of")
 
     attempt(make_tenant().placement, "SELECT 1 FROM pg_authid")
@@ -208,6 +209,18 @@ def test_a_log_that_cannot_be_read_keeps_no_other_one_waiting(
     assert read_logs(replace(services, logs=logs)) == 1
     with services.registry.begin() as connection:
         assert connection.execute(select(server_logs.c.position)).scalars().all() == [cluster.log.end()]
+
+
+def test_more_made_up_names_than_a_statement_takes_parameters_are_one_reading(
+    registry: Registry, make_tenant: Callable[..., Tenancy]
+) -> None:
+    alice = make_tenant()
+    logins = [alice.placement.login, *(f"nobody_{number}" for number in range(66_000))]
+    reading = LogReading(tuple(Refusal(now(), login, "28P01", "wrong password") for login in logins), "a:1")
+    with registry.begin() as connection:
+        claimed = registered.claim(connection, "pool-1")
+        assert claimed is not None
+        assert registered.keep(connection, claimed, reading) == 1 + LINES + 1
 
 
 def test_a_right_that_a_job_has_not_is_told_once_a_minute(

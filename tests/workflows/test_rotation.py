@@ -121,10 +121,19 @@ def test_work_goes_on_through_rotations_and_loses_no_write(
     assert there >= set(written)
 
 
+@pytest.mark.parametrize("key", ["the same key", "another key"])
 def test_a_job_that_died_between_server_and_registry_is_run_again(
-    services: WorkerServices, make_tenant: Callable[..., Tenancy], engine: EngineName, monkeypatch: pytest.MonkeyPatch
+    services: WorkerServices,
+    make_tenant: Callable[..., Tenancy],
+    engine: EngineName,
+    monkeypatch: pytest.MonkeyPatch,
+    secret_key: str,
+    key: str,
 ) -> None:
     tenancy = make_tenant()
+    sealing = Workspace(services, tenancy.id).do(lambda connection: data_key(connection, services.keys, tenancy.id))
+    if key == "another key":
+        services = with_keys(services, Keys.from_text(new_secret_key(), secret_key))
     really = SERVERS[engine].set_password
 
     def dies(self: Server, schema: str, password: str) -> None:
@@ -139,6 +148,8 @@ def test_a_job_that_died_between_server_and_registry_is_run_again(
     assert opens(services, placement_of(services, tenancy))
     rotation.rotate(services, tenancy.placement.placement_id, 2)  # once more: nothing to do
     assert placement_of(services, tenancy).secret_version == 2
+    workspace = Workspace(services, tenancy.id)
+    assert workspace.do(lambda connection: data_key(connection, services.keys, tenancy.id)) == sealing
 
 
 def test_a_worker_that_slept_while_others_went_on_leaves_the_last_password(

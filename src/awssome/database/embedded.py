@@ -279,7 +279,6 @@ def _initialise(place: Place, directory: Path, server_lock: int, deadline: float
 
 def _launch(place: Place, directory: Path, server_lock: int) -> None:
     """Starts the server, detached from this process and from its terminal. The caller has locked `server_lock`."""
-    EmbeddedLog(place.logs).prune()
     # No process of this cluster lives, so the pid in the file is dead, a zombie or another program. PostgreSQL would
     # take the latter two for a running server. Should we err, it still finds that server's shared memory in use.
     (place.data / "postmaster.pid").unlink(missing_ok=True)

@@ -66,10 +66,12 @@ class EmbeddedLog(ServerLog):
                 position = f"{file.name}:{start + whole}"
         return LogReading(tuple(found), position, skipped)
 
-    def prune(self) -> None:
-        """Delete the oldest files."""
+    def prune(self, position: str) -> None:
+        """Delete the oldest files, up to the position's."""
+        name = position.rpartition(":")[0]
         for file in self._files()[:-KEPT_FILES]:
-            file.unlink(missing_ok=True)
+            if file.name < name:
+                file.unlink(missing_ok=True)
 
     def end(self) -> str:
         """The position behind everything that is there."""

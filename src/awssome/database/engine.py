@@ -150,16 +150,22 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class LongSession:
-    """A session of a tenant's login whose transaction has been open for long.
+    """A session of a tenant's login that has been at work, or in a transaction, for long.
 
     :ivar session: the server's own number of it.
     :ivar statement_seconds: since the statement began that is running; 0 when none is.
+    :ivar transaction_seconds: since its transaction began, which a statement may have done again and again.
     """
 
     schema: str
     session: int
     statement_seconds: float
     transaction_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """Since when it has not been idle, as far as one can see."""
+        return max(self.statement_seconds, self.transaction_seconds)
 
 
 class MoverLost(Exception):
@@ -385,11 +391,11 @@ class Server(ABC):
 
     @abstractmethod
     def long_sessions(self, seconds: float) -> list[LongSession]:
-        """The tenants' sessions whose transaction has been open for longer; one query for all."""
+        """The tenants' sessions whose statement or transaction has gone on for longer; one query for all."""
 
     @abstractmethod
     def end_long(self, sessions: Sequence[LongSession]) -> list[LongSession]:
-        """End those of the sessions that are still in the transaction in which they were found, and return them."""
+        """End those of the sessions that are still in what they were found in, and return them."""
 
     @abstractmethod
     def close(self) -> None:
@@ -404,5 +410,8 @@ class ServerLog(ABC):
         """What was refused since the position; an empty one is the beginning."""
 
     @abstractmethod
-    def prune(self) -> None:
-        """Let go of what was read long ago, where that is ours to do."""
+    def prune(self, position: str) -> None:
+        """Let go of what was read long ago, where that is ours to do.
+
+        :param position: what lies behind it has not been read yet, and stays.
+        """

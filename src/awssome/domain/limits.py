@@ -50,8 +50,9 @@ LIMITS: Mapping[Tier, Limits] = {
     Tier.PAID: Limits(Pace(60, 180, 6), connections=6, statement_seconds=30, export_rows=100_000),
 }
 
-VISITOR = Pace(per_second=10, burst=50, at_once=12)
-"""One network address from which requests come without a session that is known: each may cost the central API one."""
+VISITOR = Pace(per_second=10, burst=50, at_once=6)
+"""One network address from which requests come without a session that is known: each may cost the central API one. It
+cannot have all that visitors have at once."""
 
 VISITORS = Pace(per_second=100, burst=200, at_once=12)
 """All such addresses together: a flood of made-up sessions does not become one on the central API."""
@@ -66,7 +67,7 @@ GRACE_SECONDS = 5
 """How much longer than its limit a statement has run when it is ended from outside: its own time limit comes first."""
 
 SOONEST_ENDED = min(limits.statement_seconds for limits in LIMITS.values()) + GRACE_SECONDS
-"""Seconds before which no tenant's transaction is looked at."""
+"""Seconds before which no tenant's statement or transaction is looked at."""
 
 
 def is_too_long(tier: Tier, statement_seconds: float, transaction_seconds: float) -> bool:

@@ -19,8 +19,9 @@ from uuid import UUID
 
 import structlog
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from awssome.control.client import Caller
 from awssome.domain.addresses import neighbourhood
@@ -29,7 +30,7 @@ from awssome.domain.limits import VISITOR, VISITORS, Limits
 from awssome.domain.tenants import Tier
 from awssome.portal.context import Contexts
 from awssome.portal.guard import caller
-from awssome.portal.hosts import ANYWHERE
+from awssome.portal.hosts import is_anywhere
 from awssome.portal.limiter import Charge, Limiter, Reason, TooMuch, Visit
 from awssome.web.errors import StandingAnswers
 from awssome.web.formats import plural
@@ -40,6 +41,9 @@ PATIENCE_SECONDS = 0.25
 
 KEPT = 256
 """Requests that are kept at a time; others are refused at once. Each holds an open connection."""
+
+BODY_SECONDS = 10.0
+"""How long the body of a request that was let in may take to arrive: it keeps others from their turn meanwhile."""
 
 _ALL_VISITORS = Charge("visitors", "visitors", VISITORS)
 
@@ -65,7 +69,7 @@ class Admission:
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(ANYWHERE):
+        if scope["type"] != "http" or is_anywhere(scope["path"]):
             await self.app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
@@ -75,7 +79,7 @@ class Admission:
             await self._refuse(too_much, connection, scope, receive, send)
             return
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, _in_time(receive), send)
         finally:
             self._limiter.leave(visit)
 
@@ -121,6 +125,26 @@ class Admission:
         log.warning("limited", who=str(charge.key), kind=charge.kind, reason=str(too_much.reason), refused=refused)
         if isinstance(charge.key, UUID):
             await run_in_threadpool(self._contexts.report, who, f"limit: too many {too_much.reason}")
+
+
+def _in_time(receive: Receive) -> Receive:
+    """Receives a body that comes in time; who sends one in drops would keep a place for as long as they like."""
+    give_up = asyncio.get_running_loop().time() + BODY_SECONDS
+    whole = False
+
+    async def receive_in_time() -> Message:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(give_up):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, headers={"Connection": "close"}) from None
+        whole = not message.get("more_body", False)
+        return message
+
+    return receive_in_time
 
 
 def _told(too_much: TooMuch, safe: bool) -> Refused:

@@ -16,8 +16,7 @@ from awssome.domain.addresses import Addresses
 CALLBACK = "/hubspot/callback"
 """HubSpot knows one redirect address; it is on the bare domain and nowhere else."""
 
-ANYWHERE = ("/healthz", "/metrics", "/static/")
-"""What is no tenant's: answered on every host, and not counted."""
+_ANYWHERE = ("/healthz", "/metrics")
 
 _LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")
 
@@ -30,7 +29,7 @@ class Hosts:
         self.addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(ANYWHERE):
+        if scope["type"] == "http" and not is_anywhere(scope["path"]):
             host = HTTPConnection(scope).headers.get("host", "")
             label = "" if _is_loopback(host) else self.addresses.label(host)
             if label is None or (label and not _LABEL.match(label)):
@@ -48,6 +47,11 @@ class Hosts:
         here = URL(scope=scope)
         path = here.path + (f"?{here.query}" if here.query else "")
         await RedirectResponse(self.addresses.url(self.addresses.shared(), path), 302)(scope, receive, send)
+
+
+def is_anywhere(path: str) -> bool:
+    """Whether a path is no tenant's: answered on every host, and not counted."""
+    return path in _ANYWHERE or path.startswith("/static/")
 
 
 def _is_loopback(host: str) -> bool:

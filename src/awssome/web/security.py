@@ -15,7 +15,6 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from markupsafe import Markup
 from starlette.datastructures import MutableHeaders
@@ -218,7 +217,7 @@ def _require_same_origin(request: Request) -> None:
     if site is not None and site != "same-origin":
         raise _refusal()
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise _refusal()
 
 

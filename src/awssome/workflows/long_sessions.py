@@ -16,14 +16,19 @@ log = structlog.get_logger(__name__)
 
 
 def end(services: WorkerServices) -> None:
-    """End what is too long by the tier of its tenant, on every server that answers: one query a server."""
+    """End what is too long by the tier of its tenant, on every server that answers: one query a server.
+
+    What goes wrong with one of them, a defect or a right that its administrator has lost, keeps no other one waiting.
+    """
     with services.registry.begin() as connection:
         found = servers.ids(connection)
     for server_id in found:
         try:
             end_on(services, server_id)
         except Refused as refused:
-            log.warning("long sessions not looked at", server=str(server_id), reason=refused.message)
+            log.warning("long_sessions.silent", server=str(server_id), reason=refused.message)
+        except Exception:
+            log.exception("long_sessions.failed", server=str(server_id))
 
 
 def end_on(services: WorkerServices, server_id: UUID) -> int:
@@ -47,7 +52,7 @@ def end_on(services: WorkerServices, server_id: UUID) -> int:
     )
     with services.registry.begin() as connection:
         for schema in sorted({each.schema for each in ended}):
-            seconds = [round(each.transaction_seconds) for each in ended if each.schema == schema]
+            seconds = [round(each.seconds) for each in ended if each.schema == schema]
             tenant_id = whose.get(schema, nobody)[0]
             detail = {"schema": schema, "sessions": len(seconds), "longest_seconds": max(seconds)}
             audit.record(connection, audit.SYSTEM, "database.sessions_ended", tenant_id, **detail)

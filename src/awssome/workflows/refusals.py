@@ -26,8 +26,9 @@ def read_logs(services: WorkerServices) -> int:
                 claimed = refusals.claim(connection, server)
                 if claimed is None:
                     continue
-                lines += refusals.keep(connection, claimed, log.read(claimed.position))
-            log.prune()
+                reading = log.read(claimed.position)
+                lines += refusals.keep(connection, claimed, reading)
+            log.prune(reading.position)
         except (Refused, OSError) as error:
             _log.warning("refusals.unread", server=server, reason=type(error).__name__)
     return lines

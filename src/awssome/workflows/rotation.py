@@ -7,7 +7,7 @@ job is run again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,7 +20,6 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement, TenantState
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
-from awssome.workflows.workspace import Workspace
 
 LATE = timedelta(seconds=75)
 """When the last session that was begun with the old password is there: PostgreSQL gives a client 60 s to prove itself
@@ -121,9 +120,9 @@ def _login(services: WorkerServices, placement_id: UUID) -> _Login | None:
 def _give(services: WorkerServices, server: Server, before: _Login, version: int) -> None:
     keys, schema, tenant_id = services.keys, before.placement.schema, before.placement.tenant_id
     placement_id = before.placement.placement_id
-    if before.key_id != keys.key_id:
-        Workspace(services, tenant_id).do(lambda connection: rewrap(connection, keys, tenant_id))
     password = keys.login_password(tenant_id, before.server, schema, version)
+    if before.key_id != keys.key_id:
+        _rewrap(services, before.placement, replace(before.placement, secret_version=version, password=password))
     while True:
         server.set_password(schema, password)
         with services.registry.begin() as connection:
@@ -134,3 +133,18 @@ def _give(services: WorkerServices, server: Server, before: _Login, version: int
             return
         # This worker was asleep, and another one has gone further: what the registry says is what has to open.
         version, password = reached.secret_version, reached.password
+
+
+def _rewrap(services: WorkerServices, before: Placement, after: Placement) -> None:
+    """Have the tenant's data key wrapped under the present secret key, as long as the registry names the one before.
+
+    A job that died here may have left the login with its new password, which the registry does not know yet.
+    """
+    try:
+        with services.sessions.open(before) as connection:
+            rewrap(connection, services.keys, before.tenant_id)
+    except Refused as refused:
+        if refused.code is not Code.FENCED:
+            raise
+        with services.sessions.open(after) as connection:
+            rewrap(connection, services.keys, before.tenant_id)

@@ -77,6 +77,23 @@ def test_a_role_set_for_later_sessions_is_not_taken_on(alice: psycopg.Connection
         alice.execute(neighbours.named("ALTER ROLE {alice} RESET role"))
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["client_encoding = 'SQL_ASCII'", "idle_session_timeout = 1", "lock_timeout = 1", "statement_timeout = 1"],
+)
+def test_settings_for_later_do_not_reach_the_products_sessions(
+    setting: str, alice: psycopg.Connection[Any], neighbours: Neighbours
+) -> None:
+    name, _, value = setting.partition(" = ")
+    alice.execute(neighbours.named(f"ALTER ROLE {{alice}} SET {setting}"))
+    try:
+        with closing(connect_as_tenant(neighbours.alice)) as later:
+            assert later.execute("SELECT 'ä'").fetchone() == ("ä",)
+            assert later.execute(f"SHOW {name}").fetchone() not in ((value.strip("'"),), (f"{value}ms",))
+    finally:
+        alice.execute(neighbours.named(f"ALTER ROLE {{alice}} RESET {name}"))
+
+
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 @pytest.mark.parametrize("work", ["nothing", "a read"])
 def test_a_transaction_that_began_before_the_fence_closed_writes_nothing_after(

@@ -19,7 +19,7 @@ FENCED = "AW001"
 _TENANT_OPTIONS = (
     "-c statement_timeout={seconds}s -c idle_in_transaction_session_timeout=60000 "
     "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off "
-    "-c local_preload_libraries="
+    "-c idle_session_timeout=0 -c lock_timeout=0 -c client_encoding=UTF8 -c local_preload_libraries="
 )
 
 

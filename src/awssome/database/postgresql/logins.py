@@ -90,20 +90,21 @@ def defaults(connection: Connection, name: str) -> str:
 
 def long_sessions(connection: Connection, seconds: float) -> list[LongSession]:
     """From pg_stat_activity, which shows times of others' sessions to members of pg_read_all_stats only."""
-    rows = connection.execute(f"{_LONG_SESSIONS} WHERE transaction_seconds > %s", (seconds,)).fetchall()
+    query = f"{_LONG_SESSIONS} WHERE greatest(statement_seconds, transaction_seconds) > %s"
+    rows = connection.execute(trusted(query), (seconds,)).fetchall()
     return [LongSession(*row) for row in rows]
 
 
 def end_long(connection: Connection, sessions: Sequence[LongSession]) -> list[LongSession]:
-    """pg_terminate_backend; a transaction that began since is younger than the one that was found."""
+    """pg_terminate_backend; what began since is younger than what was found."""
     query = trusted(
         f"SELECT pg_terminate_backend(pid) FROM ({_LONG_SESSIONS}) AS now "
-        "WHERE pid = %s AND usename = %s AND transaction_seconds >= %s"
+        "WHERE pid = %s AND usename = %s AND greatest(statement_seconds, transaction_seconds) >= %s"
     )
     return [
         each
         for each in sessions
-        if connection.execute(query, (each.session, each.schema, each.transaction_seconds)).fetchone() == (True,)
+        if connection.execute(query, (each.session, each.schema, each.seconds)).fetchone() == (True,)
     ]
 
 
@@ -142,12 +143,13 @@ def _still_ending() -> Refused:
     return Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
 
 
+# A block of code (DO) that commits begins another transaction each time, and goes on as one statement.
 _LONG_SESSIONS = """
 SELECT usename, pid, statement_seconds, transaction_seconds FROM (
     SELECT usename::text, pid,
         CASE state WHEN 'active' THEN extract(epoch FROM clock_timestamp() - query_start)::float8 ELSE 0 END
             AS statement_seconds,
-        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds
-    FROM pg_stat_activity WHERE usename LIKE 'user\\_%%' AND xact_start IS NOT NULL
+        coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0)::float8 AS transaction_seconds
+    FROM pg_stat_activity WHERE usename LIKE 'user\\_%%' AND (xact_start IS NOT NULL OR state = 'active')
 ) AS found
 """

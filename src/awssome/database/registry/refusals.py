@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ARRAY, Text, any_, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -72,7 +72,7 @@ def keep(connection: Connection, claimed: Claim, reading: LogReading) -> int:
 def _owners(connection: Connection, server_id: UUID, logins: Iterable[str]) -> dict[str, UUID]:
     """Whose logins these are, or were."""
     query = select(placements.c.schema_name, placements.c.tenant_id).where(
-        placements.c.server_id == server_id, placements.c.schema_name.in_(sorted(logins))
+        placements.c.server_id == server_id, placements.c.schema_name == any_(literal(sorted(logins), ARRAY(Text)))
     )
     return {row.schema_name: row.tenant_id for row in connection.execute(query)}
 

@@ -57,14 +57,14 @@ def long_sessions(connection: Connection, seconds: float) -> list[LongSession]:
     """From the list of sessions: those that run a request, or sleep in a transaction, since their last request."""
     rows = run(connection, _LONG_SESSIONS)
     found = [LongSession(row[0], int(row[1]), float(row[2]) if row[3] else 0.0, float(row[2])) for row in rows]
-    return [each for each in found if each.transaction_seconds > seconds]
+    return [each for each in found if each.seconds > seconds]
 
 
 def end_long(connection: Connection, sessions: Sequence[LongSession]) -> list[LongSession]:
     """KILL; what began since is younger than what was found."""
     ended = []
     for each in sessions:
-        there = {(now.session, now.schema) for now in long_sessions(connection, each.transaction_seconds - 1)}
+        there = {(now.session, now.schema) for now in long_sessions(connection, each.seconds - 1)}
         if (each.session, each.schema) in there:
             with suppress(mssql_python.ProgrammingError):
                 run(connection, f"KILL {each.session}")
