@@ -239,9 +239,7 @@ class Case:
 
 
 CASES = {
-    "pool_near_limit": Case(
-        fill_the_pool, make_room, "all 1 are taken.", frozenset({"no_open_pool"})
-    ),
+    "pool_near_limit": Case(fill_the_pool, make_room, "all 1 are taken.", frozenset({"no_open_pool"})),
     "no_open_pool": Case(close_the_pool, open_the_pool, "Nobody can sign up"),
     "server_unreachable": Case(silence, answer, "127.0.0.1:9 does not answer."),
     "server_refused": Case(refuse, accept, "CREATEROLE"),

@@ -96,11 +96,14 @@ def export(services: WorkerServices, archive_id: UUID) -> None:
 def take_in(services: Services, actor: Actor, ref: str, pieces: Iterable[bytes]) -> Archive:
     """Keep an archive of the tenant that is sent from elsewhere, once all of it has been checked; the row, ready.
 
-    :raises Refused: INVALID when it is too large, damaged, or another tenant's; CONFLICT when it is of a newer version.
+    :raises Refused: INVALID when it is too large, damaged, or another tenant's; CONFLICT when it is of a newer version,
+        or the tenant is deleted for good.
     """
     expires_at = services.archive_policy.expiry(now())
     with services.registry.begin() as connection:
         tenant = tenants.by_ref(connection, ref)
+        if tenant.state is TenantState.DELETED:
+            raise _deleted("nothing of it is kept")
         row = archives.create(connection, tenant.id, ArchiveKind.UPLOADED, actor.name, expires_at)
     try:
         with services.archives.writing(row.file) as file:
@@ -116,7 +119,9 @@ def take_in(services: Services, actor: Actor, ref: str, pieces: Iterable[bytes])
             archives.trouble(connection, row, problem, ended=True)
             audit.record(connection, actor, "archive.refused", tenant.id, archive=row.id, problem=problem)
         raise
-    _finished(services, actor, row, manifest, size, digest, None)
+    if not _finished(services, actor, row, manifest, size, digest, None):
+        services.archives.delete(row.file)
+        raise _deleted("nothing of it is kept")
     with services.registry.begin() as connection:
         return archives.find(connection, row.id)
 
@@ -275,9 +280,15 @@ def _request_restore(
     if tenant.state is TenantState.PENDING:
         raise Refused(Code.CONFLICT, "The tenant's workspace is still being made.", "Wait until it is active.")
     if tenant.state is TenantState.DELETED:
-        raise Refused(Code.CONFLICT, "The tenant is deleted for good: it cannot be brought back.")
+        raise _deleted("it cannot be brought back")
     if tenant.state in AWAY and tenant.placement_id is not None:
         raise Refused(Code.CONFLICT, "The tenant's workspace is still being emptied.", "Bring it back as it is.")
+    if tenant.state in AWAY and beside:
+        raise Refused(
+            Code.CONFLICT,
+            "The tenant is away: it has no workspace beside which another one could be kept.",
+            "Bring it back first.",
+        )
     found = archives.find(connection, archive_id, tenant.id)
     if found.state is not ArchiveState.READY:
         raise Refused(Code.GONE, f"This archive is {found.state}: it cannot be restored.", "Name one that is ready.")
@@ -300,6 +311,10 @@ def _request_restore(
         connection, actor, "restore.requested", tenant.id, restore=restore_id, archive=archive_id, beside=beside
     )
     return restore_id
+
+
+def _deleted(so: str) -> Refused:
+    return Refused(Code.CONFLICT, f"The tenant is deleted for good: {so}.")
 
 
 def _no_workspace() -> Refused:

@@ -126,17 +126,6 @@ def of_tenant(
     return newest_first(connection, query, archives.c.id, UUID, after=after, before=before, limit=limit)
 
 
-def latest(connection: Connection, tenant_id: UUID) -> Archive | None:
-    """The newest archive of the tenant that is ready."""
-    row = connection.execute(
-        select(archives)
-        .where(archives.c.tenant_id == tenant_id, archives.c.state == ArchiveState.READY)
-        .order_by(archives.c.created_at.desc())
-        .limit(1)
-    ).first()
-    return _archive(row) if row else None
-
-
 def last_words(connection: Connection, tenant_id: UUID, *, ready: bool = True) -> Archive | None:
     """The newest archive that was made because the tenant went: dormant, or deleted.
 
@@ -169,6 +158,11 @@ def let_go(connection: Connection, until: datetime) -> None:
         )
         .values(expires_at=until)
     )
+
+
+def end(connection: Connection, archive_id: UUID, at: datetime) -> None:
+    """The archive is not kept any longer than that."""
+    connection.execute(update(archives).where(archives.c.id == archive_id).values(expires_at=at))
 
 
 def end_all(connection: Connection, tenant_id: UUID, at: datetime) -> None:
@@ -235,14 +229,14 @@ def forget(connection: Connection, before: datetime) -> None:
 
 
 def without_job(connection: Connection, before: datetime) -> list[UUID]:
-    """Archives requested before then that nobody makes."""
+    """Archives requested before then that nobody makes; those of tenants that go are made by whoever empties them."""
     no_job = text(
         "NOT EXISTS (SELECT FROM procrastinate_jobs j "
         "WHERE j.lock = 'archive:' || archives.id AND j.status IN ('todo', 'doing'))"
     )
     waiting = select(archives.c.id).where(
         archives.c.state == ArchiveState.REQUESTED,
-        archives.c.kind != ArchiveKind.UPLOADED,
+        archives.c.kind.in_((ArchiveKind.MANUAL, ArchiveKind.SCHEDULED)),
         archives.c.created_at < before,
     )
     return list(connection.scalars(waiting.where(no_job)))
