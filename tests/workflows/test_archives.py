@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -128,6 +129,23 @@ def test_an_archive_holds_every_row_proves_it_and_is_nobody_elses_to_read(
         # What the tenant's schema holds of HubSpot's tokens, and no key that would open them.
         tokens = json.loads(found.read("tables/hubspot_tokens.jsonl"))
         assert bytes(range(256)).hex() in tokens
+
+
+@only_postgresql
+def test_an_archive_is_on_the_disk_with_every_directory_that_leads_to_it_before_it_counts(
+    services: WorkerServices, alice: Tenancy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schema is dropped because its archive is there: a power cut must not take back what the registry says."""
+    brought, fsync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        brought.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    path = tmp_path / "archives" / exported(services, alice).file
+    root, tenants_own = str(tmp_path / "archives"), str(path.parent)
+    assert brought == [root, str(path.with_name(f".{path.name}")), tenants_own]
 
 
 @pytest.mark.parametrize("step", ["written", "kept"])
@@ -298,6 +316,40 @@ def test_scheduled_exports_come_when_they_are_due_and_go_when_they_were_kept_lon
         assert registered.due(connection, timedelta(hours=24), 50) == []
         assert registered.due(connection, timedelta(0), 50) == [bob.id, alice.id]
         assert registered.due(connection, timedelta(0), 1) == [bob.id]
+
+
+@only_postgresql
+def test_the_file_stays_while_a_tenant_is_restored_from_it_though_its_time_is_over(
+    services: WorkerServices, alice: Tenancy, tmp_path: Path
+) -> None:
+    archive = exported(services, alice)
+    restore_id = restore(services, alice, archive)
+    with services.registry.begin() as connection:
+        connection.execute(update(archive_rows).values(expires_at=now() - timedelta(seconds=1)))
+        assert registered.past_retention(connection, now(), 50) == []
+    archives.expire(services, archive.id)  # its job was in the queue
+    assert carry_on(services, restore_id) is RestoreState.DONE
+    archives.expire(services, archive.id)
+    assert (the_archive(services, archive.id).state, files(tmp_path)) == (ArchiveState.EXPIRED, [])
+
+
+@only_postgresql
+def test_what_a_sweep_asks_for_is_asked_for_once_however_long_it_waits(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    """A store or a server that is away for hours must not leave a job for each minute."""
+    archive = exported(services, alice)
+    carry_on(services, restore(services, alice, exported(services, alice), beside=True))
+    with services.registry.begin() as connection:
+        connection.execute(text("DELETE FROM procrastinate_jobs"))
+        ended = {"expires_at": now() - timedelta(seconds=1)}
+        connection.execute(update(archive_rows).where(archive_rows.c.id == archive.id).values(ended))
+        kept = placement_rows.c.state == PlacementState.RETAINED
+        connection.execute(update(placement_rows).where(kept).values(retain_until=now() - timedelta(seconds=1)))
+        for _ in range(3):
+            archives.sweep(connection, services.queue, ArchivePolicy(export_hours=0))
+        query = "SELECT task_name FROM procrastinate_jobs ORDER BY task_name"
+        assert list(connection.scalars(text(query))) == ["awssome.drop_restored", "awssome.expire"]
 
 
 @only_postgresql

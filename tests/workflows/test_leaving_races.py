@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from awssome.database.registry import archives, tenants
+from awssome.database.registry import archives, placements, tenants
 from awssome.database.schema import stage_mappings
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
@@ -171,6 +171,29 @@ def test_the_last_archive_is_made_by_whoever_empties_the_workspace_and_by_nobody
         leaving.empty_workspace(services, alice.id, killed)
     leaving.empty_workspace(services, alice.id)
     assert not on_server(services, alice)
+
+
+def test_an_archive_that_does_not_hold_what_the_tables_hold_lets_nothing_be_dropped_and_is_not_kept(
+    services: WorkerServices, alice: Tenancy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is tried: files of no use must not fill the disk."""
+    with services.registry.begin() as connection:
+        server = services.open_server(placements.server_of(connection, alice.placement.placement_id))
+    delete(services, alice)
+    leaving.close_workspace(services, alice.id)
+    with monkeypatch.context() as wrong:
+        wrong.setattr(type(server), "sums", lambda *_: {})
+        for _ in range(2):
+            with pytest.raises(Refused, match="does not hold"):
+                leaving.empty_workspace(services, alice.id)
+    with services.registry.begin() as connection:
+        archives_over = archives.past_retention(connection, now(), 10)
+    assert len(archives_over) == 2
+    leaving.empty_workspace(services, alice.id)
+    for archive_id in archives_over:
+        archiving.expire(services, archive_id)
+    left = [path.name for path in (tmp_path / "archives").rglob("*") if path.is_file()]
+    assert left == [Path(kept(services, alice).file).name]
 
 
 def test_nothing_is_restored_beside_a_tenant_that_is_away(services: WorkerServices, alice: Tenancy) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Page, newest_first
 from awssome.database.registry.tables import archives, restores, tenants
-from awssome.domain.archives import ArchiveKind, ArchiveState
+from awssome.domain.archives import RESTORES_UNDER_WAY, ArchiveKind, ArchiveState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState
 from awssome.domain.times import new_id, now
@@ -205,7 +205,7 @@ def due(connection: Connection, every: timedelta, limit: int) -> list[UUID]:
 
 
 def past_retention(connection: Connection, at: datetime, limit: int) -> list[UUID]:
-    """Archives whose file has been kept long enough, and uploads that broke off."""
+    """Archives whose file has been kept long enough and nobody is being restored from, and uploads that broke off."""
     query = select(archives.c.id).where(_over(at)).order_by(archives.c.expires_at)
     return list(connection.scalars(query.limit(limit)))
 
@@ -244,7 +244,16 @@ def without_job(connection: Connection, before: datetime) -> list[UUID]:
 
 def _over(at: datetime) -> ColumnElement[bool]:
     broken_off = and_(archives.c.state == ArchiveState.REQUESTED, archives.c.kind == ArchiveKind.UPLOADED)
-    return and_(or_(archives.c.state == ArchiveState.READY, broken_off), archives.c.expires_at <= at)
+    restoring = select(restores.c.id).where(
+        restores.c.tenant_id == archives.c.tenant_id,
+        restores.c.archive_id == archives.c.id,
+        restores.c.state.in_(RESTORES_UNDER_WAY),
+    )
+    return and_(
+        or_(archives.c.state == ArchiveState.READY, broken_off),
+        archives.c.expires_at <= at,
+        ~restoring.correlate(archives).exists(),
+    )
 
 
 def _file(tenant_id: UUID) -> str:
