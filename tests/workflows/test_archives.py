@@ -139,7 +139,7 @@ def test_an_archive_is_on_the_disk_with_every_directory_that_leads_to_it_before_
     brought, fsync = [], os.fsync
 
     def noted(descriptor: int) -> None:
-        brought.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        brought.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
