@@ -30,9 +30,11 @@ from awssome.database.registry.tables import placements as placement_rows
 from awssome.database.registry.tables import tenants as tenant_rows
 from awssome.database.schema import hubspot_tokens, stage_mappings, sync_issues
 from awssome.database.servers import prepare_data_plane
+from awssome.database.tenant.keys import data_key, key_for_new_tokens
 from awssome.domain.archives import EXPORTS_A_DAY, ArchiveKind, ArchivePolicy, ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode, Phase
+from awssome.domain.secrets import Keys, new_secret_key
 from awssome.domain.tenants import EngineName, PlacementState, ServerKind, TenantState
 from awssome.domain.times import now
 from awssome.management import archives as managed
@@ -611,6 +613,27 @@ def test_a_tenant_reconnects_unless_the_tokens_of_its_account_are_in_the_archive
     carry_on(services, restore(services, alice, archive))
     with services.registry.begin() as connection:
         assert tenants.find(connection, alice.id).hubspot_state == state
+
+
+def test_who_is_restored_after_the_secret_key_was_taken_away_connects_anew(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    """The archive's data key is wrapped under a secret key that nobody has any more."""
+    with services.sessions.open(placement_of(services, alice)) as connection:
+        data_key(connection, Keys.from_text(new_secret_key()), alice.id)
+        connection.execute(update(hubspot_tokens).values(refresh_token=b"sealed"))
+    archive = exported(services, alice)
+    with services.registry.begin() as connection:
+        tenants.change(connection, alice.id, hubspot_state="connected", hubspot_portal_id=2**62)
+    carry_on(services, restore(services, alice, archive))
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, alice.id).hubspot_state == "reconnect"
+    with services.sessions.open(placement_of(services, alice)) as connection:
+        with pytest.raises(Refused):
+            data_key(connection, services.keys, alice.id)
+        fresh = key_for_new_tokens(connection, services.keys, alice.id)
+        assert data_key(connection, services.keys, alice.id) == fresh
+        assert key_for_new_tokens(connection, services.keys, alice.id) == fresh, "one that opens is kept"
 
 
 @only_sqlserver
