@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -64,6 +66,21 @@ def test_what_breaks_off_is_not_there(s3: Any) -> None:
     assert refused.value.code is Code.GONE
 
 
+def test_a_temporary_directory_without_room_is_told_and_tried_again(s3: Any) -> None:
+    """What a worker counts as passing is not given up for good."""
+    bucket, block = Bucket("northwind-archives"), bytes(1 << 20)
+    with bucket.writing(NAME) as file:
+        file.writelines([block] * 9)
+    with _files_of_at_most(IN_MEMORY // 2):
+        with pytest.raises(Refused) as refused, bucket.writing(NAME) as file:
+            file.writelines([block] * 9)
+        assert (refused.value.code, "cannot be used" in refused.value.message) == (Code.UNAVAILABLE, True)
+        with pytest.raises(Refused) as refused, bucket.reading(NAME):
+            pass
+        assert refused.value.code is Code.UNAVAILABLE
+    bucket.delete(NAME)
+
+
 def test_a_bucket_that_is_not_there_is_told_without_a_secret(s3: Any) -> None:
     with pytest.raises(Refused) as refused, Bucket("nobodys-bucket").writing(NAME) as file:
         file.write(b"x")
@@ -76,3 +93,14 @@ def test_s3_that_does_not_answer_is_told(s3: Any, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Refused) as refused, Bucket("northwind-archives").reading(NAME):
         pass
     assert refused.value.code is Code.UNAVAILABLE
+
+
+@contextmanager
+def _files_of_at_most(size: int) -> Iterator[None]:
+    """As if the disk were full: no file of this process grows further."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -163,6 +163,7 @@ def use_everything(sessions: Sessions, placement: Placement, master: Keys) -> No
     with sessions.open(placement) as connection:
         assert data_keys.data_key(connection, master, placement.tenant_id)
         data_keys.rewrap(connection, master, placement.tenant_id)
+        assert data_keys.key_for_new_tokens(connection, master, placement.tenant_id)
         _use_hubspot(connection)
     with sessions.open(placement) as connection:
         _use_syncs(connection)

@@ -143,6 +143,7 @@ def test_a_registry_of_an_older_version_has_to_be_migrated_first(registry_url: s
     assert refused.value.advice == "Run `awssome migrate`."
 
 
+@pytest.mark.usefixtures("registry_template")
 def test_two_processes_may_migrate_an_empty_registry_at_once(cluster: Cluster) -> None:
     with _empty_database(cluster) as url:
         barrier = processes.Barrier(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -29,9 +30,11 @@ from awssome.database.registry.tables import placements as placement_rows
 from awssome.database.registry.tables import tenants as tenant_rows
 from awssome.database.schema import hubspot_tokens, stage_mappings, sync_issues
 from awssome.database.servers import prepare_data_plane
+from awssome.database.tenant.keys import data_key, key_for_new_tokens
 from awssome.domain.archives import EXPORTS_A_DAY, ArchiveKind, ArchivePolicy, ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode, Phase
+from awssome.domain.secrets import Keys, new_secret_key
 from awssome.domain.tenants import EngineName, PlacementState, ServerKind, TenantState
 from awssome.domain.times import now
 from awssome.management import archives as managed
@@ -128,6 +131,23 @@ def test_an_archive_holds_every_row_proves_it_and_is_nobody_elses_to_read(
         # What the tenant's schema holds of HubSpot's tokens, and no key that would open them.
         tokens = json.loads(found.read("tables/hubspot_tokens.jsonl"))
         assert bytes(range(256)).hex() in tokens
+
+
+@only_postgresql
+def test_an_archive_is_on_the_disk_with_every_directory_that_leads_to_it_before_it_counts(
+    services: WorkerServices, alice: Tenancy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schema is dropped because its archive is there: a power cut must not take back what the registry says."""
+    brought, fsync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        brought.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    path = tmp_path / "archives" / exported(services, alice).file
+    root, tenants_own = str(tmp_path / "archives"), str(path.parent)
+    assert brought == [root, str(path.with_name(f".{path.name}")), tenants_own]
 
 
 @pytest.mark.parametrize("step", ["written", "kept"])
@@ -298,6 +318,40 @@ def test_scheduled_exports_come_when_they_are_due_and_go_when_they_were_kept_lon
         assert registered.due(connection, timedelta(hours=24), 50) == []
         assert registered.due(connection, timedelta(0), 50) == [bob.id, alice.id]
         assert registered.due(connection, timedelta(0), 1) == [bob.id]
+
+
+@only_postgresql
+def test_the_file_stays_while_a_tenant_is_restored_from_it_though_its_time_is_over(
+    services: WorkerServices, alice: Tenancy, tmp_path: Path
+) -> None:
+    archive = exported(services, alice)
+    restore_id = restore(services, alice, archive)
+    with services.registry.begin() as connection:
+        connection.execute(update(archive_rows).values(expires_at=now() - timedelta(seconds=1)))
+        assert registered.past_retention(connection, now(), 50) == []
+    archives.expire(services, archive.id)  # its job was in the queue
+    assert carry_on(services, restore_id) is RestoreState.DONE
+    archives.expire(services, archive.id)
+    assert (the_archive(services, archive.id).state, files(tmp_path)) == (ArchiveState.EXPIRED, [])
+
+
+@only_postgresql
+def test_what_a_sweep_asks_for_is_asked_for_once_however_long_it_waits(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    """A store or a server that is away for hours must not leave a job for each minute."""
+    archive = exported(services, alice)
+    carry_on(services, restore(services, alice, exported(services, alice), beside=True))
+    with services.registry.begin() as connection:
+        connection.execute(text("DELETE FROM procrastinate_jobs"))
+        ended = {"expires_at": now() - timedelta(seconds=1)}
+        connection.execute(update(archive_rows).where(archive_rows.c.id == archive.id).values(ended))
+        kept = placement_rows.c.state == PlacementState.RETAINED
+        connection.execute(update(placement_rows).where(kept).values(retain_until=now() - timedelta(seconds=1)))
+        for _ in range(3):
+            archives.sweep(connection, services.queue, ArchivePolicy(export_hours=0))
+        query = "SELECT task_name FROM procrastinate_jobs ORDER BY task_name"
+        assert list(connection.scalars(text(query))) == ["awssome.drop_restored", "awssome.expire"]
 
 
 @only_postgresql
@@ -498,9 +552,9 @@ def test_a_tenant_that_has_no_workspace_any_more_comes_back_active(
         server.drop(before.schema, 0)
         placements.mark(connection, before.placement_id, PlacementState.DROPPED)
         tenants.change(connection, alice.id, placement_id=None, state=state, retain_until=now())
-    found = archives.restore_now(services, alice.id, archive.id, "alice@northwind.example")
-    assert found.state is RestoreState.DONE
-    truth.holds_at(found.target_id)
+    restore_id = restore(services, alice, archive)
+    assert carry_on(services, restore_id) is RestoreState.DONE
+    truth.holds_at(the_restore(services, restore_id).target_id)
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, alice.id)
     assert (tenant.state, tenant.epoch) == (TenantState.ACTIVE, before.epoch + 1)
@@ -559,6 +613,27 @@ def test_a_tenant_reconnects_unless_the_tokens_of_its_account_are_in_the_archive
     carry_on(services, restore(services, alice, archive))
     with services.registry.begin() as connection:
         assert tenants.find(connection, alice.id).hubspot_state == state
+
+
+def test_who_is_restored_after_the_secret_key_was_taken_away_connects_anew(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    """The archive's data key is wrapped under a secret key that nobody has any more."""
+    with services.sessions.open(placement_of(services, alice)) as connection:
+        data_key(connection, Keys.from_text(new_secret_key()), alice.id)
+        connection.execute(update(hubspot_tokens).values(refresh_token=b"sealed"))
+    archive = exported(services, alice)
+    with services.registry.begin() as connection:
+        tenants.change(connection, alice.id, hubspot_state="connected", hubspot_portal_id=2**62)
+    carry_on(services, restore(services, alice, archive))
+    with services.registry.begin() as connection:
+        assert tenants.find(connection, alice.id).hubspot_state == "reconnect"
+    with services.sessions.open(placement_of(services, alice)) as connection:
+        with pytest.raises(Refused):
+            data_key(connection, services.keys, alice.id)
+        fresh = key_for_new_tokens(connection, services.keys, alice.id)
+        assert data_key(connection, services.keys, alice.id) == fresh
+        assert key_for_new_tokens(connection, services.keys, alice.id) == fresh, "one that opens is kept"
 
 
 @only_sqlserver

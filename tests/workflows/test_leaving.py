@@ -17,13 +17,14 @@ from sqlalchemy import select, text
 from awssome.database import servers as opening
 from awssome.database.registry import Registry, accounts, archives, audit, placements, restores, tenants
 from awssome.database.registry import servers as registered
+from awssome.database.registry.tables import alerts
 from awssome.database.registry.tables import tenants as tenants_table
 from awssome.database.schema import stage_mappings
 from awssome.domain.archives import ArchiveKind, ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import PlacementState, TenantState, Tier
-from awssome.domain.times import now
+from awssome.domain.times import new_id, now
 from awssome.workflows import archives as archiving
 from awssome.workflows import leaving, moves, returning
 from awssome.workflows.services import WorkerServices
@@ -323,6 +324,10 @@ def test_after_thirty_days_everything_is_erased(services: WorkerServices, alice:
     assert found(services, alice).state is TenantState.RETAINED, "not while its schema is still there"
     empty(services, alice)
     last = kept(services, alice)
+    with services.registry.begin() as connection:
+        about = {"rule": "statement_too_long", "subject": "s", "severity": "error", "tenant_id": alice.id}
+        told = {"message": "Northwind has had one statement running for 20 minutes.", "detail": {"about": "Northwind"}}
+        connection.execute(alerts.insert().values(id=new_id(), opened_at=now(), seen_at=now(), **about, **told))
     sweep(services)
     tenant = found(services, alice)
     assert (tenant.state, tenant.company, tenant.slug) == (
@@ -338,6 +343,7 @@ def test_after_thirty_days_everything_is_erased(services: WorkerServices, alice:
             row = archives.find(connection, archive.id)
             assert (row.state, row.requested_by) == (ArchiveState.EXPIRED, "")
         assert "tenant.erased" in [row.action for row in audit.page(connection).rows]
+        assert connection.execute(select(alerts)).all() == []
     assert [path for path in (tmp_path / "archives").rglob("*") if path.is_file()] == []
     with services.registry.begin() as connection:
         assert tenants.create(connection, "Northwind").slug == alice.slug, "the name is free for others"

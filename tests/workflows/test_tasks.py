@@ -15,7 +15,7 @@ from awssome.workflows import tasks
 from awssome.workflows.services import WorkerServices
 
 
-@pytest.mark.parametrize("name", ["set_login", "sync"])
+@pytest.mark.parametrize("name", ["set_login", "sync", "expire"])
 def test_what_nobody_would_ask_for_again_is_tried_for_ever(name: str, services: WorkerServices) -> None:
     task = tasks.build(services, "").tasks[f"awssome.{name}"]
     waits = []

@@ -34,13 +34,12 @@ class Bucket:
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """Written here, then put: an object appears whole or not at all (S3 User Guide, "Data consistency")."""
-        with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+        with _told(), tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
             yield file
             file.seek(0)
-            with _told():
-                self._client.upload_fileobj(
-                    file, self.bucket, self._key(name), ExtraArgs={"ServerSideEncryption": "AES256"}
-                )
+            self._client.upload_fileobj(
+                file, self.bucket, self._key(name), ExtraArgs={"ServerSideEncryption": "AES256"}
+            )
 
     @contextmanager
     def reading(self, name: str) -> Iterator[IO[bytes]]:
@@ -67,7 +66,8 @@ class Bucket:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """:raises Refused: GONE for an object that is not there; UNAVAILABLE for what AWS or the network say otherwise."""
+    """:raises Refused: GONE for an object that is not there; UNAVAILABLE for what AWS or the network say otherwise, and
+    when there is no room here."""
     try:
         yield
     except ClientError as error:
@@ -79,3 +79,9 @@ def _told() -> Iterator[None]:
         ) from None
     except BotoCoreError as error:
         raise Refused(Code.UNAVAILABLE, f"S3 cannot be reached ({type(error).__name__}).", "Try again.") from None
+    except OSError as error:
+        raise Refused(
+            Code.UNAVAILABLE,
+            f"The directory of temporary files, {tempfile.gettempdir()}, cannot be used. {error.strerror}.",
+            "See that there is room for the largest archive.",
+        ) from None

@@ -192,9 +192,10 @@ class Mover:
             opened = now()
         if move.write_pause_ms is None:
             with self.registry.begin() as connection:
-                paused = datetime.fromisoformat(moves.find(connection, move.id).evidence["steps"]["paused_at"])
-                pause = int((opened - paused).total_seconds() * 1000)
-                moves.advance(connection, move, Phase.SWITCHED, write_pause_ms=pause)
+                paused = moves.find(connection, move.id).evidence["steps"].get("paused_at")
+                if paused:  # else writes were stopped before: the tenant had been leaving, and came back
+                    pause = int((opened - datetime.fromisoformat(paused)).total_seconds() * 1000)
+                    moves.advance(connection, move, Phase.SWITCHED, write_pause_ms=pause)
         with self._timed(move, "retain", Phase.SWITCHED):
             self._leave(move, trip)
             trip.source_server.close_login(trip.source.schema)

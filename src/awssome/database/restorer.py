@@ -17,14 +17,16 @@ from datetime import datetime, timedelta
 from typing import IO
 from uuid import UUID
 
+from sqlalchemy import Table
+
 from awssome.database import Connection, template
 from awssome.database.archive import Archive, Manifest, damaged, opened
-from awssome.database.engine import MoverLost, Server
+from awssome.database.engine import MoverLost, Server, Texts
 from awssome.database.handover import admit, compared, freeze, leave, passes
 from awssome.database.registry import Registry, archives, audit, hubspot, placements, restores, servers, tenants
 from awssome.database.registry.restores import Restore
 from awssome.database.registry.tenants import Tenant
-from awssome.database.schema import hubspot_tokens
+from awssome.database.schema import hubspot_tokens, tenant_keys
 from awssome.database.servers import Opener, match_login
 from awssome.domain.archives import ArchiveKind, ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
@@ -163,7 +165,7 @@ class Restorer:
         return RestoreState.DONE
 
     def _switch(self, restore: Restore, trip: _Trip) -> None:
-        connected = _connected_to(trip.target)
+        connected = self._connected_to(trip.target)
         if trip.source is not None:
             with self._timed(restore, "freeze", RestoreState.VERIFIED):
                 self._freeze(restore, trip.source, trip.epoch)
@@ -187,6 +189,21 @@ class Restorer:
                 if connected != trip.tenant.hubspot_portal_id:
                     hubspot.need_reconnect(connection, restore.tenant_id)
                 restores.advance(connection, restore, RestoreState.VERIFIED)
+
+    def _connected_to(self, end: _End) -> int | None:
+        """The HubSpot account whose tokens lie there, and can still be opened."""
+        with end.server.snapshot(end.placement.schema) as found:
+            tokens, wrapped = (
+                [_named(table, row) for row in found.rows(table)] for table in (hubspot_tokens, tenant_keys)
+            )
+        tenant_id = end.placement.tenant_id
+        try:
+            for row in wrapped:
+                if row["id"] == str(tenant_id):
+                    self.keys.unwrap(bytes.fromhex(row["wrapped_key"] or ""), tenant_id, row["key_id"] or "")
+        except Refused:
+            return None
+        return next((int(row["portal_id"]) for row in tokens if row["refresh_token"] and row["portal_id"]), None)
 
     def _freeze(self, restore: Restore, source: _End, epoch: int) -> None:
         def asking() -> None:
@@ -313,15 +330,8 @@ class _Trip:
     epoch: int
 
 
-def _connected_to(end: _End) -> int | None:
-    """The HubSpot account whose tokens lie there."""
-    columns = list(hubspot_tokens.columns.keys())
-    with end.server.snapshot(end.placement.schema) as found:
-        for row in found.rows(hubspot_tokens):
-            values = dict(zip(columns, row, strict=True))
-            if values["refresh_token"] and values["portal_id"]:
-                return int(values["portal_id"])
-    return None
+def _named(table: Table, row: Texts) -> dict[str, str | None]:
+    return dict(zip(table.columns.keys(), row, strict=True))
 
 
 def _dropped(connection: Connection, restore: Restore, placement: Placement) -> None:

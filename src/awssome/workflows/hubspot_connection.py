@@ -15,7 +15,7 @@ from uuid import UUID
 from awssome.database import Connection
 from awssome.database.registry import hubspot as registered
 from awssome.database.tenant import hubspot as stored
-from awssome.database.tenant.keys import data_key
+from awssome.database.tenant.keys import key_for_new_tokens
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys, digest, new_token, seal
 from awssome.domain.syncs import ConnectionState
@@ -115,7 +115,7 @@ def _store(
             "Nothing was changed.",
             "Disconnect it first, then connect the other one.",
         )
-    key = data_key(connection, keys, tenant_id)
+    key = key_for_new_tokens(connection, keys, tenant_id)
     stored.store(
         connection,
         portal_id=installation.hub_id,

@@ -157,7 +157,7 @@ def _disconnect(services: WorkerServices, tenant: Tenant) -> None:
 def _export_and_detach(
     services: WorkerServices, tenant: Tenant, placement_id: UUID, step: Callable[[str], None]
 ) -> bool:
-    """False when the tenant has come back meanwhile."""
+    """False when the tenant has come back meanwhile, or another worker has gone further."""
     with services.registry.begin() as connection:
         movers.require_none(connection, tenant.id)
         number = movers.take(connection, tenant.id)
@@ -172,7 +172,7 @@ def _export_and_detach(
     step("detach")
     with services.registry.begin() as connection:
         movers.require_none(connection, tenant.id)
-        detached = departures.detach(connection, tenant.id, placement_id, tenant.state)
+        detached = departures.detach(connection, tenant.id, placement_id, tenant.state, number)
         if detached:
             audit.record(connection, audit.SYSTEM, "workspace.archived", tenant.id, archive=archive.id, schema=schema)
     return detached
@@ -191,19 +191,34 @@ def _exported(services: WorkerServices, tenant: Tenant, placement_id: UUID, serv
 
     :raises Refused: UNAVAILABLE when there is none.
     """
-    kind = ArchiveKind.FINAL if tenant.state is TenantState.RETAINED else ArchiveKind.DORMANT
-    with services.registry.begin() as connection:
-        found = registered.last_words(connection, tenant.id, ready=False)
-    if found is not None and found.kind is kind and found.state is ArchiveState.REQUESTED:
-        archives.export(services, found.id)  # a worker was killed over it
-        with services.registry.begin() as connection:
-            found = registered.find(connection, found.id)
-    here = found is not None and found.kind is kind and found.placement_id == placement_id
-    if found is None or not here or not _holds(services, found, server, schema):
-        found = archives.export_now(services, tenant.id, kind, audit.SYSTEM.name, tenant.retain_until)
+    found = _begun(services, tenant)
+    if found is None or found.placement_id != placement_id or not _holds(services, found, server, schema):
+        found = archives.export_now(services, tenant.id, _kind(tenant), audit.SYSTEM.name, tenant.retain_until)
         if not _holds(services, found, server, schema):
+            with services.registry.begin() as connection:
+                registered.end(connection, found.id, now())  # it is made anew with each try
             raise Refused(Code.UNAVAILABLE, "The archive does not hold what the workspace holds.")
     return found
+
+
+def _begun(services: WorkerServices, tenant: Tenant) -> Archive | None:
+    """The archive that an earlier try at this departure has made, or had begun to: then it is made now.
+
+    One of an earlier departure is not kept for as long.
+    """
+    with services.registry.begin() as connection:
+        found = registered.last_words(connection, tenant.id, ready=False)
+    if found is None or (found.kind, found.expires_at) != (_kind(tenant), tenant.retain_until):
+        return None
+    if found.state is ArchiveState.REQUESTED:
+        archives.export(services, found.id)
+        with services.registry.begin() as connection:
+            found = registered.find(connection, found.id)
+    return found
+
+
+def _kind(tenant: Tenant) -> ArchiveKind:
+    return ArchiveKind.FINAL if tenant.state is TenantState.RETAINED else ArchiveKind.DORMANT
 
 
 def _holds(services: WorkerServices, archive: Archive, server: Server, schema: str) -> bool:

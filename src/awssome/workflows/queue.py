@@ -59,16 +59,20 @@ class Queue:
         self._defer(connection, ARCHIVE, "export", f"archive:{archive_id}", archive_id=str(archive_id))
 
     def expire(self, connection: Connection, archive_id: UUID) -> None:
-        """Delete the file of an archive that has been kept long enough."""
-        self._defer(connection, ARCHIVE, "expire", f"archive:{archive_id}", archive_id=str(archive_id))
+        """Delete the file of an archive that has been kept long enough; nothing if that is about to be done."""
+        lock = f"archive:{archive_id}"
+        if not jobs.waits(connection, lock):
+            self._defer(connection, ARCHIVE, "expire", lock, archive_id=str(archive_id))
 
     def restore(self, connection: Connection, restore_id: UUID) -> None:
         """Carry on a restore."""
         self._defer(connection, ARCHIVE, "restore", f"restore:{restore_id}", restore_id=str(restore_id))
 
     def drop_restored(self, connection: Connection, restore_id: UUID) -> None:
-        """Drop what a restore has left and what has been kept long enough."""
-        self._defer(connection, ARCHIVE, "drop_restored", f"restore:{restore_id}", restore_id=str(restore_id))
+        """Drop what a restore has left and what has been kept long enough; nothing if that is about to be done."""
+        lock = f"restore:{restore_id}"
+        if not jobs.waits(connection, lock):
+            self._defer(connection, ARCHIVE, "drop_restored", lock, restore_id=str(restore_id))
 
     def check_server(self, connection: Connection, server_id: UUID) -> None:
         """Check a new server, and open it."""

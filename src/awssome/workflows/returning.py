@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -76,21 +77,23 @@ def wake(connection: Connection, queue: Queue, actor: Actor, tenant_id: UUID) ->
 
 
 def reopen_workspace(services: WorkerServices, tenant_id: UUID) -> None:
-    """Open login and fence of a tenant that came back before its workspace was dropped."""
+    """Open login and fence of a tenant that came back before its workspace was dropped.
+
+    :raises Refused: CONFLICT while it is being moved or restored: only the login is open then.
+    """
+    match_login(services.registry, services.keys, services.open_server, tenant_id)
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, tenant_id, lock=True)
         if tenant.state is not TenantState.ACTIVE or tenant.placement_id is None:
             return
+        movers.require_none(connection, tenant_id)
         number = movers.take(connection, tenant_id)
         schema = placements.find(connection, services.keys, tenant.placement_id).schema
         server_id = placements.server_of(connection, tenant.placement_id)
     server = services.open_server(server_id)
-    try:
+    with suppress(MoverLost):  # it is being moved since: the mover opens it
         server.claim(schema, number)
         admit(server, schema, number, tenant.epoch)
-    except MoverLost:
-        return  # it is being moved already: the mover opens it
-    match_login(services.registry, services.keys, services.open_server, tenant_id)
 
 
 def _tell(connection: Connection, tenant: Tenant, problem: str | None) -> None:

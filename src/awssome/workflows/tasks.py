@@ -137,7 +137,7 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def export(context: JobContext, archive_id: str) -> None:
         archives.export(services, UUID(archive_id))
 
-    @task("expire", ARCHIVE, _LATER)
+    @task("expire", ARCHIVE, _ForEver())
     def expire(context: JobContext, archive_id: str) -> None:
         archives.expire(services, UUID(archive_id))
 

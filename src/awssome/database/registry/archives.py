@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Page, newest_first
 from awssome.database.registry.tables import archives, restores, tenants
-from awssome.domain.archives import ArchiveKind, ArchiveState
+from awssome.domain.archives import RESTORES_UNDER_WAY, ArchiveKind, ArchiveState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState
 from awssome.domain.times import new_id, now
@@ -126,17 +126,6 @@ def of_tenant(
     return newest_first(connection, query, archives.c.id, UUID, after=after, before=before, limit=limit)
 
 
-def latest(connection: Connection, tenant_id: UUID) -> Archive | None:
-    """The newest archive of the tenant that is ready."""
-    row = connection.execute(
-        select(archives)
-        .where(archives.c.tenant_id == tenant_id, archives.c.state == ArchiveState.READY)
-        .order_by(archives.c.created_at.desc())
-        .limit(1)
-    ).first()
-    return _archive(row) if row else None
-
-
 def last_words(connection: Connection, tenant_id: UUID, *, ready: bool = True) -> Archive | None:
     """The newest archive that was made because the tenant went: dormant, or deleted.
 
@@ -169,6 +158,11 @@ def let_go(connection: Connection, until: datetime) -> None:
         )
         .values(expires_at=until)
     )
+
+
+def end(connection: Connection, archive_id: UUID, at: datetime) -> None:
+    """The archive is not kept any longer than that."""
+    connection.execute(update(archives).where(archives.c.id == archive_id).values(expires_at=at))
 
 
 def end_all(connection: Connection, tenant_id: UUID, at: datetime) -> None:
@@ -211,7 +205,7 @@ def due(connection: Connection, every: timedelta, limit: int) -> list[UUID]:
 
 
 def past_retention(connection: Connection, at: datetime, limit: int) -> list[UUID]:
-    """Archives whose file has been kept long enough, and uploads that broke off."""
+    """Archives whose file has been kept long enough and nobody is being restored from, and uploads that broke off."""
     query = select(archives.c.id).where(_over(at)).order_by(archives.c.expires_at)
     return list(connection.scalars(query.limit(limit)))
 
@@ -235,14 +229,14 @@ def forget(connection: Connection, before: datetime) -> None:
 
 
 def without_job(connection: Connection, before: datetime) -> list[UUID]:
-    """Archives requested before then that nobody makes."""
+    """Archives requested before then that nobody makes; those of tenants that go are made by whoever empties them."""
     no_job = text(
         "NOT EXISTS (SELECT FROM procrastinate_jobs j "
         "WHERE j.lock = 'archive:' || archives.id AND j.status IN ('todo', 'doing'))"
     )
     waiting = select(archives.c.id).where(
         archives.c.state == ArchiveState.REQUESTED,
-        archives.c.kind != ArchiveKind.UPLOADED,
+        archives.c.kind.in_((ArchiveKind.MANUAL, ArchiveKind.SCHEDULED)),
         archives.c.created_at < before,
     )
     return list(connection.scalars(waiting.where(no_job)))
@@ -250,7 +244,16 @@ def without_job(connection: Connection, before: datetime) -> list[UUID]:
 
 def _over(at: datetime) -> ColumnElement[bool]:
     broken_off = and_(archives.c.state == ArchiveState.REQUESTED, archives.c.kind == ArchiveKind.UPLOADED)
-    return and_(or_(archives.c.state == ArchiveState.READY, broken_off), archives.c.expires_at <= at)
+    restoring = select(restores.c.id).where(
+        restores.c.tenant_id == archives.c.tenant_id,
+        restores.c.archive_id == archives.c.id,
+        restores.c.state.in_(RESTORES_UNDER_WAY),
+    )
+    return and_(
+        or_(archives.c.state == ArchiveState.READY, broken_off),
+        archives.c.expires_at <= at,
+        ~restoring.correlate(archives).exists(),
+    )
 
 
 def _file(tenant_id: UUID) -> str:

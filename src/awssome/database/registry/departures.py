@@ -68,11 +68,20 @@ def unfinished(connection: Connection) -> list[UUID]:
     return list(connection.scalars(query))
 
 
-def detach(connection: Connection, tenant_id: UUID, placement_id: UUID, state: TenantState) -> bool:
-    """The commit point of leaving: the tenant lives nowhere any more. False when it has come back, or is elsewhere."""
+def detach(connection: Connection, tenant_id: UUID, placement_id: UUID, state: TenantState, number: int) -> bool:
+    """The commit point of leaving: the tenant lives nowhere any more. False when it has come back, or is elsewhere.
+
+    :param number: of the mover that stopped the writes; False when another one was taken since: it may have been open
+        again in between, although it is in the same state now.
+    """
     changed = connection.execute(
         update(tenants)
-        .where(tenants.c.id == tenant_id, tenants.c.placement_id == placement_id, tenants.c.state == state)
+        .where(
+            tenants.c.id == tenant_id,
+            tenants.c.placement_id == placement_id,
+            tenants.c.state == state,
+            tenants.c.mover == number,
+        )
         .values(placement_id=None, problem=None)
     )
     if changed.rowcount == 1:

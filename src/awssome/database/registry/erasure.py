@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from awssome.database.registry import tenants as registered
 from awssome.database.registry.tables import (
     accounts,
+    alerts,
     email_links,
     handovers,
     memberships,
@@ -54,7 +55,7 @@ def forget_tenant(connection: Connection, tenant_id: UUID) -> None:
         retain_until=None,
     )
     people = list(connection.scalars(select(memberships.c.account_id).where(memberships.c.tenant_id == tenant_id)))
-    for table in (memberships, email_links, handovers, oauth_states):
+    for table in (memberships, email_links, handovers, oauth_states, alerts):  # alerts tell of it by its company
         connection.execute(delete(table).where(table.c.tenant_id == tenant_id))
     connection.execute(update(sessions).where(sessions.c.tenant_id == tenant_id).values(tenant_id=None))
     for table in (moves, restores):

@@ -24,7 +24,10 @@ def reserve(connection: Connection, tenant_id: UUID) -> int:
 
 
 def take(connection: Connection, tenant_id: UUID) -> int:
-    """The next mover number, for closing or opening where the tenant is; movers before it change nothing there."""
+    """The next mover number, for closing or opening where the tenant is; movers before it change nothing there.
+
+    Only after `require_none`, in one transaction: whoever carries the tenant would take the same number next.
+    """
     taken = update(tenants).where(tenants.c.id == tenant_id).values(mover=_last(tenant_id) + 1)
     return int(connection.execute(taken.returning(tenants.c.mover)).scalar_one())
 

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from awssome.database.schema import tenant_keys
+from awssome.domain.errors import Refused
 from awssome.domain.secrets import Keys, new_data_key
 from awssome.domain.times import now
 
@@ -31,14 +32,31 @@ def data_key(connection: Connection, keys: Keys, tenant_id: UUID) -> bytes:
     return keys.unwrap(wrapped.wrapped_key, tenant_id, wrapped.key_id)
 
 
+def key_for_new_tokens(connection: Connection, keys: Keys, tenant_id: UUID) -> bytes:
+    """The tenant's data key, for sealing all that it seals anew; another one when nobody can open it any more.
+
+    So it is in an archive that was made under a secret key of long ago.
+    """
+    try:
+        return data_key(connection, keys, tenant_id)
+    except Refused:
+        fresh = new_data_key()
+        _keep(connection, keys, tenant_id, fresh)
+        return fresh
+
+
 def rewrap(connection: Connection, keys: Keys, tenant_id: UUID) -> None:
     """Have the data key, if there is one, wrapped under the present secret key. What it seals stays as it is."""
     wrapped = _wrapped(connection, tenant_id)
     if wrapped is not None and wrapped.key_id != keys.key_id:
-        fresh = keys.wrap(keys.unwrap(wrapped.wrapped_key, tenant_id, wrapped.key_id), tenant_id)
-        connection.execute(
-            update(tenant_keys).where(tenant_keys.c.id == tenant_id).values(key_id=keys.key_id, wrapped_key=fresh)
-        )
+        _keep(connection, keys, tenant_id, keys.unwrap(wrapped.wrapped_key, tenant_id, wrapped.key_id))
+
+
+def _keep(connection: Connection, keys: Keys, tenant_id: UUID, key: bytes) -> None:
+    wrapped = keys.wrap(key, tenant_id)
+    connection.execute(
+        update(tenant_keys).where(tenant_keys.c.id == tenant_id).values(key_id=keys.key_id, wrapped_key=wrapped)
+    )
 
 
 def _wrapped(connection: Connection, tenant_id: UUID) -> Any:
