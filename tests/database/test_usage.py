@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, func, select
+from sqlalchemy.engine import make_url
 
 from awssome.database.engine import SchemaUse, ServerLoad
-from awssome.database.registry import servers, usage
+from awssome.database.registry import Registry, servers, usage
 from awssome.database.registry.purge import purge
 from awssome.database.registry.tables import placement_usage, server_usage
 from awssome.domain.errors import Code, Refused
@@ -188,6 +189,23 @@ def test_a_servers_days_are_its_last_looks(services: WorkerServices, pool_id: UU
     assert found[-1].taken == 1
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles"])
+def test_a_servers_days_begin_in_utc_whatever_the_registrys_server_thinks(
+    services: WorkerServices, pool_id: UUID, alice: Tenancy, zone: str
+) -> None:
+    name = make_url(services.registry.url).database
+    with services.registry.begin() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE \"{name}\" SET timezone = '{zone}'")
+    midnight = NOON.replace(hour=0)
+    for minutes in (-1, 1):
+        store(services, pool_id, [use(alice, 5)], midnight + timedelta(minutes=minutes))
+    fresh = Registry(services.registry.url, connections=1)
+    with fresh.begin() as connection:
+        found = usage.server_days(connection, pool_id, NOON.date(), 30)
+    fresh.close()
+    assert [day.day for day in found] == [NOON.date() - timedelta(days=1), NOON.date()]
+
+
 def test_a_server_is_silent_since_it_began_and_until_it_answers(
     services: WorkerServices, pool_id: UUID, alice: Tenancy
 ) -> None:
@@ -200,6 +218,9 @@ def test_a_server_is_silent_since_it_began_and_until_it_answers(
     with services.registry.begin() as connection:
         row = servers.by_name(connection, "pool-1")
         assert (row.silent_since, row.silence) == (None, None)
+        usage.note_silence(connection, pool_id, "It does not answer.", NOON + timedelta(minutes=9))
+        row = servers.by_name(connection, "pool-1")
+        assert (row.silent_since, row.silence) == (None, None), "a slow worker comes late with what is over"
 
 
 def test_old_rows_go(services: WorkerServices, pool_id: UUID, alice: Tenancy) -> None:

@@ -16,11 +16,11 @@ from sqlalchemy import select
 from awssome.database.registry import accounts, restores, sessions
 from awssome.database.registry.tables import audit_log
 from awssome.domain.archives import LARGEST_UPLOAD, ArchiveKind, RestoreState
-from awssome.domain.tenants import Role
+from awssome.domain.tenants import Role, ServerKind
 from awssome.domain.times import new_id
 from awssome.workflows import archives
 from awssome.workflows.services import WorkerServices
-from tests.conftest import Tenancy
+from tests.conftest import Tenancy, register_server
 from tests.engines import only_postgresql
 from tests.management.conftest import Desk
 from tests.workflows.moving import fill, placement_of, rows_of
@@ -170,6 +170,18 @@ def test_a_tenant_is_exported_and_restored_from_its_page(desk: Desk, services: W
     assert rows_of(placement_of(services, alice)) == before
     with services.registry.begin() as connection:
         assert [row.state for row in restores.of_tenant(connection, alice.id)] == ["done", "done"]
+
+
+@only_postgresql
+def test_every_field_of_a_tenants_dialogs_has_a_label_of_its_own(
+    desk: Desk, services: WorkerServices, alice: Tenancy, dedicated_url: str
+) -> None:
+    register_server(services, "pool-2", ServerKind.POOL, dedicated_url)
+    desk.send(f"/tenants/{alice.slug}/export", at=f"/tenants/{alice.slug}")
+    made(services, alice)
+    ids = re.findall(r' id="([^"]+)"', desk.get(f"/tenants/{alice.slug}").text)
+    assert {"field-server", "restore-server"} <= set(ids), "moving and restoring both ask for a server"
+    assert len(ids) == len(set(ids))
 
 
 @only_postgresql

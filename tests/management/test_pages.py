@@ -400,10 +400,10 @@ def test_a_pool_that_is_nearly_full_needs_somebody(
             placements.mark(connection, kept, PlacementState.RETAINED, retain_until=now())
     assert "Nearly full" in desk.get("/servers").text
     for path in ("/", "/servers/pool-1", "/alerts"):
-        assert "1 of 10 places are free." in desk.get(path).text, path
+        assert "Free places: 1 of 10." in desk.get(path).text, path
     with services.registry.begin() as connection:
         registered.change(connection, pool, capacity=9)
-    assert "No place is left: all 9 are taken." in desk.get("/servers/pool-1").text
+    assert "Free places: 0 of 9." in desk.get("/servers/pool-1").text
     assert "Nobody can sign up until a pool is open." in desk.get("/").text
 
 

@@ -94,6 +94,14 @@ def test_before_the_first_look_pages_say_so(desk: Desk, services: WorkerServices
         assert "No figures yet" in desk.get(path).text, path
 
 
+def test_a_server_without_tenants_says_so_after_a_look(desk: Desk, services: WorkerServices) -> None:
+    watching.collect(services)
+    for path in ("/servers/pool-1", "/servers/pool-1/consumers"):
+        page = desk.get(path).text
+        assert "No tenant to tell of" in page, path
+        assert "No figures yet" not in page, path
+
+
 def test_a_pools_page_tells_when_it_is_full(
     desk: Desk, services: WorkerServices, seen: tuple[Tenancy, Tenancy]
 ) -> None:

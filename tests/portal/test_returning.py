@@ -57,6 +57,10 @@ def test_a_deleted_workspace_says_until_when_it_is_kept(alice: Browser, northwin
 
 def test_the_owner_deletes_the_workspace_by_typing_its_name(stage: Stage, alice: Browser, northwind: Tenant) -> None:
     assert "Delete this workspace" in alice.get("/people").text
+    assert "people lose access at once, you too. Download an export first" in alice.get("/people").text
+    for other in [key for key in stage.control.roles if key[1] == northwind.id and not key[0].startswith("alice")]:
+        del stage.control.roles[other]
+    assert "<p>You lose access at once. Download" in alice.get("/people").text
     wrong = alice.send("/people/delete", at="/people", confirm="northwind")
     assert wrong.status_code == 422
     assert "The name was not typed as it stands" in wrong.text

@@ -60,6 +60,12 @@ def test_columns_stand_in_proportion_and_inside_the_drawing(figures: list[Decima
         )
 
 
+def test_the_first_column_of_many_to_come_is_no_wall() -> None:
+    wide, slim = (months([("1 Nov", 5)], columns=("Day", "Data"), room=room).drawing for room in (1, 10))
+    assert 'x="19%" y="37.33" width="62%"' in wide
+    assert 'x="1.9%" y="37.33" width="6.2%"' in slim
+
+
 def test_a_phone_shows_every_second_of_twelve_months() -> None:
     chart = months([(str(place), place) for place in range(12)], columns=("Month", "Value"))
     labels = [text for text in ET.fromstring(chart.drawing).iter("text") if text.get("text-anchor") == "middle"]  # noqa: S314

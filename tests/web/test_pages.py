@@ -136,6 +136,11 @@ def test_evidence_is_equal_only_if_rows_and_checksums_are(rendered: Any) -> None
     assert verdict(source_checksum=None, target_checksum=None) == 'neutral">Not yet'
 
 
+def test_commands_in_a_notice_are_code_and_escaped(rendered: Any) -> None:
+    page = text(rendered('{{ ui.notice("error", "No.", words) }}', words="Run `awssome <now>` & ` wait"))
+    assert "<p>Run <code>awssome &lt;now&gt;</code> &amp; ` wait</p>" in page
+
+
 def test_a_notice_survives_one_redirect_escaped_and_is_gone_then(client: TestClient) -> None:
     sent = submit(client, {"email": "a@b.example", "amount": "12.50"})
     assert sent.status_code == 303

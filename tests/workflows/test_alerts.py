@@ -239,7 +239,7 @@ class Case:
 
 
 CASES = {
-    "pool_near_limit": Case(fill_the_pool, make_room, "all 1 are taken.", frozenset({"no_open_pool"})),
+    "pool_near_limit": Case(fill_the_pool, make_room, "Free places: 0 of 1.", frozenset({"no_open_pool"})),
     "no_open_pool": Case(close_the_pool, open_the_pool, "Nobody can sign up"),
     "server_unreachable": Case(silence, answer, "127.0.0.1:9 does not answer."),
     "server_refused": Case(refuse, accept, "CREATEROLE"),
@@ -303,7 +303,7 @@ def test_a_pool_that_will_be_full_within_two_weeks_is_told_of_in_time(scene: Sce
 
     days(4)
     assert scene.open() == {"pool_near_limit"}
-    assert "99 of 100 places are free. At this rate it is full in 13 days." in scene.message("pool_near_limit")
+    assert "Free places: 99 of 100. At this rate it is full in 13 days." in scene.message("pool_near_limit")
     days(3)
     assert scene.open() == {"pool_near_limit"}, "17 days: it stays open until it is three weeks"
     days(2)

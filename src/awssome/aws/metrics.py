@@ -1,7 +1,7 @@
 """Figures for CloudWatch.
 
 Every combination of a metric's name and dimensions is billed, and so only the figures of `domain.figures` go there: by
-tier, by server, by queue, and of the heaviest tenants.
+tier, by server, and of the heaviest tenants.
 """
 
 from __future__ import annotations

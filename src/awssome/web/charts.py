@@ -76,15 +76,17 @@ def months(
     columns: tuple[str, str],
     shown: Format = number,
     scale: Format | None = None,
+    room: int = 1,
 ) -> Chart:
     """Upright columns over time, oldest first: value by month.
 
     :param shown: format of a figure where it stands alone.
     :param scale: format of the figures on the scale; the same by default.
+    :param room: there is space for so many columns at least, so that the first ones are no walls.
     """
     ceiling = _round_ceiling(max((figure for _, figure in figures), default=0))
     parts = [_grid_line(ceiling * share / 2, ceiling, scale or shown) for share in range(3)]
-    step = Decimal(100) / max(len(figures), 1)
+    step = Decimal(100) / max(len(figures), room)
     every = -(-len(figures) // _MOST_LABELS)
     crowded = len(figures) > _MOST_LABELS_ON_A_PHONE
     for position, (label, figure) in enumerate(figures):

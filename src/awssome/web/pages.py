@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -148,6 +150,11 @@ def is_fragment(request: HTTPConnection) -> bool:
     return request.headers.get(FRAGMENT_HEADER) == "1"
 
 
+def _commands(text: str) -> Markup:
+    """The text, escaped; what stands in `backticks` is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
+
+
 def _environment(templates: Path, states: Mapping[str, State], clock: Callable[[], datetime]) -> Environment:
     environment = Environment(
         loader=ChoiceLoader([FileSystemLoader(templates), FileSystemLoader(_TEMPLATES)]),
@@ -168,7 +175,7 @@ def _environment(templates: Path, states: Mapping[str, State], clock: Callable[[
         "relative": lambda value: formats.relative(value, clock()),
         "plural": formats.plural,
     }
-    environment.filters.update(functions, money_in_full=tables.money_in_full)
+    environment.filters.update(functions, money_in_full=tables.money_in_full, commands=_commands)
     ui = SimpleNamespace()
     environment.globals.update(
         ui=ui,

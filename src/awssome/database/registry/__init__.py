@@ -41,8 +41,9 @@ class Registry:
                 "connect_timeout": 5,
                 **NETWORK,
                 "application_name": "awssome-registry",
-                # A process that is frozen in a transaction must not hold a tenant's or a move's row for ever.
-                "options": "-c idle_in_transaction_session_timeout=60000",
+                # A process that is frozen in a transaction must not hold a tenant's or a move's row for ever. Days
+                # begin in UTC, whatever the server thinks.
+                "options": "-c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
             },
         )
 

@@ -108,10 +108,11 @@ def store(connection: Connection, server_id: UUID, uses: Sequence[SchemaUse], lo
 
 
 def note_silence(connection: Connection, server_id: UUID, why: str, at: datetime) -> None:
-    """The server did not answer; since when it has been so is kept."""
+    """The server did not answer at `at`; since when it has been so is kept. Nothing when it has answered since."""
+    answered = select(server_usage.c.at).where(server_usage.c.server_id == server_id, server_usage.c.at >= at)
     connection.execute(
         update(servers)
-        .where(servers.c.id == server_id)
+        .where(servers.c.id == server_id, ~answered.exists())
         .values(silent_since=func.coalesce(servers.c.silent_since, at), silence=why[:500])
     )
 

@@ -27,7 +27,7 @@ CONNECTION_SHARE = Limit(0.80, 0.60)
 """Of a server's connections."""
 
 STATEMENT_SECONDS = Limit(120, 60)
-"""Of a tenant's statement; the platform's own end after 30 s."""
+"""Of a tenant's statement; `workflows.long_sessions` ends what is over its tier's limit before."""
 
 BLOCKED_SESSIONS = Limit(3, 1)
 """Sessions that have waited long for a lock."""
@@ -69,10 +69,8 @@ def pool_near_limit(picture: Picture, opened: Set[str]) -> Iterator[Found]:
         if not soon and not _over(server.taken / server.capacity, POOL_SHARE, known):
             continue
         left = max(0, server.capacity - server.taken)
-        message = f"{left:,} of {server.capacity:,} places are free."
-        if left == 0:
-            message = f"No place is left: all {server.capacity:,} are taken."
-        elif days is not None:
+        message = f"Free places: {left:,} of {server.capacity:,}."
+        if left and days is not None:
             message += f" At this rate it is full {_in_days(days)}."
         yield _about_server(server, str(server.id), message)
 

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
 from awssome.control.messages import ChangeServer, StartDrain
-from awssome.domain.errors import Code, Refused
+from awssome.domain.errors import Refused
 from awssome.management import lifecycle, operations
 from awssome.management.pages.guard import AtDesk
 from awssome.management.pages.rows import require_name, server_address, tenant_address
-from awssome.management.pages.servers import MOST_TENANTS, show_server
+from awssome.management.pages.servers import number_of_tenants, show_server
 from awssome.management.pages.tenants import show_tenant
 
 router = APIRouter()
@@ -57,7 +57,7 @@ def bring_back(request: Request, desk: AtDesk, ref: str) -> Response:
 def change_capacity(request: Request, desk: AtDesk, name: str, capacity: Annotated[str, Form()] = "") -> Response:
     """How many tenants the server may hold."""
     try:
-        body = ChangeServer(capacity=_number(capacity, "capacity", least=1))
+        body = ChangeServer(capacity=number_of_tenants(capacity, "capacity", least=1))
         with desk.registry.begin() as connection:
             lifecycle.change_server(connection, desk.actor, name, body)
     except Refused as refused:
@@ -71,7 +71,7 @@ def drain(
 ) -> Response:
     """Move tenants off a pool."""
     try:
-        body = StartDrain(keep=_number(keep, "keep", least=0), to=to or None)
+        body = StartDrain(keep=number_of_tenants(keep, "keep", least=0), to=to or None)
         with desk.registry.begin() as connection:
             lifecycle.start_drain(desk.services, connection, desk.actor, name, body)
     except Refused as refused:
@@ -89,11 +89,3 @@ def stop_drain(request: Request, desk: AtDesk, name: str) -> Response:
         return show_server(request, desk, name, refused)
     text = f"No more tenants leave {name}. Moves under way come to their end."
     return desk.pages.redirect(request, server_address(name), "success", text)
-
-
-def _number(given: str, field: str, *, least: int) -> int:
-    digits = given.strip().replace(",", "")
-    if not digits.isdecimal() or not digits.isascii() or not least <= int(digits) <= MOST_TENANTS:
-        wrong = f"Enter a whole number from {least} to {MOST_TENANTS:,}."
-        raise Refused(Code.INVALID, f"This is not a number of tenants. {wrong}", fields={field: wrong})
-    return int(digits)

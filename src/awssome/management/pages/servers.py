@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -122,6 +123,15 @@ def show_server(request: Request, desk: Desk, name: str, problem: Refused | None
     )
 
 
+def number_of_tenants(given: str, field: str, *, least: int) -> int:
+    """What a form says. :raises Refused: INVALID, naming the field."""
+    digits = given.strip().replace(",", "")
+    if not re.fullmatch("[0-9]{1,6}", digits) or not least <= int(digits) <= MOST_TENANTS:
+        wrong = f"Enter a whole number from {least} to {MOST_TENANTS:,}."
+        raise Refused(Code.INVALID, f"This is not a number of tenants. {wrong}", fields={field: wrong})
+    return int(digits)
+
+
 def _form(request: Request, desk: Desk, values: dict[str, str], problem: Refused | None = None) -> Response:
     return desk.pages.render(
         request,
@@ -150,7 +160,9 @@ def _read(values: dict[str, str], url: str) -> AddServer:
     kind = read(lambda: _one_of(ServerKind, values["kind"], "kind"))
     engine = read(lambda: _one_of(EngineName, values["engine"], "engine"))
     read(lambda: location(url, engine or EngineName.POSTGRESQL))
-    capacity = read(lambda: _capacity(values["capacity"]))
+    capacity = (
+        read(lambda: number_of_tenants(given, "capacity", least=1)) if (given := values["capacity"].strip()) else None
+    )
     if wrong or name is None or kind is None or engine is None:
         raise Refused(Code.INVALID, "The server cannot be added as it is. Nothing was changed.", fields=wrong)
     return AddServer(name=name, kind=kind, engine=engine, url=SecretStr(url.strip()), capacity=capacity)
@@ -161,13 +173,3 @@ def _one_of(kind: type[Choice], given: str, field: str) -> Choice:
         return kind(given)
     except ValueError:
         raise Refused(Code.INVALID, "A choice is missing.", fields={field: "Choose one."}) from None
-
-
-def _capacity(given: str) -> int | None:
-    digits = given.strip().replace(",", "")
-    if not digits:
-        return None
-    if not digits.isdecimal() or not 1 <= int(digits) <= MOST_TENANTS:
-        wrong = f"Enter a whole number from 1 to {MOST_TENANTS:,}, or nothing."
-        raise Refused(Code.INVALID, "This capacity cannot be.", fields={"capacity": wrong})
-    return int(digits)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from awssome.control.messages import Consumer, ServerDetail, TenantUse
+from awssome.control.messages import Consumer, DayLoad, DayUse, ServerDetail, TenantUse
 from awssome.database.registry.usage import SORTS
 from awssome.domain.times import now
 from awssome.management import watching
@@ -17,6 +18,9 @@ from awssome.management.pages.rows import server_row, tenant_address
 from awssome.web import charts
 from awssome.web.formats import day, plural, relative, size
 from awssome.web.tables import Listing, Order
+
+ROOM = 10
+"""Days that a chart has space for at least."""
 
 router = APIRouter()
 
@@ -56,11 +60,11 @@ def server_growth(server: ServerDetail) -> dict[str, charts.Chart]:
     """Places taken and data, by day."""
     return {
         "places": charts.months(
-            [(_label(each.day), each.tenants + each.retained) for each in server.days], columns=("Day", "Places taken")
+            [(_label(each.day), each.tenants + each.retained) for each in server.days],
+            columns=("Day", "Places taken"),
+            room=ROOM,
         ),
-        "data": charts.months(
-            [(_label(each.day), each.bytes) for each in server.days], columns=("Day", "Data"), shown=_size
-        ),
+        "data": _data(server.days),
     }
 
 
@@ -69,9 +73,7 @@ def tenant_use_view(use: TenantUse) -> dict[str, Any]:
     return {
         **use.model_dump(exclude={"days"}),
         "about": f"collected {relative(use.at, now())}" if use.at else "",
-        "growth": charts.months(
-            [(_label(each.day), each.bytes) for each in use.days], columns=("Day", "Data"), shown=_size
-        ),
+        "growth": _data(use.days),
     }
 
 
@@ -81,6 +83,11 @@ def connections_in_words(server: ServerDetail) -> str:
         return "no figures yet"
     limit = "without a limit" if server.load.connection_limit is None else f"of {server.load.connection_limit:,}"
     return f"{limit}, {plural(server.load.blocked, 'session')} blocked" if server.load.blocked else limit
+
+
+def _data(days: Sequence[DayLoad] | Sequence[DayUse]) -> charts.Chart:
+    figures = [(_label(each.day), each.bytes) for each in days]
+    return charts.months(figures, columns=("Day", "Data"), shown=_size, room=ROOM)
 
 
 def _label(value: date) -> str:
