@@ -34,10 +34,13 @@ def test_a_secret_is_rotated_from_the_tenants_page(
     assert "The secret is being rotated." in desk.after(done).text
     with services.registry.begin() as connection:
         tenants.change(connection, tenancy.id, state=TenantState.SUSPENDED)
+    assert "Rotate secret…" in desk.get(page).text
+    with services.registry.begin() as connection:
+        tenants.change(connection, tenancy.id, state=TenantState.RETAINED)
     assert "Rotate secret…" not in desk.get(page).text
     refused = desk.send(f"{page}/rotate", at=page)
     assert refused.status_code == 409
-    assert "Only an active tenant" in refused.text
+    assert "Only the secret of an active or suspended tenant" in refused.text
 
 
 def test_a_tenant_is_deleted_by_its_name_and_brought_back(

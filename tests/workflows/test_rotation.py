@@ -19,7 +19,7 @@ from awssome.database.tenant.keys import data_key
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys, new_secret_key
 from awssome.domain.tenants import EngineName, Placement, TenantState
-from awssome.workflows import rotation
+from awssome.workflows import provisioning, rotation
 from awssome.workflows.services import WorkerServices
 from awssome.workflows.workspace import Workspace
 from tests.conftest import Tenancy
@@ -152,6 +152,27 @@ def test_a_job_that_died_between_server_and_registry_is_run_again(
     assert workspace.do(lambda connection: data_key(connection, services.keys, tenancy.id)) == sealing
 
 
+def test_a_tenant_that_is_suspended_before_the_job_is_run_again_opens_when_it_is_resumed(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], engine: EngineName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenancy = make_tenant()
+    really = SERVERS[engine].set_password
+
+    def dies(self: Server, schema: str, password: str) -> None:
+        really(self, schema, password)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+        dying.setattr(SERVERS[engine], "set_password", dies)
+        rotate(services, tenancy)
+    for state in (TenantState.SUSPENDED, TenantState.ACTIVE):
+        with services.registry.begin() as connection:
+            tenants.change(connection, tenancy.id, state=state)
+        provisioning.set_login(services, tenancy.id)
+        rotation.rotate(services, tenancy.placement.placement_id, 2)
+        assert opens(services, placement_of(services, tenancy)) == (state is TenantState.ACTIVE)
+
+
 def test_a_worker_that_slept_while_others_went_on_leaves_the_last_password(
     services: WorkerServices, make_tenant: Callable[..., Tenancy], engine: EngineName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,8 +193,30 @@ def test_a_worker_that_slept_while_others_went_on_leaves_the_last_password(
     assert opens(services, after)
 
 
-@pytest.mark.parametrize("state", [TenantState.SUSPENDED, TenantState.RETAINED, TenantState.ARCHIVED])
-def test_only_an_active_tenants_secret_is_rotated(
+@pytest.mark.parametrize("key", ["the same key", "another key"])
+def test_a_suspended_tenants_secret_is_rotated_behind_its_closed_login(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], secret_key: str, key: str
+) -> None:
+    """Who has stolen a login must not come in again between the resumption and a new secret."""
+    tenancy = make_tenant()
+    if key == "another key":
+        services = with_keys(services, Keys.from_text(new_secret_key(), secret_key))
+    with services.registry.begin() as connection:
+        tenants.change(connection, tenancy.id, state=TenantState.SUSPENDED)
+    provisioning.set_login(services, tenancy.id)
+    rotate(services, tenancy)
+    after = placement_of(services, tenancy)
+    assert after.secret_version == 2
+    assert not opens(services, after)
+    with services.registry.begin() as connection:
+        tenants.change(connection, tenancy.id, state=TenantState.ACTIVE)
+    provisioning.set_login(services, tenancy.id)
+    assert opens(services, after)
+    assert not opens(services, tenancy.placement)
+
+
+@pytest.mark.parametrize("state", [TenantState.RETAINED, TenantState.ARCHIVED])
+def test_the_secret_of_a_tenant_that_has_gone_is_not_rotated(
     services: WorkerServices, make_tenant: Callable[..., Tenancy], state: TenantState
 ) -> None:
     tenancy = make_tenant()

@@ -25,21 +25,24 @@ LATE = timedelta(seconds=75)
 """When the last session that was begun with the old password is there: PostgreSQL gives a client 60 s to prove itself
 (https://www.postgresql.org/docs/current/runtime-config-connection.html, authentication_timeout)."""
 
+_WITH_LOGIN = (TenantState.ACTIVE, TenantState.SUSPENDED)
+
 BATCH = 500
 """Tenants that one call may ask for."""
 
 
 def request(connection: Connection, queue: Queue, actor: Actor, ref: str) -> None:
-    """Have the tenant's login get another password.
+    """Have the tenant's login get another password. That of a suspended tenant stays closed.
 
-    :raises Refused: CONFLICT when the tenant is not active: its login is closed, or there is none.
+    :raises Refused: CONFLICT when the tenant is neither active nor suspended: its login is not used again.
     """
     tenant = tenants.by_ref(connection, ref, lock=True)
-    if tenant.state is not TenantState.ACTIVE or tenant.placement_id is None:
+    if tenant.state not in _WITH_LOGIN or tenant.placement_id is None:
         raise Refused(
             Code.CONFLICT,
-            f"This tenant is {tenant.state}. Only an active tenant's secret is rotated. Nothing was changed.",
-            "The login of any other tenant is closed, or there is none.",
+            f"This tenant is {tenant.state}. Only the secret of an active or suspended tenant is rotated. Nothing was "
+            "changed.",
+            "The login of any other tenant is not used again, or there is none.",
         )
     version = placements.secret_version(connection, tenant.placement_id) + 1
     audit.record(connection, actor, "secret.rotation_requested", tenant.id, version=version)
@@ -65,7 +68,7 @@ def request_batch(connection: Connection, queue: Queue, actor: Actor, after: UUI
 def rotate(services: WorkerServices, placement_id: UUID, version: int) -> None:
     """Give the login the password of this version, unless it has it already, and end the sessions before it.
 
-    Nothing when the tenant has been moved, suspended or deleted meanwhile: its login is closed.
+    Nothing when the tenant has been moved or deleted meanwhile: its login is not used again.
     """
     before = _login(services, placement_id)
     if before is None:
@@ -95,38 +98,45 @@ def reseal(services: WorkerServices) -> None:
 
 @dataclass(frozen=True)
 class _Login:
-    """The login of an active tenant, as the registry has it."""
+    """The login of a tenant, as the registry has it.
+
+    :ivar open: the tenant is active: its login lets in who has the password.
+    """
 
     placement: Placement
     server_id: UUID
     server: str
     key_id: str
+    open: bool
 
 
 def _login(services: WorkerServices, placement_id: UUID) -> _Login | None:
     with services.registry.begin() as connection:
         placement = placements.find(connection, services.keys, placement_id)
         tenant = tenants.find(connection, placement.tenant_id)
-        if tenant.placement_id != placement_id or tenant.state is not TenantState.ACTIVE:
+        if tenant.placement_id != placement_id or tenant.state not in _WITH_LOGIN:
             return None
         return _Login(
             placement,
             placements.server_of(connection, placement_id),
             servers.of_placement(connection, placement_id).name,
             placements.key_of(connection, placement_id),
+            tenant.state is TenantState.ACTIVE,
         )
 
 
 def _give(services: WorkerServices, server: Server, before: _Login, version: int) -> None:
     keys, schema, tenant_id = services.keys, before.placement.schema, before.placement.tenant_id
     placement_id = before.placement.placement_id
-    password = keys.login_password(tenant_id, before.server, schema, version)
-    if before.key_id != keys.key_id:
+    # Nobody can come in to wrap the data key of a suspended tenant anew: it goes on needing the secret key before.
+    key_id = keys.key_id if before.open else before.key_id
+    password = keys.login_password(tenant_id, before.server, schema, version, key_id)
+    if before.key_id != key_id:
         _rewrap(services, before.placement, replace(before.placement, secret_version=version, password=password))
     while True:
         server.set_password(schema, password)
         with services.registry.begin() as connection:
-            if placements.rotated(connection, placement_id, version, keys.key_id):
+            if placements.rotated(connection, placement_id, version, key_id):
                 audit.record(connection, audit.SYSTEM, "secret.rotated", tenant_id, schema=schema, version=version)
             reached = placements.find(connection, keys, placement_id)
         if reached.password == password:
