@@ -498,9 +498,9 @@ def test_a_tenant_that_has_no_workspace_any_more_comes_back_active(
         server.drop(before.schema, 0)
         placements.mark(connection, before.placement_id, PlacementState.DROPPED)
         tenants.change(connection, alice.id, placement_id=None, state=state, retain_until=now())
-    found = archives.restore_now(services, alice.id, archive.id, "alice@northwind.example")
-    assert found.state is RestoreState.DONE
-    truth.holds_at(found.target_id)
+    restore_id = restore(services, alice, archive)
+    assert carry_on(services, restore_id) is RestoreState.DONE
+    truth.holds_at(the_restore(services, restore_id).target_id)
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, alice.id)
     assert (tenant.state, tenant.epoch) == (TenantState.ACTIVE, before.epoch + 1)

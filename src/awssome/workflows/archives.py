@@ -17,9 +17,8 @@ from awssome.database.archive import Manifest, Subject
 from awssome.database.registry import archives, audit, placements, restores, servers, tenants
 from awssome.database.registry.archives import Archive
 from awssome.database.registry.audit import Actor
-from awssome.database.registry.restores import Restore
 from awssome.database.restorer import Restorer
-from awssome.domain.archives import LARGEST_UPLOAD, ArchiveKind, ArchivePolicy, ArchiveState, RestoreState
+from awssome.domain.archives import LARGEST_UPLOAD, ArchiveKind, ArchivePolicy, ArchiveState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import AWAY, TenantState
 from awssome.domain.times import now
@@ -138,32 +137,36 @@ def request_restore(
     :raises Refused: NOT_FOUND; GONE for an archive that is not kept; CONFLICT while the tenant is moved or restored
         already, or when the server cannot take it.
     """
-    restore_id = _request_restore(connection, actor, ref, archive_id, server, beside)
+    tenant = tenants.by_ref(connection, ref, lock=True)
+    if tenant.state is TenantState.PENDING:
+        raise Refused(Code.CONFLICT, "The tenant's workspace is still being made.", "Wait until it is active.")
+    if tenant.state is TenantState.DELETED:
+        raise Refused(Code.CONFLICT, "The tenant is deleted for good: it cannot be brought back.")
+    if tenant.state in AWAY and tenant.placement_id is not None:
+        raise Refused(Code.CONFLICT, "The tenant's workspace is still being emptied.", "Bring it back as it is.")
+    found = archives.find(connection, archive_id, tenant.id)
+    if found.state is not ArchiveState.READY:
+        raise Refused(Code.GONE, f"This archive is {found.state}: it cannot be restored.", "Name one that is ready.")
+    if server is not None:
+        server_id = servers.take(connection, server, tenant.id)
+    elif tenant.placement_id is not None:
+        server_id = placements.server_of(connection, tenant.placement_id)
+    else:
+        server_id = servers.emptiest_pool(connection)
+    restore_id = restores.create(
+        connection,
+        tenant.id,
+        archive_id,
+        source=None if beside else tenant.placement_id,
+        target=placements.create(connection, tenant.id, server_id),
+        beside=beside,
+        requested_by=actor.name,
+    )
+    audit.record(
+        connection, actor, "restore.requested", tenant.id, restore=restore_id, archive=archive_id, beside=beside
+    )
     queue.restore(connection, restore_id)
     return restore_id
-
-
-def restore_now(
-    services: WorkerServices, tenant_id: UUID, archive_id: UUID, requested_by: str, server: str | None = None
-) -> Restore:
-    """Bring a tenant that has no workspace back to life, here and now: it is active when this returns.
-
-    After a crash in the middle a sweep carries the restore on.
-
-    :param server: name of the server; None: the emptiest pool.
-    :raises Refused: as `request_restore`; UNAVAILABLE when a server, or where archives lie, does not answer; INVALID
-        when the archive cannot be used.
-    """
-    with services.registry.begin() as connection:
-        restore_id = _request_restore(connection, Actor(requested_by), str(tenant_id), archive_id, server, False)
-    restorer(services).carry_on(restore_id)
-    with services.registry.begin() as connection:
-        found = restores.find(connection, restore_id)
-    if found.state is RestoreState.FAILED:
-        raise Refused(Code.INVALID, found.problem or "The restore has failed.")
-    if found.state is not RestoreState.DONE:
-        raise Refused(Code.UNAVAILABLE, "The workspace is being restored by another worker.", "Wait a minute.")
-    return found
 
 
 def restorer(services: WorkerServices) -> Restorer:
@@ -266,40 +269,6 @@ def _measured(file: IO[bytes]) -> tuple[int, bytes]:
         digest.update(block)
         size += len(block)
     return size, digest.digest()
-
-
-def _request_restore(
-    connection: Connection, actor: Actor, ref: str, archive_id: UUID, server: str | None, beside: bool
-) -> UUID:
-    tenant = tenants.by_ref(connection, ref, lock=True)
-    if tenant.state is TenantState.PENDING:
-        raise Refused(Code.CONFLICT, "The tenant's workspace is still being made.", "Wait until it is active.")
-    if tenant.state is TenantState.DELETED:
-        raise Refused(Code.CONFLICT, "The tenant is deleted for good: it cannot be brought back.")
-    if tenant.state in AWAY and tenant.placement_id is not None:
-        raise Refused(Code.CONFLICT, "The tenant's workspace is still being emptied.", "Bring it back as it is.")
-    found = archives.find(connection, archive_id, tenant.id)
-    if found.state is not ArchiveState.READY:
-        raise Refused(Code.GONE, f"This archive is {found.state}: it cannot be restored.", "Name one that is ready.")
-    if server is not None:
-        server_id = servers.take(connection, server, tenant.id)
-    elif tenant.placement_id is not None:
-        server_id = placements.server_of(connection, tenant.placement_id)
-    else:
-        server_id = servers.emptiest_pool(connection)
-    restore_id = restores.create(
-        connection,
-        tenant.id,
-        archive_id,
-        source=None if beside else tenant.placement_id,
-        target=placements.create(connection, tenant.id, server_id),
-        beside=beside,
-        requested_by=actor.name,
-    )
-    audit.record(
-        connection, actor, "restore.requested", tenant.id, restore=restore_id, archive=archive_id, beside=beside
-    )
-    return restore_id
 
 
 def _no_workspace() -> Refused:
