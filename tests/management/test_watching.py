@@ -165,11 +165,15 @@ def test_a_flood_of_alerts_is_shown_in_part_first(desk: Desk, services: WorkerSe
     assert "Show all" not in everything
 
 
-def test_a_server_that_is_silent_is_down_wherever_it_is_named(desk: Desk, services: WorkerServices) -> None:
+def test_a_server_that_is_silent_is_down_wherever_it_is_named(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant
+) -> None:
     with services.registry.begin() as connection:
         usage.note_silence(connection, servers.by_name(connection, "pool-1").id, "It does not answer.", now())
     for path in ("/", "/servers", "/servers/pool-1"):
         assert "Down" in desk.get(path).text, path
+    assert "<p>It does not answer.</p>" in desk.get("/servers/pool-1").text, "nobody is there"
+    make_tenant()
     assert "It does not answer. Its tenants cannot work." in desk.get("/servers/pool-1").text
 
 
