@@ -6,17 +6,20 @@ import re
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 from pydantic import SecretStr
 from rich.console import Console
 
+from awssome.cli.output import poll
 from awssome.control.client import Control
-from awssome.control.messages import CreateOperator
+from awssome.control.messages import AddServer, CreateOperator, StartRestore
 from awssome.demo.ensemble import Ensemble, World
 from awssome.demo.stage import Stage
 from awssome.demo.story import ALICE, BOB, OLGA, PASSWORD, Player
-from awssome.domain.tenants import Tier
+from awssome.domain.archives import ArchiveState, RestoreState
+from awssome.domain.tenants import EngineName, ServerKind, Tier
 
 TARGET = Path("screenshots")
 DEALS = 250
@@ -34,6 +37,7 @@ OPERATOR = (
     "/servers",
     "/servers/pool-1",
     "/servers/pool-1/consumers",
+    "/servers/pool-2",
     "/servers/new",
     "/moves",
     "/jobs",
@@ -41,7 +45,12 @@ OPERATOR = (
     "/audit",
     "/operators",
 )
-INNER = (("/deals", r"^/deals/[0-9a-f-]{36}$"), ("/hubspot", r"^/hubspot/syncs/"), ("/moves", r"^/moves/"))
+INNER = (
+    ("/deals", r"^/deals/[0-9a-f-]{36}$"),
+    ("/hubspot", r"^/hubspot/syncs/"),
+    ("/moves", r"^/moves/"),
+    ("/tenants/northwind-cloud", r"^/restores/"),
+)
 
 
 def main() -> None:
@@ -55,6 +64,7 @@ def main() -> None:
         api = stack.enter_context(Control(ensemble.world.management, (home / "operator-token").read_text().strip()))
         api.create_operator(CreateOperator(email=OLGA.email, name=OLGA.name, password=SecretStr(PASSWORD)))
         report = Player(Stage(Console(stderr=True)), ensemble, api).play(DEALS)
+        _prepare(api, report.tenant)
         browser = stack.enter_context(sync_playwright()).chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
@@ -69,10 +79,25 @@ def main() -> None:
             page = browser.new_context().new_page()
             if who != "visitor":
                 _sign_in(page, base, {"alice": ALICE, "bob": BOB, "olga": OLGA}[who].email)
+            if who == "alice":
+                page.goto(f"{base}/people")
+                page.get_by_role("button", name="Export everything").click()
+                page.get_by_role("link", name="Download").wait_for()
+                paths = (*paths, urlsplit(page.url).path)
             for path in (*paths, *_inner(page, base, paths)):
                 _shoot(page, who, base, path)
         browser.close()
         _title(world)
+
+
+def _prepare(api: Control, tenant: str) -> None:
+    """What the story has not: an archive, a restore, and a server that does not answer, of which an alert tells."""
+    asked = api.export(tenant)
+    poll(lambda: api.archive(asked.id), lambda archive: archive.state is ArchiveState.READY, seconds=60)
+    restore = api.start_restore(tenant, StartRestore(archive_id=asked.id, beside=True))
+    poll(lambda: api.restore(restore.id), lambda found: found.state is RestoreState.DONE, seconds=60)
+    url = SecretStr("postgresql://nobody:nothing@127.0.0.1:1/tenants")
+    api.add_server(AddServer(name="pool-2", kind=ServerKind.POOL, engine=EngineName.POSTGRESQL, url=url))
 
 
 def _sign_in(page: Page, base: str, email: str) -> None:

@@ -18,8 +18,9 @@ from awssome.control.client import Control
 from awssome.database.registry import servers, sessions, tenants, usage
 from awssome.database.registry import tables as t
 from awssome.domain.alerts import RULES
-from awssome.domain.tenants import EngineName
+from awssome.domain.tenants import EngineName, TenantState
 from awssome.domain.times import now
+from awssome.management.pages.alerts import FIRST_OPEN
 from awssome.workflows import watching
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
@@ -150,11 +151,29 @@ def test_alerts_are_listed_with_what_to_do_and_stay_in_the_history(
     assert "/alerts" in desk.get("/palette?q=alert").text
 
 
-def test_a_server_that_is_silent_is_down_wherever_it_is_named(desk: Desk, services: WorkerServices) -> None:
+def test_a_flood_of_alerts_is_shown_in_part_first(desk: Desk, services: WorkerServices) -> None:
+    with services.registry.begin() as connection:
+        for number in range(FIRST_OPEN + 1):
+            tenant = tenants.create(connection, f"Company {number}")
+            tenants.change(connection, tenant.id, state=TenantState.ACTIVE, hubspot_state="reconnect")
+    page = desk.get("/alerts").text
+    assert f"{FIRST_OPEN + 1} things are wrong now" in page
+    assert page.count("HubSpot no longer takes its tokens.") == FIRST_OPEN
+    assert f"Show all {FIRST_OPEN + 1}" in page
+    everything = desk.get("/alerts?all=yes").text
+    assert everything.count("HubSpot no longer takes its tokens.") == FIRST_OPEN + 1
+    assert "Show all" not in everything
+
+
+def test_a_server_that_is_silent_is_down_wherever_it_is_named(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant
+) -> None:
     with services.registry.begin() as connection:
         usage.note_silence(connection, servers.by_name(connection, "pool-1").id, "It does not answer.", now())
     for path in ("/", "/servers", "/servers/pool-1"):
         assert "Down" in desk.get(path).text, path
+    assert "<p>It does not answer.</p>" in desk.get("/servers/pool-1").text, "nobody is there"
+    make_tenant()
     assert "It does not answer. Its tenants cannot work." in desk.get("/servers/pool-1").text
 
 

@@ -144,7 +144,6 @@ class Placement:
 
 
 _SCHEMA = re.compile(r"user_[0-9a-f]{16}\Z")
-_SLUG = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")
 _EMAIL = re.compile(r"[^@\s\"(),:;<>\[\]\\]{1,64}@[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?\Z")
 _ROLE_ARN = re.compile(r"arn:aws(?:-us-gov|-cn)?:iam::(\d{12}):role/[\w+=,.@/-]{1,512}\Z")
 
@@ -182,16 +181,6 @@ def slug_from(company: str) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:36].strip("-")
     if not slug or not slug[0].isalpha():
         slug = f"team-{slug}"[:36].strip("-")
-    return slug
-
-
-def checked_slug(slug: str) -> str:
-    """The slug, if it may name a tenant's host.
-
-    :raises Refused: INVALID.
-    """
-    if not _SLUG.match(slug) or "--" in slug or slug in RESERVED_SLUGS:
-        raise Refused(Code.INVALID, f"“{slug}” cannot be a workspace address.", fields={"slug": "Choose another one."})
     return slug
 
 

@@ -77,17 +77,6 @@ class BadCode(HubSpotError):
         )
 
 
-class Declined(HubSpotError):
-    """The user, or HubSpot on its consent page, said no."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            Code.INVALID,
-            "HubSpot was not connected, because access was declined on HubSpot's page.",
-            "Connect HubSpot again and choose an account in which you may install apps.",
-        )
-
-
 class Cancelled(Refused):
     """The work was told to stop while it called HubSpot or waited for it."""
 

@@ -39,30 +39,6 @@ the CRM). We take 4, and leave one to the others."""
 LIMITS: dict[Kind, Limit] = {"general": GENERAL, "search": SEARCH}
 
 
-@dataclass(frozen=True)
-class PrivateAppTier:
-    """What a privately distributed app may call.
-
-    :param name: the account's subscription.
-    :param per_10_seconds: calls in any 10 s, per app.
-    :param per_day: calls a day, for all private apps of the account together; the limit increase adds its calls to what
-        the subscription gives.
-    """
-
-    name: str
-    per_10_seconds: int
-    per_day: int
-
-
-PRIVATE_APP_TIERS = (
-    PrivateAppTier("Free and Starter", 100, 250_000),
-    PrivateAppTier("Professional", 190, 625_000),
-    PrivateAppTier("Enterprise", 190, 1_000_000),
-    PrivateAppTier("API limit increase", 250, 1_000_000),
-)
-"""For an app that a customer makes for itself; a marketplace app has `GENERAL` and no daily limit (docs: developer
-tooling, platform, usage guidelines)."""
-
 LIST_PAGE = 100
 """Deals on one page of the list, at most."""
 

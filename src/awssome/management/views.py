@@ -18,8 +18,6 @@ from awssome.domain.tenants import EngineName, Role, ServerKind, TenantState, Ti
 from awssome.domain.times import now
 from awssome.workflows.services import Services
 
-_DONE = {Phase.RETAINING: "retain", Phase.DROPPED: "drop"}
-
 
 def tenant_row(row: Any) -> m.TenantRow:
     """A row of `registry.tenants.page`."""

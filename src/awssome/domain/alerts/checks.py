@@ -85,7 +85,7 @@ def server_unreachable(picture: Picture, opened: Set[str]) -> Iterator[Found]:
     for server in picture.servers:
         if server.silent_since:
             told = server.silence or "It does not answer."
-            yield _about_server(server, str(server.id), f"{told} Its tenants cannot work.")
+            yield _about_server(server, str(server.id), f"{told} Its tenants cannot work." if server.taken else told)
 
 
 def server_refused(picture: Picture, opened: Set[str]) -> Iterator[Found]:

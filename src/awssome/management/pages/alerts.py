@@ -14,17 +14,26 @@ from awssome.management.pages.guard import AtDesk
 from awssome.management.pages.rows import tenant_address
 from awssome.web.tables import Listing
 
+FIRST_OPEN = 100
+"""So many open alerts are shown at first."""
+
 router = APIRouter()
 
 
 @router.get("/alerts")
-def alerts(request: Request, desk: AtDesk, after: str = "", before: str = "") -> Response:
+def alerts(request: Request, desk: AtDesk, after: str = "", before: str = "", all: str = "") -> Response:
     """Open alerts by severity and age; cleared ones by page; the rules."""
     with desk.registry.begin() as connection:
         page = watching.alert_page(connection, after, before)
     cleared = Listing.of(request, [alert_row(alert) for alert in page.cleared], after=page.next, before=page.previous)
+    shown = page.open if all else page.open[:FIRST_OPEN]
     return desk.pages.render(
-        request, "alerts.html", open=[alert_row(alert) for alert in page.open], cleared=cleared, rules=RULES
+        request,
+        "alerts.html",
+        open=page.open,
+        shown=[alert_row(alert) for alert in shown],
+        cleared=cleared,
+        rules=RULES,
     )
 
 
