@@ -45,8 +45,8 @@ _SETTINGS = {
     "log_connections": "off",
     "log_disconnections": "off",
     "log_line_prefix": "%m [%p] %u@%d %h ",
-    # A tenant is some 40 files, and each that is new since the last checkpoint is synced before a server that crashed is
-    # ready again: the less time lies between checkpoints, the fewer.
+    # A tenant is some 40 files, and each that is new since the last checkpoint is synced before a server that crashed
+    # is ready again: the less time lies between checkpoints, the fewer.
     "checkpoint_timeout": "1min",
     # A statement that fails may hold a secret; its error says enough.
     "log_min_error_statement": "panic",
