@@ -168,6 +168,17 @@ def test_idle_ones_are_closed_after_their_time_and_used_ones_are_not() -> None:
     assert len(opened) == 2
 
 
+def test_one_is_not_kept_for_ever_since_its_session_grows_with_every_tenant() -> None:
+    with closing(Kept(_Fake, lambda _: True, uses=3)) as kept:
+        first = kept.take()
+        for _ in range(2):
+            kept.give_back(first)
+            assert kept.take() is first
+        kept.give_back(first)
+        assert first.closed
+        assert kept.take() is not first
+
+
 def test_no_password_is_in_what_a_server_shows(url: str, server: PostgreSQL) -> None:
     password = make_url(url).password
     assert password
