@@ -224,11 +224,14 @@ def context(services: Services, connection: Connection, actor: Actor, found: Pre
         )
         if not at_home:
             move_to = tenant.host
-        elif found.tenant.state is TenantState.ACTIVE:
-            placement = views.placement(connection, services.keys, found.tenant.id)
-        elif found.tenant.state is TenantState.ARCHIVED:
-            returning.wake(connection, services.queue, actor, found.tenant.id)
-            tenant = views.tenant(services, connection, tenants.find(connection, found.tenant.id))
+        else:
+            there = found.tenant
+            if there.state is TenantState.ARCHIVED:
+                returning.wake(connection, services.queue, actor, there.id)
+                there = tenants.find(connection, there.id)  # it may be back by now
+                tenant = views.tenant(services, connection, there)
+            if there.state is TenantState.ACTIVE:
+                placement = views.placement(connection, services.keys, there.id)
     return m.ContextOut(
         account=m.AccountOut(id=found.session.account_id, name=found.session.name, email=found.session.email),
         session_id=found.session.id,

@@ -58,6 +58,8 @@ def bring_back(connection: Connection, queue: Queue, actor: Actor, tenant_id: UU
 
 def wake(connection: Connection, queue: Queue, actor: Actor, tenant_id: UUID) -> None:
     """Somebody of an archived tenant is there. What keeps it from coming back is on the tenant."""
+    if tenants.find(connection, tenant_id, lock=True).state is not TenantState.ARCHIVED:
+        return  # it has come back while we waited for the lock
     failed = restores.newest(connection, tenant_id)
     if failed is not None and failed.state is RestoreState.FAILED and failed.requested_at > now() - PAUSE:
         _tell(connection, tenant_id, failed.problem)
