@@ -13,11 +13,13 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from awssome.database.mover import Mover
 from awssome.database.registry import accounts, audit, moves, tenants
 from awssome.database.registry import servers as registered
+from awssome.database.registry.audit import Actor
+from awssome.domain.archives import ArchiveKind, RestoreState
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import Role
 from awssome.domain.times import new_id, now
+from awssome.workflows import archives, watching
 from awssome.workflows import moves as asked
-from awssome.workflows import watching
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.management.conftest import OLGA, PASSWORD
@@ -96,6 +98,7 @@ def test_every_page_is_open_to_everybody_and_fits_a_phone(
 ) -> None:
     tenancy = make_tenant("Contoso Data & Analytics Gesellschaft für Beratung mbH", email="anna@contoso.example")
     move_id = _failed_move(services, tenancy)
+    restore_id = _restored(services, tenancy)
     watching.collect(services)
     with services.registry.begin() as connection:
         watching.settle(connection, services.queue)
@@ -107,6 +110,7 @@ def test_every_page_is_open_to_everybody_and_fits_a_phone(
         "/servers/new",
         "/moves",
         f"/moves/{move_id}",
+        f"/restores/{restore_id}",
         "/jobs",
         "/audit",
         "/operators",
@@ -129,6 +133,17 @@ def _carry_on(services: WorkerServices, tenancy: Tenancy) -> None:
         newest = moves.page(connection, tenant_id=tenancy.id).rows[0].id
     mover = Mover(services.registry, services.keys, services.open_server)
     assert mover.carry_on(newest) is Phase.RETAINING
+
+
+def _restored(services: WorkerServices, tenancy: Tenancy) -> UUID:
+    """A restore beside the tenant, with evidence."""
+    archive = archives.export_now(services, tenancy.id, ArchiveKind.MANUAL, "Olga", None)
+    with services.registry.begin() as connection:
+        restore_id = archives.request_restore(
+            connection, services.queue, Actor("Olga"), tenancy.slug, archive.id, beside=True
+        )
+    assert archives.restorer(services).carry_on(restore_id) is RestoreState.DONE
+    return restore_id
 
 
 def _failed_move(services: WorkerServices, tenancy: Tenancy) -> UUID:

@@ -37,7 +37,7 @@ def test_nobody_is_told_of_tables_that_are_as_they_should_be(desk: Desk, make_te
 def test_a_servers_page_counts_those_behind_and_says_how_to_bring_them_on(desk: Desk, behind: Tenancy) -> None:
     page = desk.get("/servers/pool-1").text
     assert "1 tenant schema has tables of an older revision." in page
-    assert "`awssome migrate --server pool-1`" in page
+    assert "<code>awssome migrate --server pool-1</code>" in page
     assert "could not be migrated" not in page
 
 
@@ -51,5 +51,5 @@ def test_what_keeps_a_tenant_back_is_on_its_page_and_counted_on_its_servers(
     page = desk.get(f"/tenants/{behind.slug}").text
     assert "Its tables on pool-1 could not be brought to the newest revision." in page
     assert "column “note” &lt;exists&gt;" in page
-    assert f"`awssome migrate --only {behind.slug}`" in page
+    assert f"<code>awssome migrate --only {behind.slug}</code>" in page
     assert "1 could not be migrated" in desk.get("/servers/pool-1").text

@@ -13,13 +13,14 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from awssome.control import messages as m
 from awssome.database.schema import sync_history
 from awssome.database.sessions import Sessions
+from awssome.domain.archives import ArchiveState
 from awssome.domain.deals import Stage as DealStage
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import Role, TenantState
 from awssome.domain.times import new_id, now
 from awssome.portal.guard import SESSION_COOKIE
 from tests.portal.conftest import Stage
-from tests.portal.fake import PASSWORD, Tenant
+from tests.portal.fake import PASSWORD, Tenant, archive
 from tests.portal.test_deal_pages import add, come_from_hubspot, in_workspace
 from tests.portal.test_hubspot_pages import connect, issue, sync
 from tests.portal.test_settings_pages import move
@@ -90,6 +91,10 @@ def test_every_page_is_accessible_and_fits(
     northwind.move = move(northwind, Phase.COPYING)
     pages = ["/", "/deals", f"/deals/{deal_id}", f"/deals/{deal_id}/edit", "/hubspot", f"/hubspot/syncs/{done}"]
     pages += ["/plan", "/people", "/account", "/workspaces", "/sign-up", "/deals?q=nothing-like-this"]
+    for state in (ArchiveState.REQUESTED, ArchiveState.READY, ArchiveState.FAILED):
+        exported = archive(northwind.id, state)
+        stage.control.archives[exported.id] = exported
+        pages.append(f"/people/export/{exported.id}")
     with visiting(chromium, stage, port, "alice", phone=phone) as page:
         _check(page, pages, accessible=pages[:3] if phone else pages)
     with visiting(chromium, stage, port, phone=phone) as page:
@@ -114,6 +119,16 @@ def test_a_large_sum_stays_on_its_line_and_a_long_stage_beside_the_title(
             name, badge = row.locator("td.title a").bounding_box(), row.locator(".badge").first.bounding_box()
             assert name is not None and badge is not None
             assert name["x"] + name["width"] <= badge["x"], "the badge begins where the title has ended"
+
+
+def test_a_workspace_that_is_being_brought_back_says_so_to_everybody(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int
+) -> None:
+    northwind.state, northwind.placement = TenantState.ARCHIVED, None
+    with visiting(chromium, stage, port, "alice", phone=True) as page:
+        _check(page, ["/return"])
+        northwind.problem = "No shared server has room for another workspace."
+        _check(page, ["/return"])
 
 
 def test_the_steps_of_the_sign_up_are_accessible_and_follow_the_workspace(
