@@ -14,8 +14,10 @@ from awssome.database.registry import Registry, driver_connection
 from awssome.domain.tenants import Placement
 from awssome.workflows import tasks
 from awssome.workflows.services import WorkerServices
+from tests.engines import only_postgresql
 
 
+@only_postgresql
 def test_sessions_of_tenants_and_of_the_administrator_give_a_silent_server_up(
     pool: PostgreSQL, make_workspace: Callable[[], Placement]
 ) -> None:

@@ -35,7 +35,7 @@ DENIED = frozenset({229, 230, 297, 300, 51003})
 """No permission: on an object, on a column, for the action, on the server; and by a trigger of the template."""
 
 _STAND_IN = 33557097
-"""Babelfish answers this for many errors; what it denies is told from the rest by its text."""
+"""Babelfish answers this for many errors; what it denies, and a lock not had in time, are told by their text."""
 
 _ENDED = frozenset({64, 233, 596, 6005, 10053, 10054, 10060})
 """The session was ended, the server shuts down, or the network is gone."""
@@ -127,6 +127,8 @@ def number_of(error: BaseException) -> int | None:
     number: int | None = getattr(error, "awssome_number", None)
     if number == _STAND_IN and "permission denied" in str(error):
         return min(DENIED)
+    if number == _STAND_IN and "lock timeout" in str(error):
+        return LOCK_TIMEOUT
     return number
 
 
