@@ -95,19 +95,20 @@ def _with_control(control: Control, *lists: tuple[Attack, ...]) -> pytest.MarkDe
 
 @by_name(READ)
 def test_alice_cannot_read(attempt: Attack, kept: Kept, neighbours: Neighbours) -> None:
-    _refused(attempt, kept, neighbours)
+    assert _met(attempt, kept, neighbours)[0] is not None, "it was not refused"
 
 
 @pytest.mark.usefixtures("bob_is_unharmed")
 @by_name(WRITE)
 def test_alice_cannot_change(attempt: Attack, kept: Kept, neighbours: Neighbours) -> None:
-    _refused(attempt, kept, neighbours)
+    assert _met(attempt, kept, neighbours)[0] is not None, "it was not refused"
 
 
 @pytest.mark.usefixtures("bob_is_unharmed")
 @by_name(IDENTITY)
 def test_alice_cannot_be_anybody_else(attempt: Attack, kept: Kept, neighbours: Neighbours) -> None:
-    connection = _refused(attempt, kept, neighbours)
+    told, connection = _met(attempt, kept, neighbours)
+    assert told is not None
     assert rows(connection, "SELECT SUSER_SNAME(), USER_NAME()") == [(neighbours.alice.login,) * 2]
     let_in(neighbours.bob)  # his password is still his
 
@@ -117,13 +118,13 @@ def test_alice_cannot_exceed_her_rights_at_home(
     attempt: Attack, kept: Kept, neighbours: Neighbours, onlooker: driver.Connection
 ) -> None:
     before = structure_of(neighbours.alice, onlooker)
-    _refused(attempt, kept, neighbours)
+    assert _met(attempt, kept, neighbours)[0] is not None, "it was not refused"
     assert structure_of(neighbours.alice, onlooker) == before
 
 
 @by_name(SERVER)
 def test_alice_cannot_use_the_server(attempt: Attack, kept: Kept, neighbours: Neighbours) -> None:
-    _refused(attempt, kept, neighbours)
+    assert _met(attempt, kept, neighbours)[0] is not None, "it was not refused"
 
 
 @by_name(LOOKS)
@@ -171,15 +172,15 @@ def test_what_is_granted_without_the_right_to_grant_is_not_granted(
     assert refusal is not None
 
 
-def _refused(attempt: Attack, kept: Kept, neighbours: Neighbours) -> driver.Connection:
+def _met(attempt: Attack, kept: Kept, neighbours: Neighbours) -> tuple[object, driver.Connection]:
+    """What the last statement was refused with (None: it was not), and the session that Alice has then."""
     several = len(attempt.statements) > 1
     connection = kept.get(fresh=several)
     given = [tried(connection, neighbours.named(statement)) for statement in attempt.statements]
-    assert given[-1][1] is not None, f"it was not refused, and gave {given[-1][0]}"
     assert SECRET not in str(given)
     if several:
         tried(connection, "COMMIT")
-    return kept.get(fresh=several)
+    return given[-1][1], kept.get(fresh=several)
 
 
 def _allowed(attempt: Attack, kept: Kept, named: Callable[[str], str]) -> None:
