@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -131,10 +132,10 @@ def test_eleven_thousand_deals_of_one_instant_are_read_with_few_searches(ordered
 def test_parts_of_a_window_leave_no_gap_and_do_not_overlap() -> None:
     parts = instead(Window(START, START + 1_000_003), 5_000, 200, 200)
     assert (parts[0].since, parts[-1].until, len(parts)) == (START, START + 1_000_003, 34)
-    assert all(one.until == other.since for one, other in zip(parts, parts[1:], strict=False))
+    assert all(one.until == other.since for one, other in pairwise(parts))
     ids = instead(Window(START, START + 1, 1_000, 1_999), 500, 200, 200)
     assert (ids[0].first_id, ids[-1].end_id, len(ids)) == (1_000, 1_999, 4)
-    assert all(one.end_id == other.first_id for one, other in zip(ids, ids[1:], strict=False))
+    assert all(one.end_id == other.first_id for one, other in pairwise(ids))
     assert all(one.by_id for one in ids)
     assert not parts[0].by_id
 
