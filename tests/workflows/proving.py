@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess as Process
 from typing import Any
 from uuid import UUID
 
@@ -19,11 +21,15 @@ from awssome.database.tenant import deals as registrations
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.deals import FIELD
 from awssome.domain.syncs import MappingState, SyncState
+from awssome.domain.tenants import Tier
+from awssome.workflows.services import WorkerServices
+from tests.conftest import Tenancy
+from tests.engines import eventually
 from tests.processes import processes
 from tests.workflows import reference
 from tests.workflows.conftest import Registration, Workshop
 from tests.workflows.portals import Portal
-from tests.workflows.run_sync import Given, carry_on
+from tests.workflows.run_sync import Given, carry_on, work
 
 FREE = 10
 """Deals that a free tenant imports, ever."""
@@ -42,6 +48,7 @@ class Proof:
     :ivar edits: what a user has set, by registration.
     :ivar put_away: registrations that a user has archived.
     :ivar known: the registration of each deal as of the last look.
+    :ivar killed: how many workers were killed until now.
     """
 
     workshop: Workshop
@@ -52,21 +59,65 @@ class Proof:
     edits: dict[UUID, dict[str, Any]] = field(default_factory=dict)
     put_away: set[UUID] = field(default_factory=set)
     known: dict[str, UUID] = field(default_factory=dict)
+    killed: int = 0
+
+    @classmethod
+    def begin(cls, services: WorkerServices, tenancy: Tenancy, portal: Portal, secret_key: str, tier: Tier) -> Proof:
+        """A tenant that is connected to the account. There are no budgets, since its sandbox has no limits."""
+        app = portal.sandbox.app()
+        workshop = Workshop(replace(services, hubspot=app, hubspot_limits={}), portal.sandbox, tenancy)
+        workshop.connect(portal.id)
+        given: Given = {
+            "registry": services.registry.url,
+            "secret_key": secret_key,
+            "hubspot": app.base_url,
+            "client_id": app.client_id,
+            "client_secret": app.client_secret,
+            "redirect_uri": app.redirect_uri,
+            "limited": False,
+        }
+        return cls(workshop, portal, given, FREE if tier is Tier.FREE else None)
 
     def upgrade(self) -> None:
         """From now on all deals come in."""
         self.workshop.upgrade()
         self.room = None
 
-    def sync(self, dice: random.Random | None = None, *, workers: int = 1, kills: int = 0) -> Sync:
-        """A sync, run by processes to its end.
+    def sync(self, dice: random.Random | None = None, *, workers: int = 1, kills: int = 0, latest: int = 60) -> Sync:
+        """A sync, carried on by processes to its end; as it stands then.
 
         :param workers: how many carry it on at once.
-        :param kills: how many workers at most are killed on the way; each is followed by another.
-        :returns: how it ended.
+        :param kills: how many of them are killed, unless it ends before; another one follows each.
+        :param latest: the last moment (see `run_sync.carry_on`) at which one is killed.
         """
         sync_id = self.workshop.queue()
-        assert run(self.given, self.workshop.id, sync_id, dice, workers=workers, kills=kills) >= min(kills, 1)
+        moments = [(dice or random.Random(0)).randrange(1, latest) for _ in range(kills)]
+        self.killed += run(self.given, self.workshop.id, sync_id, workers, moments)
+        return self.workshop.find(sync_id)
+
+    def sync_by_jobs(self, dice: random.Random, *, kills: int = 0, longest: float = 1.0) -> Sync:
+        """A sync, done by two workers of the queue, as it stands when it has ended.
+
+        :param kills: how many workers are killed; another one follows each.
+        :param longest: seconds until the next one is killed, at most.
+        """
+        sync_id = self.workshop.queue()
+        with self.workshop.services.registry.begin() as connection:
+            self.workshop.services.queue.sync(connection, self.workshop.id, sync_id)
+        running = [start_worker(self.given) for _ in range(2)]
+        try:
+            for _ in range(kills):
+                time.sleep(dice.uniform(0.0, longest))
+                victim = running.pop(dice.randrange(2))
+                victim.kill()
+                victim.join()
+                running.append(start_worker(self.given))
+            self.killed += kills
+            eventually(lambda: not self.workshop.find(sync_id).open, SECONDS)
+        finally:
+            for worker in running:
+                worker.kill()
+                worker.join()
         return self.workshop.find(sync_id)
 
     def interfere(self, dice: random.Random, changes: int) -> None:
@@ -175,28 +226,18 @@ class Proof:
         self.workshop.workspace.do(lambda connection: act(connection, [one.row.id], "alice@example.com"))
 
 
-def run(
-    given: Given,
-    tenant_id: UUID,
-    sync_id: UUID,
-    dice: random.Random | None = None,
-    *,
-    workers: int = 1,
-    kills: int = 0,
-    latest: int = 60,
-) -> int:
+def run(given: Given, tenant_id: UUID, sync_id: UUID, workers: int, moments: list[int]) -> int:
     """Have processes carry a sync on until it has ended.
 
-    :param kills: how many of them at most are killed; another one follows each.
-    :param latest: the last moment (see `run_sync.carry_on`) at which one is killed.
+    :param workers: how many do so at once.
+    :param moments: at which they are killed, one after the other; those that follow are left alone.
     :returns: how many were killed.
     """
-    dice = dice or random.Random(0)
-    killed, running = 0, {}
+    left, killed = iter(moments), 0
+    running: dict[int, Process] = {}
 
     def start() -> None:
-        moments = dice.randrange(1, latest) if killed + len(running) < kills else None
-        process = processes.Process(target=carry_on, args=(given, tenant_id, sync_id, moments))
+        process = processes.Process(target=carry_on, args=(given, tenant_id, sync_id, next(left, None)))
         process.start()
         running[process.sentinel] = process
 
@@ -206,8 +247,7 @@ def run(
         while running:
             ended = wait(list(running), SECONDS)
             assert ended, "the sync does not end"
-            for sentinel in ended:
-                process = running.pop(sentinel)  # type: ignore[call-overload]
+            for process in [running.pop(sentinel) for sentinel in ended if isinstance(sentinel, int)]:
                 process.join()
                 if process.exitcode == -signal.SIGKILL:
                     killed += 1
@@ -218,6 +258,13 @@ def run(
         for process in running.values():
             process.kill()
     return killed
+
+
+def start_worker(given: Given) -> Process:
+    """A worker of the queue of syncs."""
+    process = processes.Process(target=work, args=(given,))
+    process.start()
+    return process
 
 
 def _own_values(dice: random.Random, number: int) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,9 @@ import pytest
 from awssome.domain.tenants import Tier
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
-from tests.hubspot.conftest import SECRET, Sandbox
-from tests.workflows.conftest import Workshop
+from tests.hubspot.conftest import Sandbox
 from tests.workflows.portals import Portal
-from tests.workflows.proving import FREE, Proof
-from tests.workflows.run_sync import Given
+from tests.workflows.proving import Proof
 
 Prove = Callable[[Portal, Tier], Proof]
 Seeded = Callable[[int], Portal]
@@ -41,25 +38,11 @@ def seeded(start_sandbox: Callable[..., Sandbox], tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def prove(services: WorkerServices, make_tenant: Callable[..., Tenancy], registry_url: str, secret_key: str) -> Prove:
-    """A tenant that is connected to an account, without budgets, since these sandboxes have no limits."""
+def prove(services: WorkerServices, make_tenant: Callable[..., Tenancy], secret_key: str) -> Prove:
+    """Makes tenants that are connected to an account."""
 
     def made(portal: Portal, tier: Tier) -> Proof:
-        app = portal.sandbox.app()
-        workshop = Workshop(
-            replace(services, hubspot=app, hubspot_limits={}), portal.sandbox, make_tenant("Alice & Co", tier=tier)
-        )
-        workshop.connect(portal.id)
-        given: Given = {
-            "registry": registry_url,
-            "secret_key": secret_key,
-            "hubspot": portal.sandbox.url,
-            "client_id": app.client_id,
-            "client_secret": SECRET,
-            "redirect_uri": app.redirect_uri,
-            "limited": False,
-        }
-        return Proof(workshop, portal, given, FREE if tier is Tier.FREE else None)
+        return Proof.begin(services, make_tenant("Alice & Co", tier=tier), portal, secret_key, tier)
 
     return made
 
@@ -73,6 +56,7 @@ def test_two_workers_that_are_killed_at_random_while_hubspot_fails_leave_the_tru
     proof = prove(portal, tier)
     portal.storm(dice, faults=3)
     proof.holds(proof.sync(dice, workers=2, kills=3))
+    assert proof.killed
     portal.calm()
     again = proof.sync()
     proof.holds(again)
@@ -96,3 +80,10 @@ def test_whatever_changes_on_either_side_between_syncs_they_end_with_the_truth(
         portal.calm()
     proof.upgrade()
     proof.holds(proof.sync())
+
+
+def test_workers_of_the_queue_that_are_killed_at_random_leave_the_truth(seeded: Seeded, prove: Prove) -> None:
+    portal, dice = seeded(250), random.Random(5)
+    proof = prove(portal, Tier.PAID)
+    portal.sandbox.order("faults", latency_ms=100)
+    proof.holds(proof.sync_by_jobs(dice, kills=2))
