@@ -17,9 +17,9 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from awssome.domain.deals import FIELD, FIELDS, Field, Stage, as_text, parse_value, same_choice
+from awssome.domain.definitions import PIPELINE, Account, Pipeline, PipelineStage
 from awssome.domain.errors import Code, Refused
 from awssome.domain.texts import fitting, storable, units
 
@@ -43,9 +43,6 @@ OTHERWISE = "*"
 
 LONGEST_VALUE = 255
 """Of HubSpot's value, as an issue quotes it."""
-
-PIPELINE = "default"
-"""Id of the pipeline that every HubSpot account has."""
 
 
 class MappingCode(StrEnum):
@@ -90,46 +87,6 @@ class StageMapping:
     """
 
     stage: Stage | None
-
-
-@dataclass(frozen=True)
-class PipelineStage:
-    """A stage as HubSpot defines it. :ivar probability: the chance to win, 0 to 1, where HubSpot names one."""
-
-    id: str
-    label: str
-    closed: bool = False
-    probability: Decimal | None = None
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """A pipeline of deals as HubSpot defines it."""
-
-    id: str
-    label: str
-    stages: tuple[PipelineStage, ...] = ()
-
-
-@dataclass(frozen=True)
-class Account:
-    """What the mapping has to know of the HubSpot account.
-
-    :ivar currency: the company's; of deals that name none.
-    :ivar time_zone: the one in which HubSpot shows dates, by its IANA name.
-    """
-
-    currency: str | None = None
-    time_zone: str | None = None
-    pipelines: tuple[Pipeline, ...] = ()
-
-    @cached_property
-    def zone(self) -> ZoneInfo:
-        """The time zone; UTC where HubSpot names none, or one that is not known here."""
-        try:
-            return ZoneInfo(self.time_zone or "UTC")
-        except (OSError, ValueError, KeyError):  # no such zone, or nothing that is a name
-            return ZoneInfo("UTC")
 
 
 DEFAULT_FIELDS: dict[str, FieldMapping] = {
