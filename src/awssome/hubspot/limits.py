@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from awssome.domain.budgets import Limit, Told
 
 Kind = Literal["general", "search"]
 """The two budgets that a HubSpot account has for one app: search counts apart from everything else."""
@@ -12,24 +13,6 @@ Kind = Literal["general", "search"]
 TierName = Literal["oauth", "free", "professional", "enterprise", "off"]
 """How our app is known to HubSpot: `oauth` as a marketplace app; the others as an app that is distributed privately,
 whose limits depend on what the account pays; `off`: no budget, for load tests against a sandbox without limits."""
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A rolling limit, and how we share it out.
-
-    :param allowed: calls that we make in any window.
-    :param window_seconds: the length of the window.
-    :param kept: how many of them background work leaves to people who wait for a page.
-    :param slice: how many a worker reserves at a time, at most.
-    :param a_day: calls in a day, search included; None: no such limit.
-    """
-
-    allowed: int
-    window_seconds: float
-    kept: int = 0
-    slice: int = 1
-    a_day: int | None = None
 
 
 GENERAL = Limit(allowed=110, window_seconds=10, kept=2, slice=10)
@@ -58,24 +41,8 @@ TIERS: Mapping[TierName, Mapping[Kind, Limit]] = {
 """The budgets by how our app is known (docs: usage guidelines, limits by tier)."""
 
 
-@dataclass(frozen=True)
-class Told:
-    """What an answer's headers say of the general limit; searches and refused calls may say nothing.
-
-    :param allowed: calls that HubSpot takes in a window.
-    :param remaining: how many of them were left after this call.
-    :param window_seconds: the length of the window.
-    :param day_calls: calls counted for this day so far, which only apps learn that have a limit for the day.
-    """
-
-    allowed: int
-    remaining: int
-    window_seconds: float
-    day_calls: int | None = None
-
-
 def told_by(headers: Mapping[str, str]) -> Told | None:
-    """The limit as an answer tells it; None when it says nothing, or nothing that makes sense."""
+    """The general limit as an answer's headers tell it; None when they do not, as for searches and errors."""
     allowed, remaining, interval, a_day, day_remaining = (
         _whole(headers.get(f"X-HubSpot-RateLimit-{name}"))
         for name in ("Max", "Remaining", "Interval-Milliseconds", "Daily", "Daily-Remaining")
