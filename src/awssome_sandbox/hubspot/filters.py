@@ -103,11 +103,10 @@ def _equal(column: Column, wanted: list[Comparable]) -> set[int]:
 
 def _with_tokens(column: Column, wanted: str) -> set[int]:
     """The deals whose text has every wanted token; `*` in a token stands for any letters."""
-    tokens = [_token(token) for token in wanted.split()]
-    texts = zip(column.ids, column.values, strict=True)
-    return {id_ for id_, text in texts if all(token.search(str(text)) for token in tokens)}
-
-
-def _token(text: str) -> re.Pattern[str]:
-    letters = re.escape(text).replace(re.escape("*"), r"\w*")
-    return re.compile(rf"(?<!\w){letters}(?!\w)", re.IGNORECASE)
+    found = set(column.ids)
+    for token in wanted.lower().split():
+        rare = max(token.split("*"), key=len)
+        pattern = re.compile(rf"(?<!\w){re.escape(token)}(?!\w)".replace(r"\*", r"\w*"))
+        texts = zip(column.ids, (str(value).lower() for value in column.values), strict=True)
+        found &= {id_ for id_, text in texts if rare in text and pattern.search(text)}
+    return found

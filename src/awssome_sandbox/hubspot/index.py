@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from decimal import Decimal
 
 from awssome_sandbox.hubspot import times
@@ -21,8 +21,18 @@ from awssome_sandbox.hubspot.portals import Deal, Portal
 Comparable = Decimal | int | str
 
 _WORDS_OF = ("dealname", "description", "dealtype")
-_WARM = ("hs_object_id", "createdate", "hs_lastmodifieddate", "hs_is_closed")
-"""The properties that every sync searches by: their columns are there from the start."""
+_WARM = (
+    "hs_object_id",
+    "createdate",
+    "hs_lastmodifieddate",
+    "hs_is_closed",
+    "closedate",
+    "amount",
+    "dealname",
+    "pipeline",
+    "dealstage",
+)
+"""The properties that are searched by as a rule: their columns are there from the start."""
 
 
 class Column:
@@ -74,7 +84,7 @@ class Index:
         self.deals = {id_: portal.deals[id_] for id_ in portal.live_ids}
         self.revision = 0
         self._columns: dict[str, Column] = {}
-        self._texts: dict[int, str] = {}
+        self._texts = {id_: _text(deal) for id_, deal in self.deals.items()}
         for name in _WARM:
             self.column(name)
 
@@ -97,22 +107,19 @@ class Index:
         value = self.portal.value(deal, name) if deal else None
         return None if value is None else comparable(name, value)
 
-    def texts(self) -> Iterator[tuple[int, str]]:
-        """Each deal's id with the text in which a search's `query` looks for words, in lower case."""
-        for id_, deal in self.deals.items():
-            if id_ not in self._texts:
-                self._texts[id_] = " ".join(deal.entered.get(name, "") for name in _WORDS_OF).lower()
-            yield id_, self._texts[id_]
+    def with_words(self, words: list[str]) -> set[int]:
+        """The ids of the deals whose name, description or type has every word, given in lower case."""
+        return {id_ for id_, text in self._texts.items() if all(word in text for word in words)}
 
     def _learn(self, id_: int, deal: Deal | None) -> None:
         before = self.deals.get(id_)
         for name, column in self._columns.items():
             column.replace(id_, self.value(before, name), self.value(deal, name))
         if deal:
-            self.deals[id_] = deal
+            self.deals[id_], self._texts[id_] = deal, _text(deal)
         else:
             self.deals.pop(id_, None)
-        self._texts.pop(id_, None)
+            self._texts.pop(id_, None)
         self.revision += 1
 
 
@@ -129,6 +136,10 @@ def comparable(name: str, value: str) -> Comparable:
         case "string":
             return value.lower()
     return value
+
+
+def _text(deal: Deal) -> str:
+    return " ".join(deal.entered.get(name, "") for name in _WORDS_OF).lower()
 
 
 def _number(value: str) -> Decimal:

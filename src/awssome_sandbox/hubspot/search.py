@@ -83,7 +83,7 @@ def _found(index: Index, query: dict[str, Any]) -> list[int]:
     sort = _sort(query.get("sorts") or [])
     passing = filters.passing(index, query)
     if words := str(query.get("query") or "").lower().split():
-        with_words = {id_ for id_, text in index.texts() if all(word in text for word in words)}
+        with_words = index.with_words(words)
         passing = with_words if passing is None else passing & with_words
     everything = passing is None or len(passing) == len(index.deals)
     ids = index.deals.keys() if passing is None else passing
