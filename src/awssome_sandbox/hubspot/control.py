@@ -37,6 +37,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
         ("POST", "/_sandbox/deals", create_deal),
         ("POST", "/_sandbox/deals/merge", merge_deals),
         ("PATCH", "/_sandbox/deals/{id:int}", edit_deal),
+        ("DELETE", "/_sandbox/deals/{id:int}", delete_deal),
         ("POST", "/_sandbox/deals/{id:int}/archive", archive_deal),
         ("POST", "/_sandbox/deals/{id:int}/restore", restore_deal),
     ]
@@ -132,6 +133,12 @@ def edit_deal(sandbox: Sandbox, call: Call) -> Response:
     body = call.json()
     portal = _portal(sandbox, body)
     return _deal(portal, portal.edit(call.path["id"], _properties(body)))
+
+
+def delete_deal(sandbox: Sandbox, call: Call) -> Response:
+    """Take a deal away for good: `{"portal_id"}`."""
+    _portal(sandbox, call.json()).delete(call.path["id"])
+    return Response(status_code=204)
 
 
 def archive_deal(sandbox: Sandbox, call: Call) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,9 +15,10 @@ from awssome_sandbox.hubspot.definitions import (
     pipelines_answer,
     properties_answer,
 )
-from awssome_sandbox.hubspot.errors import invalid, not_found
+from awssome_sandbox.hubspot.errors import invalid, missing_deals, not_found
 from awssome_sandbox.hubspot.gate import admit
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
+from awssome_sandbox.hubspot.times import now
 from awssome_sandbox.hubspot.wire import Call, Sandbox, answer, endpoint
 
 DATED_VERSIONS = ("2026-03", "2026-09")
@@ -79,7 +79,7 @@ def get_deal(sandbox: Sandbox, call: Call) -> Response:
 def batch_read_deals(sandbox: Sandbox, call: Call) -> Response:
     """The deals of up to 100 ids; 207 when some of them are not there."""
     caller = admit(sandbox, call, DEALS)
-    started = _now()
+    started = now()
     body = call.json()
     inputs = body.get("inputs")
     if not isinstance(inputs, list) or not all(isinstance(item, dict) and "id" in item for item in inputs):
@@ -97,8 +97,8 @@ def batch_read_deals(sandbox: Sandbox, call: Call) -> Response:
         else:
             missing.append(id_)
     results = _told(caller.portal, list(found.values()), _wanted(_names(body)))
-    told = {"status": "COMPLETE", "results": results, "startedAt": started, "completedAt": _now()}
-    return caller.answer({**told, **_missing(missing)}, 207) if missing else caller.answer(told)
+    told = {"status": "COMPLETE", "results": results, "startedAt": started, "completedAt": now()}
+    return caller.answer({**told, **missing_deals(missing)}, 207) if missing else caller.answer(told)
 
 
 def search_deals(sandbox: Sandbox, call: Call) -> Response:
@@ -180,16 +180,6 @@ def _deal(portal: Portal, id_: str, *, archived: bool) -> Deal | None:
     return portal.find(int(id_), archived=archived) if id_.isdigit() else None
 
 
-def _missing(ids: list[str]) -> dict[str, Any]:
-    error = {
-        "status": "error",
-        "category": "OBJECT_NOT_FOUND",
-        "message": "Could not get some DEAL objects, they may be deleted or not exist. Check that ids are valid.",
-        "context": {"ids": ids},
-    }
-    return {"numErrors": 1, "errors": [error]}
-
-
 def _wanted(names: list[str]) -> list[str]:
     """The properties to return: those asked for, in one list or several, and the three that always come along."""
     asked = [name.strip() for group in names for name in group.split(",") if name.strip()]
@@ -212,7 +202,3 @@ def _whole(call: Call, name: str, default: int) -> int:
 
 def _archived(call: Call) -> bool:
     return call.query.get("archived", "false").lower() == "true"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

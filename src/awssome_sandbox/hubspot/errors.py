@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,9 +29,30 @@ def invalid(message: str, category: str = "VALIDATION_ERROR", status: int = 400)
     return HubSpotError(status, {"status": "error", "message": message, "category": category})
 
 
+def problem_of(name: str, message: str, error: str) -> dict[str, Any]:
+    """What is wrong with one property's value, as HubSpot tells it within `invalid_values`."""
+    return {"isValid": False, "message": message, "error": error, "name": name}
+
+
+def invalid_values(problems: Sequence[dict[str, Any]]) -> HubSpotError:
+    """Values that properties cannot take: the message ends with all of them as JSON."""
+    return invalid(f"Property values were not valid: {json.dumps(list(problems), ensure_ascii=False)}")
+
+
 def not_found(message: str = "resource not found") -> HubSpotError:
     """Nothing is at this address or under this id."""
     return invalid(message, "OBJECT_NOT_FOUND", 404)
+
+
+def missing_deals(ids: Sequence[str]) -> dict[str, Any]:
+    """What a batch's answer says in addition, with status 207, about ids under which there is no deal."""
+    error = {
+        "status": "error",
+        "category": "OBJECT_NOT_FOUND",
+        "message": "Could not get some DEAL objects, they may be deleted or not exist. Check that ids are valid.",
+        "context": {"ids": list(ids)},
+    }
+    return {"numErrors": 1, "errors": [error]}
 
 
 def oauth(error: str, status: str, message: str) -> HubSpotError:

@@ -8,14 +8,15 @@ lists: a page costs the same in a portal of ten deals and in one of 100,000.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from awssome_sandbox.hubspot.definitions import DOLLARS, PROPERTIES, READ_ONLY, STAGES
-from awssome_sandbox.hubspot.errors import invalid, not_found
+from awssome_sandbox.hubspot.changes import TESTER, Change, Source, What
+from awssome_sandbox.hubspot.definitions import DOLLARS, PIPELINE_OF, PIPELINES, PROPERTIES, READ_ONLY, STAGES
+from awssome_sandbox.hubspot.errors import invalid, invalid_values, not_found, problem_of
+from awssome_sandbox.hubspot.times import moment, now
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class Deal:
     id: int
     entered: dict[str, str]
     archived_at: str | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Portal:
     revision: int = 0
     _live: list[int] = field(default_factory=list)
     _archived: list[int] = field(default_factory=list)
+    _last_id: int = 18_000_000_000
 
     def load(self, deals: Iterable[Deal], merged: dict[int, int]) -> None:
         """Take over generated deals."""
@@ -64,6 +67,7 @@ class Portal:
         self.merged = dict(merged)
         self._live = sorted(deal.id for deal in self.deals.values() if not deal.archived_at)
         self._archived = sorted(deal.id for deal in self.deals.values() if deal.archived_at)
+        self._last_id = max((*self.deals, *self.merged), default=18_000_000_000)
         self.revision += 1
 
     @property
@@ -110,53 +114,86 @@ class Portal:
                 return self._home_amount(deal)
         return deal.entered.get(name)
 
-    def create(self, values: dict[str, str | None]) -> Deal:
-        """Add a live deal, as a user of HubSpot would."""
-        now = _now()
-        last = max((*self.deals, *self.merged), default=18_000_000_000)
-        deal = Deal(last + 7, {"pipeline": "default", "dealstage": "appointmentscheduled", "createdate": now})
-        self._enter(deal, {"hs_lastmodifieddate": now}, values)
+    def check(self, values: Mapping[str, object], deal: Deal | None = None) -> dict[str, str | None]:
+        """The values as a deal would take them; a stage of another pipeline brings its pipeline along.
+
+        :param deal: the deal that is to change; None for a new one.
+        :raises HubSpotError: 400 that names every value which HubSpot would refuse.
+        """
+        problems = [problem for name, value in values.items() if (problem := _problem(name, value))]
+        if problems:
+            raise invalid_values(problems)
+        checked = {name: _kept(name, value) for name, value in values.items()}
+        stage = checked.get("dealstage")
+        if stage and not checked.get("pipeline"):
+            checked["pipeline"] = PIPELINE_OF[stage].id
+        elif pipeline := checked.get("pipeline"):
+            stages = [stage.id for known in PIPELINES if known.id == pipeline for stage in known.stages]
+            if not deal and not stage:
+                checked["dealstage"] = stages[0]
+            elif (stage or (deal.entered.get("dealstage") if deal else None)) not in stages:
+                raise invalid_values([_wrong_stage(stage or "", pipeline, stages)])
+        return checked
+
+    def create(self, values: Mapping[str, object], by: Source = TESTER) -> Deal:
+        """Add a live deal."""
+        checked = self.check(values)
+        deal = Deal(self._new_id(), {"createdate": (at := now())})
+        self._enter(deal, {"pipeline": "default", "dealstage": "appointmentscheduled", **checked}, "created", at, by)
         self.deals[deal.id] = deal
         self._live.append(deal.id)
         return deal
 
-    def edit(self, id_: int, values: dict[str, str | None]) -> Deal:
+    def edit(self, id_: int, values: Mapping[str, object], by: Source = TESTER) -> Deal:
         """Change a live deal's properties; None empties one."""
         deal = self._existing(id_, archived=False)
-        self._enter(deal, {"hs_lastmodifieddate": _now()}, values)
+        self._enter(deal, self.check(values, deal), "edited", now(), by)
         return deal
 
-    def archive(self, id_: int) -> Deal:
+    def archive(self, id_: int, by: Source = TESTER) -> Deal:
         """Delete a live deal: it stays readable as archived. Its hs_lastmodifieddate does not change."""
         deal = self._existing(id_, archived=False)
-        deal.archived_at = _now()
+        deal.archived_at = now()
+        deal.changes += (Change(deal.archived_at, "archived", by),)
         _remove(self._live, deal.id)
         insort(self._archived, deal.id)
         self.revision += 1
         return deal
 
-    def restore(self, id_: int) -> Deal:
+    def restore(self, id_: int, by: Source = TESTER) -> Deal:
         """Bring an archived deal back."""
         deal = self._existing(id_, archived=True)
         deal.archived_at = None
+        deal.changes += (Change(now(), "restored", by),)
         _remove(self._archived, deal.id)
         insort(self._live, deal.id)
         self.revision += 1
         return deal
 
-    def merge(self, primary_id: int, other_id: int) -> Deal:
+    def delete(self, id_: int) -> None:
+        """Take a deal away for good, live or archived, as the real service does 90 days after it was archived."""
+        deal = self.find(id_, archived=False) or self._existing(id_, archived=True)
+        _remove(self._archived if deal.archived_at else self._live, deal.id)
+        del self.deals[deal.id]
+        self.revision += 1
+
+    def merge(self, primary_id: int, other_id: int, by: Source = TESTER) -> Deal:
         """Merge two live deals into a new one, which takes over the primary's values; the old ids lead to it."""
         primary, other = self._existing(primary_id, archived=False), self._existing(other_id, archived=False)
         if primary is other:
             raise invalid("A deal cannot be merged with itself.")
-        survivor = self.create({})
-        survivor.entered = {**other.entered, **primary.entered, "hs_lastmodifieddate": _now()}
+        at = now()
         earlier = [ids for deal in (primary, other) if (ids := deal.entered.get("hs_merged_object_ids"))]
-        survivor.entered["hs_merged_object_ids"] = ";".join([*earlier, str(primary.id), str(other.id)])
+        merged = ";".join([*earlier, str(primary.id), str(other.id)])
+        entered = {**other.entered, **primary.entered, "hs_lastmodifieddate": at, "hs_merged_object_ids": merged}
+        told = f"{primary.id} and {other.id}"
+        survivor = Deal(self._new_id(), entered, changes=(*primary.changes, Change(at, "merged", by, told=told)))
         for old in (primary, other):
             self.merged[old.id] = survivor.id
             del self.deals[old.id]
             _remove(self._live, old.id)
+        self.deals[survivor.id] = survivor
+        self._live.append(survivor.id)
         self.revision += 1
         return survivor
 
@@ -166,13 +203,16 @@ class Portal:
             raise not_found(f"Portal {self.id} has no {'archived' if archived else 'live'} deal {id_}.")
         return deal
 
-    def _enter(self, deal: Deal, stamps: dict[str, str], values: dict[str, str | None]) -> None:
-        for name, value in values.items():
-            if name not in PROPERTIES or name in READ_ONLY:
-                raise invalid(f'Property "{name}" does not exist or cannot be written.')
-            _check(name, value)
-        merged: dict[str, str | None] = {**deal.entered, **stamps, **values}
-        deal.entered = {name: value for name, value in merged.items() if value}
+    def _new_id(self) -> int:
+        self._last_id += 7
+        return self._last_id
+
+    def _enter(self, deal: Deal, values: Mapping[str, str | None], what: What, at: str, by: Source) -> None:
+        before = deal.entered.get
+        changed = {name: (before(name), value) for name, value in values.items() if before(name) != value}
+        entered: dict[str, str | None] = {**deal.entered, **values, "hs_lastmodifieddate": at}
+        deal.entered = {name: value for name, value in entered.items() if value}
+        deal.changes += (Change(at, what, by, changed),)
         self.revision += 1
 
     def _closed(self, deal: Deal) -> bool:
@@ -212,25 +252,42 @@ def deal_answer(portal: Portal, deal: Deal, names: Iterable[str]) -> dict[str, A
     return answer
 
 
-def _check(name: str, value: object) -> None:
-    definition = PROPERTIES[name]
-    if value is None:
-        return
+def _problem(name: str, value: object) -> dict[str, Any] | None:
+    """What HubSpot has against a value, in its words; None when it takes it."""
+    definition = PROPERTIES.get(name)
+    if definition is None:
+        return problem_of(name, f'Property "{name}" does not exist', "PROPERTY_DOESNT_EXIST")
+    if name in READ_ONLY:
+        return problem_of(name, f'"{name}" is a read only property; its value cannot be set.', "READ_ONLY_VALUE")
+    if value is None or value == "":
+        return None
     if not isinstance(value, str):
-        raise invalid(f'The value of "{name}" must be a string or null.')
+        return problem_of(name, f"{value} was not a string", "INVALID_STRING")
     if definition.options and value not in {option for option, _ in definition.options}:
-        raise invalid(f'"{value}" was not one of the allowed options of "{name}".')
+        return problem_of(name, f"{value} was not one of the allowed options", "INVALID_OPTION")
     try:
         if definition.type == "number":
-            Decimal(value)
+            number = Decimal(value)
+            if not number.is_finite():
+                raise ValueError
         elif definition.type == "datetime":
-            datetime.fromisoformat(value)
-    except (ArithmeticError, ValueError):
-        raise invalid(f'"{value}" is no {definition.type} for "{name}".') from None
+            moment(value)
+    except (ArithmeticError, OSError, ValueError):
+        kind = "number" if definition.type == "number" else "date"
+        return problem_of(name, f"{value} was not a valid {kind}.", f"INVALID_{kind.upper()}")
+    return None
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _kept(name: str, value: object) -> str | None:
+    """A value that has no problem as HubSpot keeps it: as it was given, save times, and nothing for an empty one."""
+    if value in (None, ""):
+        return None
+    return moment(str(value)) if PROPERTIES[name].type == "datetime" else str(value)
+
+
+def _wrong_stage(stage: str, pipeline: str, stages: list[str]) -> dict[str, Any]:
+    told = f"{stage} is not a valid pipeline stage ID. Valid options are: pipelineId={pipeline} : [{', '.join(stages)}]"
+    return problem_of("dealstage", told, "INVALID_OPTION")
 
 
 def _remove(ids: list[int], id_: int) -> None:

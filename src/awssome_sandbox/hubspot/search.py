@@ -11,13 +11,13 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from awssome_sandbox.hubspot.definitions import PROPERTIES
 from awssome_sandbox.hubspot.errors import HubSpotError, invalid
 from awssome_sandbox.hubspot.portals import Deal, Portal
+from awssome_sandbox.hubspot.times import moment
 
 DEFAULT_LIMIT, MAX_LIMIT, MAX_MATCHES = 10, 200, 10_000
 MAX_GROUPS, MAX_FILTERS, MAX_FILTERS_IN_ALL, MAX_BODY = 5, 6, 18, 3_000
@@ -167,7 +167,7 @@ def _comparable(name: str, value: str | None) -> _Comparable | None:
         case "number":
             return Decimal(value)
         case "datetime":
-            return value if len(value) == 24 else _time(value)
+            return value if len(value) == 24 else moment(value)
         case "string":
             return value.lower()
     return value
@@ -178,7 +178,7 @@ def _operand(name: str, given: str) -> _Comparable:
     kind = PROPERTIES[name].type
     try:
         if kind == "datetime":
-            return _time(given)
+            return moment(given)
         if kind == "number":
             return Decimal(given)
     except (ValueError, OverflowError, InvalidOperation):
@@ -188,16 +188,6 @@ def _operand(name: str, given: str) -> _Comparable:
 
 def _bad_operand(name: str, given: str) -> HubSpotError:
     return invalid(f'There was a problem with the request: "{given}" is no {PROPERTIES[name].type} for "{name}".')
-
-
-def _time(text: str) -> str:
-    if text.lstrip("-").isdigit():
-        seconds, milliseconds = divmod(int(text), 1000)
-        moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
-    else:
-        moment = datetime.fromisoformat(text)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _contains(deal: Deal, words: list[str]) -> bool:
