@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from awssome_sandbox.hubspot import consent, control, crm, tokens, writes
+from awssome_sandbox.hubspot import consent, control, crm, deal_pages, marketplace, tokens, writes
 from awssome_sandbox.hubspot.limits import Limits
 from awssome_sandbox.hubspot.oauth import AuthorizationServer, register
 from awssome_sandbox.hubspot.seed import seed_portals, write_truth
@@ -56,6 +56,8 @@ def application(sandbox: Sandbox) -> Starlette:
         *tokens.routes(sandbox),
         *crm.routes(sandbox),
         *writes.routes(sandbox),
+        *deal_pages.routes(sandbox),
+        *marketplace.routes(sandbox),
         *unknown,
     ]
     return Starlette(routes=table)

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from awssome_sandbox.hubspot.definitions import PROPERTIES
 from awssome_sandbox.hubspot.errors import invalid, not_found
 from awssome_sandbox.hubspot.faults import Faults
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
+from awssome_sandbox.hubspot.showing import show
 from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox, answer, endpoint
-from awssome_sandbox.pages import render
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
@@ -46,15 +46,14 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 def start_page(sandbox: Sandbox, _call: Call) -> Response:
     """Which accounts and apps there are, and what was called."""
-    page = render(
+    return show(
         "hubspot/start.html",
-        portals=sandbox.portals.values(),
+        sandbox,
         apps=sandbox.oauth.apps.values(),
         installs=[install for install in sandbox.oauth.installs.values() if install.refresh_token],
         limited=sandbox.limits is not None,
         calls=_stats(sandbox)["endpoints"],
     )
-    return HTMLResponse(page)
 
 
 def stats(sandbox: Sandbox, _call: Call) -> Response:

@@ -24,19 +24,26 @@ class HubSpotError(Exception):
         self.headers = dict(headers or {})
 
 
+class InvalidValues(HubSpotError):
+    """Values that properties cannot take; the message ends with all the problems as JSON, as HubSpot's does.
+
+    :ivar problems: what is wrong with each, made by `problem_of`.
+    """
+
+    def __init__(self, problems: Sequence[dict[str, Any]]) -> None:
+        told = f"Property values were not valid: {json.dumps(list(problems), ensure_ascii=False)}"
+        super().__init__(400, {"status": "error", "message": told, "category": "VALIDATION_ERROR"})
+        self.problems = problems
+
+
 def invalid(message: str, category: str = "VALIDATION_ERROR", status: int = 400) -> HubSpotError:
     """A request that HubSpot cannot make sense of."""
     return HubSpotError(status, {"status": "error", "message": message, "category": category})
 
 
 def problem_of(name: str, message: str, error: str) -> dict[str, Any]:
-    """What is wrong with one property's value, as HubSpot tells it within `invalid_values`."""
+    """What is wrong with one property's value, as HubSpot tells it within `InvalidValues`."""
     return {"isValid": False, "message": message, "error": error, "name": name}
-
-
-def invalid_values(problems: Sequence[dict[str, Any]]) -> HubSpotError:
-    """Values that properties cannot take: the message ends with all of them as JSON."""
-    return invalid(f"Property values were not valid: {json.dumps(list(problems), ensure_ascii=False)}")
 
 
 def not_found(message: str = "resource not found") -> HubSpotError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from awssome_sandbox.hubspot.changes import TESTER, Change, Source, What
 from awssome_sandbox.hubspot.definitions import DOLLARS, PIPELINE_OF, PIPELINES, PROPERTIES, READ_ONLY, STAGES
-from awssome_sandbox.hubspot.errors import invalid, invalid_values, not_found, problem_of
+from awssome_sandbox.hubspot.errors import InvalidValues, invalid, not_found, problem_of
 from awssome_sandbox.hubspot.times import moment, now
 
 
@@ -122,7 +122,7 @@ class Portal:
         """
         problems = [problem for name, value in values.items() if (problem := _problem(name, value))]
         if problems:
-            raise invalid_values(problems)
+            raise InvalidValues(problems)
         checked = {name: _kept(name, value) for name, value in values.items()}
         stage = checked.get("dealstage")
         if stage and not checked.get("pipeline"):
@@ -132,7 +132,7 @@ class Portal:
             if not deal and not stage:
                 checked["dealstage"] = stages[0]
             elif (stage or (deal.entered.get("dealstage") if deal else None)) not in stages:
-                raise invalid_values([_wrong_stage(stage or "", pipeline, stages)])
+                raise InvalidValues([_wrong_stage(stage or "", pipeline, stages)])
         return checked
 
     def create(self, values: Mapping[str, object], by: Source = TESTER) -> Deal:

@@ -122,7 +122,7 @@ def _writer(sandbox: Sandbox, call: Call) -> tuple[Caller, Source]:
 
 
 def _found(portal: Portal, id_: object) -> Deal | None:
-    return portal.find(int(str(id_)), archived=False) if str(id_).isdigit() else None
+    return portal.find(int(str(id_)), archived=False) if str(id_).isdecimal() else None
 
 
 def _live(portal: Portal, id_: object) -> Deal:
