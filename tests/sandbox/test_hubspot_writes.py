@@ -165,6 +165,37 @@ def test_a_stage_brings_its_pipeline_along(hubspot, bearer) -> None:
     assert other["properties"]["dealstage"] == "1193850010"
 
 
+def test_a_pipeline_alone_must_have_the_stage_that_the_deal_is_in(hubspot, bearer) -> None:
+    deal = create(hubspot, bearer, dealstage="1193847203")
+    for pipeline, status in (("default", 400), ("812704591", 200)):
+        changes = {"properties": {"pipeline": pipeline}}
+        answer = hubspot.http.patch(f"{DEALS}/{deal['id']}", json=changes, headers=bearer)
+        assert answer.status_code == status
+        assert ("1193847203 is not a valid pipeline stage ID" in answer.text) == (status == 400)
+
+
+def test_a_new_deal_is_associated_as_it_was_asked_to(hubspot, bearer) -> None:
+    def to(id_: str, type_: int) -> dict[str, Any]:
+        return {"to": {"id": id_}, "types": [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": type_}]}
+
+    body = {"properties": {"dealname": "Linked"}, "associations": [to("71", 5), to("72", 341), to("73", 3)]}
+    id_ = hubspot.http.post(DEALS, json=body, headers=bearer).json()["id"]
+    told = read(hubspot, bearer, id_, associations="companies,contacts").json()["associations"]
+    assert {kind: {each["id"] for each in linked["results"]} for kind, linked in told.items()} == {
+        "companies": {"71", "72"},
+        "contacts": {"73"},
+    }
+
+
+def test_the_history_names_the_app_that_changed_a_deal(hubspot, bearer) -> None:
+    id_ = hubspot.control("POST", "deals", {"properties": {"amount": "1"}})["id"]
+    hubspot.http.patch(f"{DEALS}/{id_}", json={"properties": {"amount": "2"}}, headers=bearer)
+    history = read(hubspot, bearer, id_, propertiesWithHistory="amount").json()["propertiesWithHistory"]["amount"]
+    assert [(version["value"], version["sourceType"]) for version in history] == [("2", "INTEGRATION"), ("1", "API")]
+    facts = hubspot.http.get(f"/oauth/v1/access-tokens/{bearer['Authorization'].split()[1]}").json()
+    assert history[0]["sourceId"] == str(facts["app_id"])
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

@@ -6,5 +6,5 @@ event loop's: handlers are plain functions that never wait, so there are no lock
 
 A deal is changed in one place, `portals`, whether by the CRM API, the control API or the pages.
 
-Not there: properties' history in the CRM API, associations.
+Not there: the companies and contacts that deals are associated with.
 """

@@ -14,7 +14,8 @@ from typing import Any
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from awssome_sandbox.hubspot.changes import Source, versions
+from awssome_sandbox.hubspot import history
+from awssome_sandbox.hubspot.changes import USER, Source
 from awssome_sandbox.hubspot.definitions import ALWAYS_RETURNED, PIPELINE_OF, PIPELINES, PROPERTIES, READ_ONLY, STAGES
 from awssome_sandbox.hubspot.errors import HubSpotError, InvalidValues, not_found
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
@@ -109,7 +110,7 @@ def create(sandbox: Sandbox, call: Call) -> Response:
     form = call.form()
     given = {name: _value(form, name) for name in _fields() if name in form}
     try:
-        deal = portal.create({name: value for name, value in given.items() if value}, _user(portal))
+        deal = portal.create({name: value for name, value in given.items() if value}, USER)
     except InvalidValues as error:
         return _new(sandbox, call, given, error)
     return _to(portal, deal, "created")
@@ -126,7 +127,7 @@ def change(sandbox: Sandbox, call: Call) -> Response:
     portal, deal = _deal(sandbox, call)
     value = _value(call.form(), call.path["name"])
     try:
-        portal.edit(deal.id, {call.path["name"]: value}, _user(portal))
+        portal.edit(deal.id, {call.path["name"]: value}, USER)
     except InvalidValues as error:
         return _change(sandbox, call, value, error)
     return _to(portal, deal, "changed")
@@ -135,13 +136,13 @@ def change(sandbox: Sandbox, call: Call) -> Response:
 def archive(sandbox: Sandbox, call: Call) -> Response:
     """Archive a live deal."""
     portal = portal_of(sandbox, call)
-    return _to(portal, portal.archive(call.path["id"], _user(portal)), "archived")
+    return _to(portal, portal.archive(call.path["id"], USER), "archived")
 
 
 def restore(sandbox: Sandbox, call: Call) -> Response:
     """Bring an archived deal back."""
     portal = portal_of(sandbox, call)
-    return _to(portal, portal.restore(call.path["id"], _user(portal)), "restored")
+    return _to(portal, portal.restore(call.path["id"], USER), "restored")
 
 
 def delete_page(sandbox: Sandbox, call: Call) -> Response:
@@ -167,7 +168,7 @@ def merge(sandbox: Sandbox, call: Call) -> Response:
     portal, deal = _deal(sandbox, call)
     other = call.form().get("other", "").strip()
     try:
-        survivor = portal.merge(deal.id, int(other) if other.isdecimal() else 0, _user(portal))
+        survivor = portal.merge(deal.id, int(other) if other.isdecimal() else 0, USER)
     except HubSpotError as error:
         return _merge(sandbox, call, error)
     return _to(portal, survivor, "merged")
@@ -256,11 +257,8 @@ def _row(portal: Portal, id_: int) -> dict[str, Any]:
 
 def _property(portal: Portal, deal: Deal, name: str) -> dict[str, Any]:
     value = portal.value(deal, name)
-    told = (
-        []
-        if PROPERTIES[name].calculated or name in ALWAYS_RETURNED
-        else versions(deal.changes, name, value, deal.entered["createdate"])
-    )
+    calculated = PROPERTIES[name].calculated or name in ALWAYS_RETURNED
+    told = [] if calculated else history.versions(portal, deal, name)
     return {
         "name": name,
         "label": PROPERTIES[name].label,
@@ -306,10 +304,6 @@ def _value(form: dict[str, str], name: str) -> str | None:
 
 def _problems(error: InvalidValues | None) -> dict[str, str]:
     return {problem["name"]: problem["message"] for problem in error.problems} if error else {}
-
-
-def _user(portal: Portal) -> Source:
-    return Source("CRM_UI", f"userId:{portal.people[0].user_id}")
 
 
 def _by(sandbox: Sandbox, portal: Portal, by: Source) -> str:

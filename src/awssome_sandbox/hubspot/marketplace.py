@@ -18,12 +18,12 @@ from typing import Any
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from awssome_sandbox.hubspot import times
 from awssome_sandbox.hubspot.consent import SCOPES_TOLD
 from awssome_sandbox.hubspot.errors import invalid, not_found
 from awssome_sandbox.hubspot.oauth import REQUIRED_SCOPES, App
 from awssome_sandbox.hubspot.portals import Portal
 from awssome_sandbox.hubspot.showing import extended, page, portal_of, show
-from awssome_sandbox.hubspot.times import now
 from awssome_sandbox.hubspot.wire import Call, Sandbox, answer, endpoint
 
 
@@ -71,7 +71,7 @@ class Marketplace:
             raise invalid("Say whether the listing has partner sign-in.")
         partner = form["sign_in"] == "partner"
         portal = sandbox.portals[int(portal_id)]
-        made = Installation(secrets.token_hex(8), app, portal, redirect_uri, partner, times={"started": now()})
+        made = Installation(secrets.token_hex(8), app, portal, redirect_uri, partner, times={"started": times.now()})
         self.installations[made.id] = made
         if not partner:
             return RedirectResponse(f"/marketplace/installs/{made.id}/consent", 303)
@@ -86,7 +86,7 @@ class Marketplace:
             raise invalid("This install does not wait for a sign-in.")
         if not state:
             raise invalid("The app sent the browser back without a state, so the install cannot go on.")
-        made.state, made.times["signed_in"] = state, now()
+        made.state, made.times["signed_in"] = state, times.now()
         return RedirectResponse(f"/marketplace/installs/{made.id}/consent", 303)
 
     def consent(self, sandbox: Sandbox, call: Call) -> Response:
@@ -101,7 +101,7 @@ class Marketplace:
         decision = call.form().get("decision")
         if decision not in ("allow", "decline", "leave"):
             raise invalid("The decision is allow, decline or leave.")
-        made.decision, made.times["decided"] = decision, now()
+        made.decision, made.times["decided"] = decision, times.now()
         sent = {"state": made.state} if made.state else {}
         if decision == "leave":
             return RedirectResponse(f"/marketplace/installs/{made.id}", 303)
@@ -119,7 +119,7 @@ class Marketplace:
         made = self._installation(call)
         if made.decision != "allow":
             raise invalid("Nobody has allowed this install, so there is nothing to return from.")
-        made.times.setdefault("returned", now())
+        made.times.setdefault("returned", times.now())
         return RedirectResponse(f"/marketplace/installs/{made.id}", 303)
 
     def result(self, sandbox: Sandbox, call: Call) -> Response:

@@ -1,26 +1,35 @@
-"""Times as HubSpot writes them: ISO 8601 in UTC with milliseconds and a Z."""
+"""Moments as HubSpot writes them: ISO 8601 in UTC, with milliseconds and a Z. Text of that form sorts by time."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+LENGTH = len("2026-01-01T00:00:00.000Z")
+
 
 def now() -> str:
     """This moment."""
-    return _written(datetime.now(UTC))
+    return iso(datetime.now(UTC))
 
 
-def moment(text: str) -> str:
-    """A time that somebody gave, as milliseconds since the epoch or in ISO 8601, the way HubSpot writes it.
+def iso(moment: datetime) -> str:
+    """A moment with a time zone."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    :raises ValueError: when it is neither; OverflowError when it lies outside the calendar.
+
+def parsed(text: str) -> str:
+    """A moment given as milliseconds since the epoch or in ISO 8601 (UTC unless it says otherwise), in the one form.
+
+    :raises ValueError: for text that is no moment; OverflowError for one that no calendar holds.
     """
     if text.lstrip("-").isdigit():
         seconds, milliseconds = divmod(int(text), 1000)
-        return _written(datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000))
-    given = datetime.fromisoformat(text)
-    return _written(given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC))
+        return iso(datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000))
+    moment = datetime.fromisoformat(text)
+    return iso(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-def _written(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def milliseconds(text: str) -> int:
+    """A moment in milliseconds since the epoch, as the oldest versions of the API count."""
+    moment = datetime.fromisoformat(text)
+    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000

@@ -1,4 +1,4 @@
-"""The CRM API's routes that change deals, under the scope `crm.objects.deals.write`.
+"""Changing deals through the CRM API: create, update, archive, merge, and batches of them.
 
 They change what the pages and the control API change, through the same functions of `Portal`. When one value of a batch
 is refused, nothing of it is done.
@@ -11,44 +11,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import Response
-from starlette.routing import Route
 
+from awssome_sandbox.hubspot import times
 from awssome_sandbox.hubspot.changes import Source
 from awssome_sandbox.hubspot.definitions import ALWAYS_RETURNED, SEARCH_RETURNED
 from awssome_sandbox.hubspot.errors import invalid, missing_deals, not_found
 from awssome_sandbox.hubspot.gate import Caller, admit
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
-from awssome_sandbox.hubspot.times import now
-from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox, endpoint
+from awssome_sandbox.hubspot.wire import Call, Sandbox
 
-OBJECTS = ("/crm/objects/2026-03", "/crm/objects/2026-09", "/crm/v3/objects")
 BATCH_MAX = 100
-
-
-def routes(sandbox: Sandbox) -> list[Route]:
-    """Every route in every version, under the object's name and under its number."""
-    table: list[tuple[str, str, str, Handler]] = [
-        ("deals.create", "POST", "", create),
-        ("deals.merge", "POST", "/merge", merge),
-        ("deals.update", "PATCH", "/{id}", update),
-        ("deals.archive", "DELETE", "/{id}", archive),
-        ("deals.batch_create", "POST", "/batch/create", batch_create),
-        ("deals.batch_update", "POST", "/batch/update", batch_update),
-        ("deals.batch_archive", "POST", "/batch/archive", batch_archive),
-    ]
-    return [
-        endpoint(sandbox, name, method, f"{objects}/{deals}{path}", handler)
-        for objects in OBJECTS
-        for deals in ("deals", "0-3")
-        for name, method, path, handler in table
-    ]
+WRITE = ("crm.objects.deals.write",)
+_COMPANY_TYPES, _CONTACT_TYPES = (5, 341), (3,)
 
 
 def create(sandbox: Sandbox, call: Call) -> Response:
     """A new deal: `{"properties", "associations"}`; 201."""
     caller, by = _writer(sandbox, call)
-    given = _given(call.json())
-    return caller.answer(_told(caller.portal, caller.portal.create(given, by), given), 201)
+    body = call.json()
+    given = _given(body)
+    deal = caller.portal.create(given, by, **_linked(body))
+    return caller.answer(_told(caller.portal, deal, given), 201)
 
 
 def update(sandbox: Sandbox, call: Call) -> Response:
@@ -80,19 +63,20 @@ def merge(sandbox: Sandbox, call: Call) -> Response:
 def batch_create(sandbox: Sandbox, call: Call) -> Response:
     """New deals: `{"inputs": [{"properties", "associations"}]}`; 201."""
     caller, by = _writer(sandbox, call)
-    started = now()
+    started = times.now()
     inputs = _inputs(call)
     given = [_given(item) for item in inputs]
+    linked = [_linked(item) for item in inputs]
     for properties in given:
         caller.portal.check(properties)
-    deals = [caller.portal.create(properties, by) for properties in given]
+    deals = [caller.portal.create(properties, by, **links) for properties, links in zip(given, linked, strict=True)]
     return caller.answer(_complete(caller, started, list(zip(inputs, deals, given, strict=True)), []), 201)
 
 
 def batch_update(sandbox: Sandbox, call: Call) -> Response:
     """Change deals: `{"inputs": [{"id", "properties"}]}`; 207 when some of them are not there."""
     caller, by = _writer(sandbox, call)
-    started = now()
+    started = times.now()
     inputs = _inputs(call, with_ids=True)
     given = [_given(item) for item in inputs]
     deals = [_found(caller.portal, item["id"]) for item in inputs]
@@ -117,7 +101,7 @@ def batch_archive(sandbox: Sandbox, call: Call) -> Response:
 
 
 def _writer(sandbox: Sandbox, call: Call) -> tuple[Caller, Source]:
-    caller = admit(sandbox, call, ("crm.objects.deals.write",))
+    caller = admit(sandbox, call, WRITE)
     return caller, Source("INTEGRATION", str(caller.token.install.app.id))
 
 
@@ -148,9 +132,23 @@ def _given(item: dict[str, Any]) -> dict[str, object]:
     properties = item.get("properties")
     if not isinstance(properties, dict):
         raise invalid("Invalid input JSON: properties must be an object.")
-    if item.get("associations"):
-        raise invalid("This sandbox does not associate new deals; leave associations empty.")
     return {name: json.dumps(value) if isinstance(value, (int, float)) else value for name, value in properties.items()}
+
+
+def _linked(item: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The companies and contacts that a new deal is to hang together with."""
+    linked: dict[str, tuple[int, ...]] = {"companies": (), "contacts": ()}
+    try:
+        for association in item.get("associations") or []:
+            id_, types = int(association["to"]["id"]), {each["associationTypeId"] for each in association["types"]}
+            if not types or not types <= {*_COMPANY_TYPES, *_CONTACT_TYPES}:
+                raise ValueError
+            linked["companies" if types <= {*_COMPANY_TYPES} else "contacts"] += (id_,)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise invalid(
+            "Invalid input JSON: associations name an object and types by which deals are associated."
+        ) from None
+    return linked
 
 
 def _told(portal: Portal, deal: Deal, given: Iterable[str]) -> dict[str, Any]:
@@ -167,5 +165,5 @@ def _complete(
         if "objectWriteTraceId" in item:
             told["objectWriteTraceId"] = item["objectWriteTraceId"]
         results.append(told)
-    body: dict[str, Any] = {"status": "COMPLETE", "results": results, "startedAt": started, "completedAt": now()}
+    body: dict[str, Any] = {"status": "COMPLETE", "results": results, "startedAt": started, "completedAt": times.now()}
     return {**body, **missing_deals(missing)} if missing else body
