@@ -1,10 +1,10 @@
 """The seeded portals: deterministic deals with the oddities of real accounts.
 
 The same seed, number and day give the same deals. Dates hang on the day, so that open deals close in the future
-whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5", several currencies, pipelines
-with numbered stages, names in many scripts, very long names and names that look like markup, close dates in the past or
-missing, texts too short or too long for AWS, an import in which many deals share one millisecond, archived and merged
-deals.
+whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5" or of nineteen digits, several
+currencies and accounts that know only one and name none, pipelines with numbered stages, missing names, names in many
+scripts, very long names and names that look like markup, close dates in the past or missing, texts too short or too
+long for AWS, an import in which many deals share one millisecond, archived and merged deals.
 """
 
 from __future__ import annotations
@@ -45,7 +45,13 @@ _ODD_NAMES = (
     "'; DROP TABLE deals; --",
     '=HYPERLINK("https://example.com","spreadsheet formula")',
     "Dashed — “smart quotes” and a\u00a0no-break space",
+    "  Spaces around, a tab\tand a line\nbreak within  ",
+    "Cafe\u0301 combined, zero\u200bwidth, \u202eright to left\u202c",
+    "Beyond the basic plane: 𝒜𝓌𝓈 👩\u200d💻",
 )
+_ODD_AMOUNTS = ("123456789012.3456", "0.0001", "999999999999999.9999", "-2500.75", "0007.50")
+_TOO_FINE = "1234.567891"
+_ODD_TEXT = 'First line\r\nsecond\tline \u2028 “quotes”, "quotes", \\ and {{ braces }} <script>alert(1)</script> 🚀'
 _PROBLEMS = (
     "The customer's data centre lease ends next year, and every workload has to move before then.",
     "Reports take a night to run; the customer needs them within minutes to steer its shops.",
@@ -194,7 +200,22 @@ def _values(
         values["hubspot_owner_id"] = str(rng.choice(portal.people).id)
     if stage.probability == "0.0" and chance() < 0.7:
         values["closed_lost_reason"] = rng.choice(_LOST_REASONS)
+    values |= _oddities(place)
+    if place % 97 == 46:
+        del values["dealname"]
     return values
+
+
+def _oddities(place: int) -> dict[str, str]:
+    """What few deals have instead of the usual values. It draws nothing, so that all others stay as they are."""
+    odd = {}
+    if place % 61 == 47:
+        odd["amount"] = _ODD_AMOUNTS[place // 61 % len(_ODD_AMOUNTS)]
+    if place % 211 == 168:
+        odd["amount"] = _TOO_FINE
+    if place % 73 == 50:
+        odd["description"] = _ODD_TEXT
+    return odd
 
 
 def _changes(place: int, entered: dict[str, str]) -> tuple[Change, ...]:
