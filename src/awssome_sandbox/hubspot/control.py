@@ -15,6 +15,7 @@ from awssome_sandbox.hubspot.definitions import PROPERTIES
 from awssome_sandbox.hubspot.errors import invalid, not_found
 from awssome_sandbox.hubspot.faults import Faults
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
+from awssome_sandbox.hubspot.seed import truth_of
 from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox, answer, endpoint
 from awssome_sandbox.pages import render
 
@@ -34,6 +35,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
         ("POST", "/_sandbox/codes/expire", expire_codes),
         ("POST", "/_sandbox/uninstall", uninstall),
         ("GET", "/_sandbox/portals", portals),
+        ("GET", "/_sandbox/truth/{portal_id:int}", truth),
         ("POST", "/_sandbox/deals", create_deal),
         ("POST", "/_sandbox/deals/merge", merge_deals),
         ("PATCH", "/_sandbox/deals/{id:int}", edit_deal),
@@ -73,8 +75,10 @@ def faults(sandbox: Sandbox, _call: Call) -> Response:
 
 
 def order_faults(sandbox: Sandbox, call: Call) -> Response:
-    """Order faults: `{"latency_ms", "short_search_pages", "fail": [{"status", "times", "endpoint", "retry_after"}],
-    "drop": [{"when", "times", "endpoint"}]}`, all optional."""
+    """Order faults, all optional: `{"latency_ms", "index_lag_ms", "short_search_pages", "short_list_pages",
+    "unreliable_order", "mix", "seed", "fail": [{"status", "category", "retry_after"}], "drop": [{"when"}],
+    "spoil": [{"how", "seconds", "fields", "ids"}]}`; each item of a list with `endpoint`, and `times` or `rate`.
+    `faults` says what they mean."""
     sandbox.faults.order(call.json())
     return faults(sandbox, call)
 
@@ -86,7 +90,7 @@ def clear_faults(sandbox: Sandbox, call: Call) -> Response:
 
 
 def expire_tokens(sandbox: Sandbox, _call: Call) -> Response:
-    """Let all access tokens be expired."""
+    """Let all access tokens be expired; those of private apps never are."""
     return answer({"expired": sandbox.oauth.expire_access_tokens()})
 
 
@@ -118,6 +122,12 @@ def uninstall(sandbox: Sandbox, call: Call) -> Response:
 def portals(sandbox: Sandbox, _call: Call) -> Response:
     """The portals and how many deals they have."""
     return answer({"portals": [_portal_facts(portal) for portal in sandbox.portals.values()]})
+
+
+def truth(sandbox: Sandbox, call: Call) -> Response:
+    """What a portal holds now, in the form of the truth file."""
+    portal = _portal(sandbox, {"portal_id": call.path["portal_id"]})
+    return Response("".join(truth_of(portal)), media_type="application/json;charset=utf-8")
 
 
 def create_deal(sandbox: Sandbox, call: Call) -> Response:

@@ -38,6 +38,11 @@ def oauth(error: str, status: str, message: str) -> HubSpotError:
     return HubSpotError(400, {"error": error, "error_description": message, "status": status, "message": message})
 
 
+def bad_refresh_token() -> HubSpotError:
+    """The refresh token is over: the app was uninstalled, or its access was revoked."""
+    return oauth("invalid_grant", "BAD_REFRESH_TOKEN", "refresh token is invalid, expired or revoked")
+
+
 def no_credentials() -> HubSpotError:
     """No bearer token came along, or it belongs to an app that is no longer installed."""
     return invalid(
@@ -88,6 +93,11 @@ def missing_scopes(required: Sequence[str]) -> HubSpotError:
     )
 
 
+def banned() -> HubSpotError:
+    """HubSpot has shut the app out."""
+    return invalid("This app is not allowed to make this call.", "BANNED", 403)
+
+
 def ten_secondly_limit(group: str, headers: Mapping[str, str]) -> HubSpotError:
     """Too many calls of one app in one portal within ten seconds."""
     return HubSpotError(
@@ -101,6 +111,20 @@ def ten_secondly_limit(group: str, headers: Mapping[str, str]) -> HubSpotError:
         },
         headers,
     )
+
+
+def daily_limit(group: str, headers: Mapping[str, str]) -> HubSpotError:
+    """The private apps of an account have used up the day's calls."""
+    body = {
+        "status": "error",
+        "message": "You have reached your daily limit.",
+        "errorType": "RATE_LIMIT",
+        "policyName": "DAILY",
+        "groupName": group,
+    }
+    error = HubSpotError(429, body, headers)
+    error.body["requestId"] = error.body["correlationId"]
+    return error
 
 
 def secondly_limit() -> HubSpotError:

@@ -2,29 +2,50 @@
 
 A deal keeps only what somebody entered; what HubSpot calculates (closed or not, the amount in the company's currency)
 is calculated when it is read, so that it can never disagree. Live and archived deals are found by id through sorted
-lists: a page costs the same in a portal of ten deals and in one of 100,000.
+lists: a page costs the same in a portal of ten deals and in one of 100,000. Deals are never changed but replaced, so
+that the search's index can go on showing what was before (`index`).
 """
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from awssome_sandbox.hubspot import times
 from awssome_sandbox.hubspot.definitions import DOLLARS, PROPERTIES, READ_ONLY, STAGES
 from awssome_sandbox.hubspot.errors import invalid, not_found
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A property got a value, or lost it, at a moment."""
+
+    name: str
+    value: str | None
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deal:
-    """One deal; `entered` holds the values that are not empty and not calculated."""
+    """One deal.
+
+    :ivar entered: the values that are not empty and not calculated.
+    :ivar past: the changes of those properties that have had more than one value, oldest first.
+    :ivar companies: ids of the companies it hangs together with, the primary one first.
+    """
 
     id: int
     entered: dict[str, str]
     archived_at: str | None = None
+    past: tuple[Change, ...] = ()
+    companies: tuple[int, ...] = ()
+    contacts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +59,21 @@ class Person:
     email: str
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list: the deals, and the cursor of the page after them."""
+
+    deals: list[Deal]
+    after: str | None
+
+
 @dataclass
 class Portal:
     """A HubSpot account.
 
-    :ivar revision: grows with every change, so that what was computed from the deals can be kept until then.
     :ivar merged: id of a deal that was merged away -> id of the deal that it became part of.
+    :ivar unindexed: what the search's index has still to learn: when (`time.monotonic`), which deal, and what it is now
+        (None when it is not live any more).
     """
 
     id: int
@@ -54,7 +84,7 @@ class Portal:
     people: tuple[Person, ...]
     deals: dict[int, Deal] = field(default_factory=dict)
     merged: dict[int, int] = field(default_factory=dict)
-    revision: int = 0
+    unindexed: deque[tuple[float, int, Deal | None]] = field(default_factory=deque)
     _live: list[int] = field(default_factory=list)
     _archived: list[int] = field(default_factory=list)
 
@@ -64,7 +94,6 @@ class Portal:
         self.merged = dict(merged)
         self._live = sorted(deal.id for deal in self.deals.values() if not deal.archived_at)
         self._archived = sorted(deal.id for deal in self.deals.values() if deal.archived_at)
-        self.revision += 1
 
     @property
     def live_ids(self) -> list[int]:
@@ -76,17 +105,27 @@ class Portal:
         """The ids of the archived deals, ascending."""
         return self._archived
 
-    def page(self, after: int, limit: int, *, archived: bool) -> tuple[list[Deal], int | None]:
-        """The next deals by id, and where the page after them goes on.
+    def page(self, cursor: str, limit: int, *, archived: bool, with_holes: bool = False) -> Page:
+        """The next deals by id.
 
-        :param after: the last id of the page before, 0 for the first page.
-        :returns: the deals, and the cursor of the next page or None at the end.
+        :param cursor: the last id of the page before, empty or 0 for the first page.
+        :param with_holes: let pages come short or empty with a next cursor, so that only who follows the cursor to its
+            end has everything. An empty page's cursor stands at the same place and says so ("18000000000-1").
+        :raises HubSpotError: 400 for a cursor that no page gave.
         """
+        text, _, again = (cursor or "0").partition("-")
+        if not text.isdigit() or again not in ("", "1"):
+            raise invalid(f'Invalid cursor "{cursor}".')
         ids = self._archived if archived else self._live
-        start = bisect_right(ids, after)
-        found = ids[start : start + limit]
-        more = start + limit < len(ids)
-        return [self.deals[id_] for id_ in found], found[-1] if more else None
+        start = bisect_right(ids, int(text))
+        size = limit if again or not with_holes else _short(start, limit)
+        found = ids[start : start + size]
+        more = start + size < len(ids)
+        if with_holes and (not found or not more):
+            after = None if again and not found else f"{found[-1] if found else text}-1"
+        else:
+            after = str(found[-1]) if more else None
+        return Page([self.deals[id_] for id_ in found], after)
 
     def find(self, id_: int, *, archived: bool) -> Deal | None:
         """The deal under an id, or the one it was merged into; None when there is none in that state."""
@@ -112,37 +151,34 @@ class Portal:
 
     def create(self, values: dict[str, str | None]) -> Deal:
         """Add a live deal, as a user of HubSpot would."""
-        now = _now()
+        now = times.now()
         last = max((*self.deals, *self.merged), default=18_000_000_000)
-        deal = Deal(last + 7, {"pipeline": "default", "dealstage": "appointmentscheduled", "createdate": now})
-        self._enter(deal, {"hs_lastmodifieddate": now}, values)
-        self.deals[deal.id] = deal
+        given = {"pipeline": "default", "dealstage": "appointmentscheduled"}
+        deal = Deal(last + 7, {**given, "createdate": now, "hs_lastmodifieddate": now})
+        deal = replace(deal, entered=_entered(deal, values))
         self._live.append(deal.id)
-        return deal
+        return self._put(deal)
 
     def edit(self, id_: int, values: dict[str, str | None]) -> Deal:
         """Change a live deal's properties; None empties one."""
         deal = self._existing(id_, archived=False)
-        self._enter(deal, {"hs_lastmodifieddate": _now()}, values)
-        return deal
+        now = times.now()
+        entered = _entered(deal, {**values}) | {"hs_lastmodifieddate": now}
+        return self._put(replace(deal, entered=entered, past=(*deal.past, *_changes(deal, entered, now))))
 
     def archive(self, id_: int) -> Deal:
         """Delete a live deal: it stays readable as archived. Its hs_lastmodifieddate does not change."""
         deal = self._existing(id_, archived=False)
-        deal.archived_at = _now()
         _remove(self._live, deal.id)
         insort(self._archived, deal.id)
-        self.revision += 1
-        return deal
+        return self._put(replace(deal, archived_at=times.now()))
 
     def restore(self, id_: int) -> Deal:
         """Bring an archived deal back."""
         deal = self._existing(id_, archived=True)
-        deal.archived_at = None
         _remove(self._archived, deal.id)
         insort(self._live, deal.id)
-        self.revision += 1
-        return deal
+        return self._put(replace(deal, archived_at=None))
 
     def merge(self, primary_id: int, other_id: int) -> Deal:
         """Merge two live deals into a new one, which takes over the primary's values; the old ids lead to it."""
@@ -150,15 +186,23 @@ class Portal:
         if primary is other:
             raise invalid("A deal cannot be merged with itself.")
         survivor = self.create({})
-        survivor.entered = {**other.entered, **primary.entered, "hs_lastmodifieddate": _now()}
         earlier = [ids for deal in (primary, other) if (ids := deal.entered.get("hs_merged_object_ids"))]
-        survivor.entered["hs_merged_object_ids"] = ";".join([*earlier, str(primary.id), str(other.id)])
+        olds = ";".join([*earlier, str(primary.id), str(other.id)])
+        entered = {**other.entered, **primary.entered, "hs_lastmodifieddate": times.now(), "hs_merged_object_ids": olds}
         for old in (primary, other):
             self.merged[old.id] = survivor.id
             del self.deals[old.id]
             _remove(self._live, old.id)
-        self.revision += 1
-        return survivor
+            self.unindexed.append((time.monotonic(), old.id, None))
+        return self._put(
+            replace(
+                survivor,
+                entered=entered,
+                past=primary.past,
+                companies=tuple(dict.fromkeys(primary.companies + other.companies)),
+                contacts=tuple(dict.fromkeys(primary.contacts + other.contacts)),
+            )
+        )
 
     def _existing(self, id_: int, *, archived: bool) -> Deal:
         deal = self.find(id_, archived=archived)
@@ -166,14 +210,10 @@ class Portal:
             raise not_found(f"Portal {self.id} has no {'archived' if archived else 'live'} deal {id_}.")
         return deal
 
-    def _enter(self, deal: Deal, stamps: dict[str, str], values: dict[str, str | None]) -> None:
-        for name, value in values.items():
-            if name not in PROPERTIES or name in READ_ONLY:
-                raise invalid(f'Property "{name}" does not exist or cannot be written.')
-            _check(name, value)
-        merged: dict[str, str | None] = {**deal.entered, **stamps, **values}
-        deal.entered = {name: value for name, value in merged.items() if value}
-        self.revision += 1
+    def _put(self, deal: Deal) -> Deal:
+        self.deals[deal.id] = deal
+        self.unindexed.append((time.monotonic(), deal.id, None if deal.archived_at else deal))
+        return deal
 
     def _closed(self, deal: Deal) -> bool:
         stage = STAGES.get(deal.entered.get("dealstage", ""))
@@ -212,6 +252,34 @@ def deal_answer(portal: Portal, deal: Deal, names: Iterable[str]) -> dict[str, A
     return answer
 
 
+def _short(start: int, limit: int) -> int:
+    """How many deals a page has when pages come with holes: by turns half of what it could, none, and all."""
+    return (limit // 2, 0, limit)[start // max(1, limit // 2) % 3]
+
+
+def _entered(deal: Deal, values: dict[str, str | None]) -> dict[str, str]:
+    for name, value in values.items():
+        if name not in PROPERTIES or name in READ_ONLY:
+            raise invalid(f'Property "{name}" does not exist or cannot be written.')
+        _check(name, value)
+    merged: dict[str, str | None] = {**deal.entered, **values}
+    return {name: value for name, value in merged.items() if value}
+
+
+def _changes(deal: Deal, entered: dict[str, str], now: str) -> list[Change]:
+    """What an edit adds to a deal's past; a property that changes for the first time brings its first value along."""
+    changes = []
+    known = {change.name for change in deal.past}
+    for name in {**deal.entered, **entered}:
+        before, after = deal.entered.get(name), entered.get(name)
+        if before == after:
+            continue
+        if name not in known and before is not None:
+            changes.append(Change(name, before, deal.entered["createdate"]))
+        changes.append(Change(name, after, now))
+    return changes
+
+
 def _check(name: str, value: object) -> None:
     definition = PROPERTIES[name]
     if value is None:
@@ -221,16 +289,12 @@ def _check(name: str, value: object) -> None:
     if definition.options and value not in {option for option, _ in definition.options}:
         raise invalid(f'"{value}" was not one of the allowed options of "{name}".')
     try:
-        if definition.type == "number":
-            Decimal(value)
-        elif definition.type == "datetime":
+        if definition.type == "number" and not Decimal(value).is_finite():
+            raise ValueError
+        if definition.type == "datetime":
             datetime.fromisoformat(value)
     except (ArithmeticError, ValueError):
         raise invalid(f'"{value}" is no {definition.type} for "{name}".') from None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _remove(ids: list[int], id_: int) -> None:
