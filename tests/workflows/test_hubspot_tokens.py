@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -141,9 +142,7 @@ def test_a_missing_permission_makes_no_more_calls_and_keeps_what_uninstalls(
         ("tokens/revoke", "revoked", "had ended the access before"),
     ],
 )
-def test_a_dead_connection_says_why(
-    workshop: Workshops, sandbox: Sandbox, order: str, reason: str, told: str
-) -> None:
+def test_a_dead_connection_says_why(workshop: Workshops, sandbox: Sandbox, order: str, reason: str, told: str) -> None:
     alice = workshop()
     expire(alice, timedelta(minutes=4))
     mine = access(alice)

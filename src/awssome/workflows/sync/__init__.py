@@ -67,8 +67,8 @@ def run(
         except (Superseded, Cancelled):
             raise NotNow from None
         except HubSpotError as error:
-            if access is not None and isinstance(error, NeedsReconnect):
-                access.lost()
+            if access is not None and isinstance(error, NeedsReconnect) and error.scopes:
+                access.lacks_permission()
             fail(workspace, sync, error)
         except Refused as refused:
             ours = refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED)  # a database of ours, not HubSpot
