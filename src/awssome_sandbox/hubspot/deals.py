@@ -134,6 +134,8 @@ def _missing(ids: list[str]) -> dict[str, Any]:
         "category": "OBJECT_NOT_FOUND",
         "message": "Could not get some DEAL objects, they may be deleted or not exist. Check that ids are valid.",
         "context": {"ids": ids},
+        "links": {},
+        "errors": [],
     }
     return {"numErrors": 1, "errors": [error]}
 
