@@ -24,6 +24,7 @@ def write_revision(folder: Path, body: str, *, revision: str = NEXT, head: str =
     folder.mkdir(exist_ok=True)
     (folder / f"{revision}_to_come.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n\n"
+        "from awssome.database.expand import AddColumns\n"
         "from awssome.database.template import TENANT\nfrom awssome.database.types import text\n\n"
         f"revision, down_revision = {revision!r}, {follows!r}\n{head}\n\n"
         f"def upgrade():\n{textwrap.indent(textwrap.dedent(body).strip(), '    ')}\n"

@@ -28,7 +28,8 @@ CONTRACTIONS: dict[str, str] = {
 """What may break a session of the version before; why, and how it looks in SQL."""
 
 NEW_TABLE = re.compile(r"\bCREATE TABLE (\S+)")
-ADDED = re.compile(r"\bALTER TABLE (\S+) ADD (?:COLUMN )?(?!CONSTRAINT\b)(\S+) (.*?);", re.DOTALL)
+ADDED = re.compile(r"\bALTER TABLE (\S+) ADD (?:COLUMN )?(?!CONSTRAINT\b)(.*?);", re.DOTALL)
+NEXT_COLUMN = re.compile(r",\n\s*(?:ADD COLUMN )?")
 ON_EXISTING = re.compile(r"\bALTER TABLE (\S+) ADD (?:CONSTRAINT \S+ )?(?:UNIQUE|CHECK|FOREIGN|PRIMARY)\b")
 UNIQUE = re.compile(r"\bCREATE UNIQUE (?:NONCLUSTERED )?INDEX \S+ ON (\S+)")
 
@@ -37,9 +38,10 @@ def contractions(sql: str) -> list[str]:
     """Why sessions of the version before cannot work on with what this SQL leaves; empty: they can."""
     new = set(NEW_TABLE.findall(sql))
     found = [why for why, looks in CONTRACTIONS.items() if re.search(looks, sql, re.IGNORECASE)]
-    for table, column, rest in ADDED.findall(sql):
-        if table not in new and "NOT NULL" in rest.upper() and "DEFAULT" not in rest.upper():
-            found.append(f"adds {column}, which needs a value that the version before does not give")
+    for table, columns in ADDED.findall(sql):
+        for column, kind in (one.split(maxsplit=1) for one in NEXT_COLUMN.split(columns)):
+            if table not in new and "NOT NULL" in kind.upper() and "DEFAULT" not in kind.upper():
+                found.append(f"adds {column}, which needs a value that the version before does not give")
     found += [
         f"adds a rule to {table}" for table in (*ON_EXISTING.findall(sql), *UNIQUE.findall(sql)) if table not in new
     ]
@@ -94,6 +96,12 @@ def test_a_revision_that_expands_is_let_through(tmp_path: Path) -> None:
         ),
         (
             "op.add_column('stage_mappings', sa.Column('note', text(9), nullable=False), schema=TENANT)",
+            "adds note, which needs a value",
+        ),
+        (
+            "op.execute(AddColumns('stage_mappings', sa.Column('a', text(9)),"
+            " sa.Column('note', text(9), nullable=False),"
+            " sa.Column('b', text(9), nullable=False, server_default='-'), schema=TENANT))",
             "adds note, which needs a value",
         ),
         (

@@ -56,6 +56,23 @@ deal_registrations = Table(
     Column("updated_at", Instant, nullable=False),
     Column("updated_by", text(254), nullable=False),
     Column("archived_at", Instant),
+    Column("archived_by", text(254)),
+    Column("customer_street", text(255)),
+    Column("customer_city", text(255)),
+    Column("customer_state", text(255)),
+    Column("customer_other_industry", text(255)),
+    Column("customer_aws_account", text(12)),
+    Column("customer_duns", text(9)),
+    Column("national_security", text(3)),
+    Column("sales_activities", Json),
+    Column("primary_needs", Json),
+    Column("closed_lost_reason", text(60)),
+    Column("aws_spend_currency", text(3)),
+    Column("contract_months", Integer),
+    Column("involvement", text(24)),
+    Column("visibility", text(16)),
+    Column("solution_id", text(40)),
+    Column("additional_comments", text(255)),
     PrimaryKeyConstraint("id", name="deal_registrations_pk"),
     Index("deal_registrations_updated", "updated_at", "id"),
 )
@@ -69,6 +86,7 @@ deal_events = Table(
     Column("kind", text(24), nullable=False),
     Column("actor", text(254), nullable=False),
     Column("changes", Json, nullable=False),
+    Column("sync_id", Uuid),
     PrimaryKeyConstraint("id", name="deal_events_pk"),
     ForeignKeyConstraint(["registration_id"], [f"{SYMBOL}.deal_registrations.id"], name="deal_events_registration_fk"),
     Index("deal_events_registration", "registration_id", "id"),
@@ -89,6 +107,9 @@ hubspot_tokens = Table(
     Column("connected_by", text(254), nullable=False),
     Column("refreshed_at", Instant),
     Column("imports", Integer, nullable=False),
+    Column("key_id", Uuid),
+    Column("lost_reason", text(40)),
+    Column("lost_at", Instant),
     PrimaryKeyConstraint("id", name="hubspot_tokens_pk"),
 )
 
@@ -99,6 +120,8 @@ tenant_keys = Table(
     Column("key_id", text(64), nullable=False),
     Column("wrapped_key", binary(), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("kms_key", text(255)),
+    Column("retired_at", Instant),
     PrimaryKeyConstraint("id", name="tenant_keys_pk"),
 )
 
@@ -114,6 +137,11 @@ hubspot_mappings = Table(
     Column("first_sync_id", Uuid, nullable=False),
     Column("last_sync_id", Uuid, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("merged_into", text(32)),
+    Column("read_at", Instant),
+    Column("request_id", text(64)),
+    Column("held_back", Json),
+    Column("defaulted", Json),
     PrimaryKeyConstraint("portal_id", "deal_id", name="hubspot_mappings_pk"),
     ForeignKeyConstraint(
         ["registration_id"], [f"{SYMBOL}.deal_registrations.id"], name="hubspot_mappings_registration_fk"
@@ -128,6 +156,8 @@ field_mappings = Table(
     Column("property", text(100)),
     Column("default_value", text(2000)),
     Column("updated_at", Instant, nullable=False),
+    Column("value_map", Json),
+    Column("updated_by", text(254)),
     PrimaryKeyConstraint("field", name="field_mappings_pk"),
 )
 
@@ -138,6 +168,8 @@ stage_mappings = Table(
     Column("hubspot_stage", text(64), nullable=False),
     Column("stage", text(40), nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("action", text(16)),
+    Column("updated_by", text(254)),
     PrimaryKeyConstraint("pipeline", "hubspot_stage", name="stage_mappings_pk"),
 )
 
@@ -166,6 +198,21 @@ sync_history = Table(
     Column("problem", text(1000)),
     Column("advice", text(500)),
     Column("open_slot", Integer),
+    Column("kind", text(16)),
+    Column("mode", text(16)),
+    Column("portal_id", whole()),
+    Column("position", Json),
+    Column("window_from", Instant),
+    Column("window_to", Instant),
+    Column("resume_at", Instant),
+    Column("stumbles", Integer),
+    Column("retried", Integer),
+    Column("rate_limited", Integer),
+    Column("archived", Integer),
+    Column("restored", Integer),
+    Column("merged", Integer),
+    Column("reference", text(64)),
+    Column("mapping_hash", binary(32)),
     PrimaryKeyConstraint("id", name="sync_history_pk"),
     Index(
         "sync_history_one_open",
@@ -189,9 +236,71 @@ sync_issues = Table(
     Column("field", text(40), nullable=False),
     Column("reason", text(500), nullable=False),
     Column("advice", text(500), nullable=False),
+    Column("code", text(40)),
+    Column("value", text(255)),
+    Column("detail", Json),
     PrimaryKeyConstraint("id", name="sync_issues_pk"),
     ForeignKeyConstraint(["sync_id"], [f"{SYMBOL}.sync_history.id"], name="sync_issues_sync_fk"),
     Index("sync_issues_sync", "sync_id", "id"),
+)
+
+# What HubSpot says of the account that is connected, and how far the syncs have followed it. Times are HubSpot's.
+hubspot_accounts = Table(
+    "hubspot_accounts",
+    metadata,
+    Column("portal_id", whole(), nullable=False, autoincrement=False),
+    Column("hub_domain", text(255), nullable=False),
+    Column("currency", text(3)),
+    Column("time_zone", text(64)),
+    Column("ui_domain", text(100)),
+    Column("pipelines", Json),
+    Column("properties", Json),
+    Column("defined_at", Instant),
+    Column("changed_until", Instant),
+    Column("archived_until", Instant),
+    Column("full_at", Instant),
+    Column("mapping_hash", binary(32)),
+    Column("updated_at", Instant, nullable=False),
+    PrimaryKeyConstraint("portal_id", name="hubspot_accounts_pk"),
+)
+
+# The deals that a user of the free tier has chosen, in the order in which they come in.
+hubspot_picks = Table(
+    "hubspot_picks",
+    metadata,
+    Column("portal_id", whole(), nullable=False, autoincrement=False),
+    Column("deal_id", text(32), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("title", text(255), nullable=False),
+    Column("picked_by", text(254), nullable=False),
+    Column("picked_at", Instant, nullable=False),
+    PrimaryKeyConstraint("portal_id", "deal_id", name="hubspot_picks_pk"),
+)
+
+# The inbox: deals that could not be imported, one row each, until a later run or a user is done with them.
+sync_failures = Table(
+    "sync_failures",
+    metadata,
+    Column("portal_id", whole(), nullable=False, autoincrement=False),
+    Column("deal_id", text(32), nullable=False),
+    Column("state", text(16), nullable=False),
+    Column("title", text(255), nullable=False),
+    Column("code", text(40), nullable=False),
+    Column("field", text(40), nullable=False),
+    Column("value", text(255)),
+    Column("reason", text(500), nullable=False),
+    Column("advice", text(500), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("registration_id", Uuid),
+    Column("first_sync_id", Uuid, nullable=False),
+    Column("last_sync_id", Uuid, nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("next_try_at", Instant),
+    Column("resolved_at", Instant),
+    Column("resolved_by", text(254)),
+    PrimaryKeyConstraint("portal_id", "deal_id", name="sync_failures_pk"),
+    Index("sync_failures_state", "state", "last_at"),
 )
 
 fence = Table(
@@ -225,5 +334,8 @@ DATA_TABLES: tuple[Table, ...] = (
     stage_mappings,
     sync_history,
     sync_issues,
+    hubspot_accounts,
+    hubspot_picks,
+    sync_failures,
 )
 """The tables that a move carries and verifies, parents before children."""

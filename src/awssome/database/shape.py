@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from awssome.database import template
 from awssome.database.dialects import dialect
+from awssome.database.expand import AddColumns
 from awssome.domain.tenants import EngineName
 
 
@@ -77,5 +78,8 @@ class _Recorder(DefaultImpl):
             for column, kind in columns.items()
         }
 
-    def _exec(self, *arguments: Any, **options: Any) -> None:
+    def _exec(self, construct: Any, *arguments: Any, **options: Any) -> None:
         """Indexes, constraints, triggers and rights change no column."""
+        if isinstance(construct, AddColumns):
+            for column in construct.columns:
+                self.add_column(construct.table_name, column)

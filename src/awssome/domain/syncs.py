@@ -14,6 +14,32 @@ class SyncState(StrEnum):
     FAILED = "failed"
 
 
+class SyncKind(StrEnum):
+    """What a run is for."""
+
+    IMPORT = "import"
+    """Brings deals in."""
+
+    PREVIEW = "preview"
+    """Shows what an import would do, and writes no registration."""
+
+    RETRY = "retry"
+    """Tries the deals again that stand in the inbox."""
+
+
+class SyncMode(StrEnum):
+    """Which deals an import looks at."""
+
+    FIRST_TEN = "first_ten"
+    """The few that the free tier has room for."""
+
+    FULL = "full"
+    """Every deal of the HubSpot account."""
+
+    INCREMENTAL = "incremental"
+    """What has changed in HubSpot since the last run."""
+
+
 class IssueKind(StrEnum):
     """What a sync has to tell about a deal."""
 
@@ -26,6 +52,27 @@ class IssueKind(StrEnum):
     INCOMPLETE = "incomplete"
     """Imported, but a value of HubSpot's could not be taken over."""
 
+    SKIPPED = "skipped"
+    """Left out, because the tenant's mapping says so."""
+
+    WOULD_CREATE = "would_create"
+    """A preview's: an import would make a registration of it."""
+
+    WOULD_UPDATE = "would_update"
+    """A preview's: an import would change its registration."""
+
+
+class FailureState(StrEnum):
+    """What has become of a deal that could not be imported."""
+
+    OPEN = "open"
+    RETRYING = "retrying"
+    RESOLVED = "resolved"
+    """A later run could import it, or it is gone."""
+
+    DISMISSED = "dismissed"
+    """A user does not want to be told of it."""
+
 
 class ConnectionState(StrEnum):
     """The connection to HubSpot, as the tenant's schema has it."""
@@ -35,6 +82,19 @@ class ConnectionState(StrEnum):
     """HubSpot no longer takes our tokens: somebody has to connect again."""
 
     DISCONNECTED = "disconnected"
+
+
+class LostReason(StrEnum):
+    """Why HubSpot no longer lets us in."""
+
+    REVOKED = "revoked"
+    """It no longer takes our refresh token: the access was withdrawn, or given to a newer consent."""
+
+    UNINSTALLED = "uninstalled"
+    """The app was removed from the HubSpot account."""
+
+    SCOPES = "scopes"
+    """The access lacks a permission that Awssome needs. The tokens are good, and kept to be given back."""
 
 
 class MappingState(StrEnum):

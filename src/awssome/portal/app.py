@@ -22,13 +22,15 @@ from awssome.portal import (
     deals,
     exports,
     home,
-    hubspot,
+    hubspot_connection,
+    mapping,
     metrics,
     people,
     plan,
     returning,
     sign_in,
     sign_up,
+    syncs,
     workspaces,
 )
 from awssome.portal.admission import Admission
@@ -46,6 +48,7 @@ STATES = {
     "hubspot_connected": State("✓ HubSpot Connected", "good", "link"),
     "hubspot_reconnect": State("Reconnect needed", "bad", "warning"),
     "hubspot_none": State("Not connected", "neutral", "link"),
+    "not_for_aws": State("Not for AWS", "neutral", "cross"),
     "not_submitted": State("not submitted", "neutral", "clock"),
     "owner": State("Owner", "accent", "key"),
     "admin": State("Admin", "neutral", "settings"),
@@ -99,7 +102,21 @@ def create(options: Options) -> FastAPI:
     figures = metrics.metrics_of(options.sessions)
     app.get("/healthz")(health)
     app.include_router(metrics.router(figures, options.metrics_token))
-    rooms = (home, sign_up, sign_in, returning, workspaces, deals, hubspot, plan, people, exports, account)
+    rooms = (
+        home,
+        sign_up,
+        sign_in,
+        returning,
+        workspaces,
+        deals,
+        hubspot_connection,
+        syncs,
+        mapping,
+        plan,
+        people,
+        exports,
+        account,
+    )
     for module in rooms:
         app.include_router(module.router)
     for kind in (Elsewhere, AskAgain):

@@ -54,7 +54,7 @@ class Archive:
                     if last is not None:
                         yield last
                     last = _row(line, width, entry.name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError):
             raise damaged(f"table {entry.name} cannot be read") from None
         if (count, size, digest.hexdigest()) != (entry.sum.rows, entry.bytes, entry.sha256):
             raise damaged(f"table {entry.name} is not what its manifest says")
@@ -99,7 +99,7 @@ def _manifest(found: zipfile.ZipFile) -> Manifest:
     try:
         with found.open(NAME) as member:
             text = member.read(MANIFEST_BYTES + 1)
-    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError):
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError):
         raise damaged("it has no manifest") from None
     if len(text) > MANIFEST_BYTES:
         raise damaged("its manifest is too long")

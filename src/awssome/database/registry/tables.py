@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy import (
     text as sql,
 )
-from sqlalchemy.dialects.postgresql import INET, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
 
 from awssome.database.types import Day, Instant, text
 
@@ -75,12 +75,15 @@ tenants = Table(
     Column("seen_at", Instant),
     Column("retain_until", Instant),
     Column("mover", BigInteger, nullable=False, server_default="0"),
+    # The key that wraps the tenant's data key; NULL: the local one.
+    Column("data_key_under", text(255)),
     CheckConstraint("tier IN ('free', 'paid')", name="tier"),
     CheckConstraint("state IN ('pending', 'active', 'suspended', 'archived', 'retained', 'deleted')", name="state"),
     Index("tenants_created", "created_at", "id"),
     Index("tenants_company", sql("lower(company)"), "id"),
     Index("tenants_tier", "tier", "id"),
     Index("tenants_state", "state", "id"),
+    Index("tenants_data_key_under", "data_key_under", "id"),
     Index("tenants_company_words", "company", postgresql_using="gin", postgresql_ops={"company": "gin_trgm_ops"}),
     Index("tenants_slug_words", "slug", postgresql_using="gin", postgresql_ops={"slug": "gin_trgm_ops"}),
     Index(
@@ -372,6 +375,22 @@ oauth_states = Table(
     Column("expires_at", Instant, nullable=False),
     Column("returned_at", Instant),
     Column("used_at", Instant),
+    # Where the connection began: NULL: in the portal; "hubspot": there, and `return_url` leads back.
+    Column("origin", text(16)),
+    Column("return_url", text(2000)),
+)
+
+# Installs that began at HubSpot: the code is kept sealed until somebody says which workspace it is for.
+hubspot_installs = Table(
+    "hubspot_installs",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("return_url", text(2000), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("claimed_at", Instant),
+    Column("claimed_by", Uuid, ForeignKey("tenants.id")),
 )
 
 hubspot_budgets = Table(
@@ -380,6 +399,17 @@ hubspot_budgets = Table(
     Column("portal_id", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", text(16), primary_key=True),
     Column("next_at", Instant, nullable=False),
+    # When the slot of each call is free again (`domain.budgets`).
+    Column("slots", ARRAY(Instant)),
+    # What HubSpot's answers have said of the limit, and how long no worker may call.
+    Column("max_calls", Integer),
+    Column("window_ms", Integer),
+    Column("remaining", Integer),
+    Column("told_at", Instant),
+    Column("blocked_until", Instant),
+    Column("limited", BigInteger),
+    Column("day", Day),
+    Column("day_calls", BigInteger),
 )
 
 audit_log = Table(

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from awssome.database.guard import after_write, protect
 from awssome.database.template import TENANT
 from awssome.database.types import Day, Instant, Json, amount, binary, text, whole
 
@@ -208,11 +209,11 @@ def upgrade() -> None:
     )
     op.create_index("sync_issues_sync", "sync_issues", ["sync_id", "id"], unique=False, schema=TENANT)
     op.execute(f"GRANT SELECT ON {TENANT}._fence TO {TENANT}")
-    for table in OPEN:
-        op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {TENANT}.{table} TO {TENANT}")
-    for table in APPEND_ONLY:
-        op.execute(f"GRANT SELECT, INSERT ON {TENANT}.{table} TO {TENANT}")
     {"postgresql": _postgresql, "mssql": _sqlserver}[op.get_context().dialect.name]()
+    for table in OPEN:
+        protect(table)
+    for table in APPEND_ONLY:
+        protect(table, append_only=True)
 
 
 def _postgresql() -> None:
@@ -238,53 +239,12 @@ def _postgresql() -> None:
         END $$
         """
     )
-    for table in (*OPEN, *APPEND_ONLY):
-        op.execute(
-            f"CREATE TRIGGER _guard BEFORE INSERT OR UPDATE OR DELETE ON {TENANT}.{table} "
-            f"EXECUTE FUNCTION {TENANT}._guard()"
-        )
 
 
 def _sqlserver() -> None:
     # The lock that writers share and a mover takes alone. Every login may take any lock whose name it knows, and only
     # the tenant and the mover can read this one.
     op.add_column("_fence", sa.Column("lock_name", text(64), nullable=False), schema=TENANT)
-    # There is no trigger before a write; these undo it. They belong to the schema's owner, as the fence does. Whoever
-    # else can write here is an administrator, the mover. Only READ COMMITTED sees the fence as it is now: an older
-    # snapshot could write past a cut-over. The hint is for snapshots that began before the level was changed.
-    # The lock can be given back by hand; the row that REPEATABLEREAD holds cannot, and a mover waits for it, too.
-    # SQL Server always lists a session to itself. A server that stands in for it may not: its level is not known then.
-    for table in (*OPEN, *APPEND_ONLY):
-        _trigger(
-            table,
-            f"""
-            {"IF EXISTS (SELECT 1 FROM deleted) THROW 51003, N'denied', 1;" if table in APPEND_ONLY else ""}
-            DECLARE @level int, @lock nvarchar(64), @result int = -1;
-            SELECT @level = transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID;
-            SELECT @lock = lock_name FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1;
-            IF @level IS NULL OR @level = 2
-                EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Shared',
-                    @LockOwner = N'Transaction', @LockTimeout = 2000;
-            IF @result < 0 OR NOT EXISTS (
-                SELECT 1 FROM {TENANT}._fence WITH (REPEATABLEREAD) WHERE id = 1 AND mode = N'rw'
-            )
-                THROW 51001, N'fenced', 1;
-            """,
-        )
     # The tenant has no right to write these. Should a server look at rights less closely, they stay closed.
     for table in ("_fence", "_outbox"):
-        _trigger(table, "THROW 51003, N'denied', 1;")
-
-
-def _trigger(table: str, what: str) -> None:
-    """After a write by the tenant's login; an administrator's passes. CREATE TRIGGER has to be alone in its batch."""
-    text = f"""
-        CREATE TRIGGER {TENANT}._guard_{table} ON {TENANT}.{table} AFTER INSERT, UPDATE, DELETE AS
-        BEGIN
-            SET NOCOUNT ON;
-            IF SUSER_SNAME() <> N'{TENANT}' RETURN;
-            {what}
-        END
-    """
-    quoted = text.replace("'", "''")
-    op.execute(f"EXEC(N'{quoted}')")
+        after_write(table, "THROW 51003, N'denied', 1;")

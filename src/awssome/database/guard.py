@@ -1,0 +1,62 @@
+"""What stands in front of every table of a tenant: its login's rights, and the fence.
+
+Revisions of the template call these for the tables that they make. What they say is history and stays as it is: another
+guard is another function, and a revision that puts it in place of this one.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+from awssome.database.template import TENANT
+
+
+def protect(table: str, *, append_only: bool = False) -> None:
+    """Grant the tenant's login what it needs of a new table, and put the fence in front of every write.
+
+    :param append_only: rows are read and added, never changed.
+    """
+    rights = "SELECT, INSERT" if append_only else "SELECT, INSERT, UPDATE, DELETE"
+    op.execute(f"GRANT {rights} ON {TENANT}.{table} TO {TENANT}")
+    if op.get_context().dialect.name == "postgresql":
+        op.execute(
+            f"CREATE TRIGGER _guard BEFORE INSERT OR UPDATE OR DELETE ON {TENANT}.{table} "
+            f"EXECUTE FUNCTION {TENANT}._guard()"
+        )
+        return
+    # There is no trigger before a write; this one undoes it. It belongs to the schema's owner, as the fence does.
+    # Whoever else can write here is an administrator, the mover. Only READ COMMITTED sees the fence as it is now: an
+    # older snapshot could write past a cut-over. The hint is for snapshots that began before the level was changed.
+    # The lock can be given back by hand; the row that REPEATABLEREAD holds cannot, and a mover waits for it, too.
+    # SQL Server always lists a session to itself. A server that stands in for it may not: its level is not known then.
+    after_write(
+        table,
+        f"""
+            {"IF EXISTS (SELECT 1 FROM deleted) THROW 51003, N'denied', 1;" if append_only else ""}
+            DECLARE @level int, @lock nvarchar(64), @result int = -1;
+            SELECT @level = transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID;
+            SELECT @lock = lock_name FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1;
+            IF @level IS NULL OR @level = 2
+                EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Shared',
+                    @LockOwner = N'Transaction', @LockTimeout = 2000;
+            IF @result < 0 OR NOT EXISTS (
+                SELECT 1 FROM {TENANT}._fence WITH (REPEATABLEREAD) WHERE id = 1 AND mode = N'rw'
+            )
+                THROW 51001, N'fenced', 1;
+            """,
+    )
+
+
+def after_write(table: str, what: str) -> None:
+    """On SQL Server: after a write by the tenant's login; an administrator's passes. CREATE TRIGGER has to be alone in
+    its batch."""
+    text = f"""
+        CREATE TRIGGER {TENANT}._guard_{table} ON {TENANT}.{table} AFTER INSERT, UPDATE, DELETE AS
+        BEGIN
+            SET NOCOUNT ON;
+            IF SUSER_SNAME() <> N'{TENANT}' RETURN;
+            {what}
+        END
+    """
+    quoted = text.replace("'", "''")
+    op.execute(f"EXEC(N'{quoted}')")
