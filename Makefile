@@ -29,6 +29,7 @@ bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and
 	$(BIN)/python -m benchmarks.migrate
 	$(BIN)/python -m benchmarks.archives
 	$(BIN)/python -m benchmarks.neighbours
+	$(BIN)/python -m benchmarks.hubspot_rate
 
 screenshots: setup browser ## every page after the story, light and dark, wide and narrow
 	$(BIN)/python -m tests.end_to_end.screenshots
