@@ -27,7 +27,7 @@ from awssome.hubspot import oauth
 from awssome.hubspot.client import Client
 from awssome.hubspot.limits import GENERAL, LIMITS
 from awssome.hubspot.models import Search
-from awssome.workflows.hubspot_calls import Share
+from awssome.workflows.hubspot_budgets import Share
 from benchmarks import platform
 
 DEALS = 11_500
@@ -54,15 +54,13 @@ def main() -> None:
             "token": _consent(http, portal_id),
             "portal": portal_id,
         }
-        print(
-            f"\nHubSpot's limit, {GENERAL.allowed} calls in {GENERAL.window_seconds:.0f} s, used by calls that share a budget"
-        )
+        print(f"\nHubSpot's limit, {GENERAL.allowed} calls in {GENERAL.window_seconds:.0f} s, used by a shared budget")
         pages = DEALS // 100
         _run(f"all {DEALS:,} deals, one worker", http, [{**given, "searches": 1, "calls": pages}])
         _run(f"{LONG} calls, one worker", http, [{**given, "calls": LONG}])
         _run(f"{LONG} calls, two workers", http, [{**given, "calls": LONG // 2}] * 2)
-        slow = {**given, "calls": LONG // 2, "slow": 0.1}
-        _run(f"{LONG} calls, two workers, up to 0.1 s on the way each way", http, [slow] * 2)
+        slow = {**given, "calls": LONG // 2, "slow": 0.05}
+        _run(f"{LONG} calls, two workers, up to 0.05 s each way", http, [slow] * 2)
 
 
 def work(given: dict[str, Any]) -> None:
@@ -119,8 +117,9 @@ def _run(question: str, http: httpx2.Client, workers: list[dict[str, Any]]) -> N
     calls = sum(given["calls"] for given in workers)
     least = (calls - 1) // GENERAL.allowed * GENERAL.window_seconds
     refused = http.get("/_sandbox/stats").json()["rate_limited"]
+    share = calls * GENERAL.window_seconds / GENERAL.allowed / seconds
     print(
-        f"  {question:60} {seconds:6.2f} s  {calls * GENERAL.window_seconds / GENERAL.allowed / seconds:7.1%} of the rate"
+        f"  {question:60} {seconds:6.2f} s  {share:7.1%} of the rate"
         f"  {least / seconds:6.1%} of what the limit admits  {refused} refused"
         f"  {sum(each['reservations'] for each in told)} reservations",
         flush=True,
