@@ -30,6 +30,7 @@ bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and
 	$(BIN)/python -m benchmarks.migrate
 	$(BIN)/python -m benchmarks.archives
 	$(BIN)/python -m benchmarks.neighbours
+	$(BIN)/python -m benchmarks.hubspot_rate
 
 peers: setup $(READERS:%=.venv-readers/%/.installed) ## let HubSpot's own clients and public extractors read the HubSpot sandbox
 	$(BIN)/pytest -n 0 -m peers tests/sandbox/peers $(OPTIONS)
