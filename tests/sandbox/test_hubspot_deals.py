@@ -354,5 +354,12 @@ def test_the_same_seed_gives_the_same_deals_and_another_gives_others(start_hubsp
 
 
 def test_an_unknown_address_is_not_found_in_hubspots_shape(hubspot, bearer) -> None:
-    answer = hubspot.http.get("/crm/objects/2026-03/contacts", headers=bearer)
+    answer = hubspot.http.get("/crm/objects/2026-03/no_such_objects", headers=bearer)
     assert (answer.status_code, answer.json()["status"]) == (404, "error")
+
+
+@pytest.mark.parametrize("path", ["/crm/objects/2026-03/contacts", "/crm/v3/properties/companies"])
+def test_objects_that_no_scope_was_granted_for_are_refused(hubspot, bearer, path: str) -> None:
+    answer = hubspot.http.get(path, headers=bearer)
+    assert (answer.status_code, answer.json()["category"]) == (403, "MISSING_SCOPES")
+    assert hubspot.http.get(path).status_code == 401

@@ -12,9 +12,9 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 from starlette.routing import Route
 
-from awssome_sandbox.hubspot import account, associations, deals, legacy, writes
+from awssome_sandbox.hubspot import account, associations, deals, legacy, others, writes
 from awssome_sandbox.hubspot.errors import not_found
-from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox, answer, endpoint
+from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox, endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ register_url_convertor("deals", _Deals())
 
 def routes(sandbox: Sandbox) -> list[Route]:
     """Every CRM route in every version, and the older ones that other clients still call."""
-    table = [route for version in VERSIONS for route in _of(version)] + associations.V4 + legacy.ADDRESSES
+    table = [route for version in VERSIONS for route in _of(version)]
+    table += [*associations.V4, *legacy.ADDRESSES, *others.OLD]
     return [endpoint(sandbox, name, method, path, handler) for name, method, path, handler in table]
 
 
 def unknown(_sandbox: Sandbox, _call: Call) -> Response:
     """No route is at this address."""
-    error = not_found()
-    return answer(error.body, error.status)
+    raise not_found()
 
 
 def _of(version: Version) -> list[tuple[str, str, str, Handler]]:
@@ -90,6 +90,9 @@ def _of(version: Version) -> list[tuple[str, str, str, Handler]]:
         ("properties", "GET", f"{properties}/{{name}}", account.get_property),
         ("owners", "GET", owners, account.list_owners),
         ("owners", "GET", f"{owners}/{{id}}", account.get_owner),
+        *others.addresses(
+            version.objects, version.definitions.format("pipelines"), version.definitions.format("properties")
+        ),
         ("account", "GET", f"{version.account_info}/details", account.details),
         ("account", "GET", f"{version.account_info}/api-usage/daily/private-apps", account.daily_usage),
     ]

@@ -182,3 +182,17 @@ def property_answer(definition: Property, order: int) -> dict[str, Any]:
         "updatedAt": _DEFINED_AT,
         "modificationMetadata": {"archivable": False, "readOnlyDefinition": True, "readOnlyValue": read_only},
     }
+
+
+def old_definition(definition: dict[str, Any]) -> dict[str, Any]:
+    """The same as versions 1 and 2 tell it."""
+    kept = ("name", "label", "description", "groupName", "type", "fieldType", "options", "displayOrder", "calculated")
+    return {
+        **{name: definition[name] for name in kept},
+        "readOnlyValue": definition["modificationMetadata"]["readOnlyValue"],
+        "readOnlyDefinition": True,
+        "hidden": False,
+        "mutableDefinitionNotDeletable": True,
+        "deleted": False,
+        "hubspotDefined": True,
+    }

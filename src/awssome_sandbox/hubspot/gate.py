@@ -53,7 +53,7 @@ def admit(sandbox: Sandbox, call: Call, scopes: Sequence[str], *, search: bool =
         raise expired(token.expires if token else 0, now)
     portal = sandbox.portals[token.install.portal_id]
     headers = _count(sandbox, token, portal, search=search)
-    if any(scope not in token.scopes for scope in scopes):
+    if not all(token.grants(scope) for scope in scopes):
         raise missing_scopes(scopes)
     return Caller(portal, token, headers)
 

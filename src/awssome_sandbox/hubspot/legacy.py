@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from awssome_sandbox.hubspot import history, times
-from awssome_sandbox.hubspot.definitions import PIPELINES, PROPERTIES, property_answer
+from awssome_sandbox.hubspot.definitions import PIPELINES, PROPERTIES, old_definition, pipeline_answer, property_answer
 from awssome_sandbox.hubspot.errors import not_found
 from awssome_sandbox.hubspot.gate import admit
 from awssome_sandbox.hubspot.portals import Deal, Portal
@@ -23,7 +23,7 @@ def list_properties(sandbox: Sandbox, call: Call) -> Response:
     """The definitions of properties as a bare list."""
     caller = admit(sandbox, call, READ)
     definitions = [property_answer(definition, order) for order, definition in enumerate(PROPERTIES.values())]
-    return caller.answer([_old_definition(definition) for definition in definitions])
+    return caller.answer([old_definition(definition) for definition in definitions])
 
 
 def list_pipelines(sandbox: Sandbox, call: Call) -> Response:
@@ -51,6 +51,35 @@ def list_pipelines(sandbox: Sandbox, call: Call) -> Response:
             }
             for order, pipeline in enumerate(PIPELINES)
         ]
+    )
+
+
+def list_pipelines_with_metadata(sandbox: Sandbox, call: Call) -> Response:
+    """The pipelines as the API for pipelines of version 1 tells them."""
+    caller = admit(sandbox, call, READ)
+    told = [pipeline_answer(pipeline, order) for order, pipeline in enumerate(PIPELINES)]
+
+    def both(thing: dict[str, Any]) -> dict[str, Any]:
+        moments = {name: times.milliseconds(thing[name]) for name in ("createdAt", "updatedAt")}
+        return {"label": thing["label"], "displayOrder": thing["displayOrder"], "active": True, **moments}
+
+    return caller.answer(
+        {
+            "results": [
+                {
+                    "pipelineId": pipeline["id"],
+                    "objectType": "DEAL",
+                    "objectTypeId": "0-3",
+                    "default": pipeline["id"] == "default",
+                    **both(pipeline),
+                    "stages": [
+                        {"stageId": stage["id"], "metadata": stage["metadata"], **both(stage)}
+                        for stage in pipeline["stages"]
+                    ],
+                }
+                for pipeline in told
+            ]
+        }
     )
 
 
@@ -90,23 +119,11 @@ ADDRESSES: list[tuple[str, str, str, Handler]] = [
     ("legacy", "GET", "/properties/v1/{kind:deals}/properties", list_properties),
     ("legacy", "GET", "/properties/v2/{kind:deals}/properties", list_properties),
     ("legacy", "GET", "/deals/v1/pipelines", list_pipelines),
+    ("legacy", "GET", "/crm-pipelines/v1/pipelines/{kind:deals}", list_pipelines_with_metadata),
     ("legacy", "GET", "/deals/v1/deal/paged", list_deals),
     ("legacy", "GET", "/deals/v1/deal/recent/modified", recently_modified),
     ("legacy", "GET", "/deals/v1/deal/{id}", get_deal),
 ]
-
-
-def _old_definition(definition: dict[str, Any]) -> dict[str, Any]:
-    kept = ("name", "label", "description", "groupName", "type", "fieldType", "options", "displayOrder", "calculated")
-    return {
-        **{name: definition[name] for name in kept},
-        "readOnlyValue": definition["modificationMetadata"]["readOnlyValue"],
-        "readOnlyDefinition": True,
-        "hidden": False,
-        "mutableDefinitionNotDeletable": True,
-        "deleted": False,
-        "hubspotDefined": True,
-    }
 
 
 def _old_deal(portal: Portal, deal: Deal, call: Call, *, everything: bool = False) -> dict[str, Any]:

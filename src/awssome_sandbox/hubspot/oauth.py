@@ -61,6 +61,10 @@ class AccessToken:
     scopes: list[str]
     expires: float
 
+    def grants(self, scope: str) -> bool:
+        """Whether it may what the scope stands for; a private app may everything."""
+        return scope in self.scopes or self.install.app.tier is not None
+
 
 @dataclass
 class _Code:
