@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from sqlalchemy import select, update
 
-from awssome.database.registry import audit, budgets, tenants
+from awssome.database.registry import audit, tenants
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.tables import oauth_states
 from awssome.database.schema import hubspot_accounts, hubspot_tokens, tenant_keys
@@ -294,21 +293,6 @@ def test_a_data_key_is_made_once_when_two_need_it_at_once(workshop: Workshops) -
     wrapped = alice.workspace.do(lambda connection: connection.execute(select(tenant_keys.c.wrapped_key)).all())
     assert len(wrapped) == 1
     assert first.result() not in wrapped[0].wrapped_key
-
-
-def test_all_workers_share_the_budget_of_an_account(services: WorkerServices) -> None:
-    def reserve(_: int) -> float:
-        with services.registry.begin() as connection:
-            return budgets.reserve(connection, 1, "general", 1, rate_per_s=2, burst=3)
-
-    with ThreadPoolExecutor(4) as workers:
-        waits = sorted(workers.map(reserve, range(8)))
-    assert waits[:3] == [0, 0, 0]
-    steps = [later - earlier for earlier, later in pairwise(waits[3:])]
-    assert all(0.3 < step <= 0.5 for step in steps), waits
-    with services.registry.begin() as connection:
-        assert budgets.reserve(connection, 1, "search", 1, rate_per_s=2, burst=3) == 0
-        assert budgets.reserve(connection, 2, "general", 1, rate_per_s=2, burst=3) == 0
 
 
 def _access(workshop: Workshop) -> HubSpotAccess:

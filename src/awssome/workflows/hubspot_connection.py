@@ -30,12 +30,11 @@ from awssome.domain.times import now
 from awssome.hubspot import oauth
 from awssome.hubspot.client import Client
 from awssome.hubspot.errors import HubSpotError, NeedsReconnect
-from awssome.hubspot.limits import Kind
 from awssome.hubspot.models import Account
 from awssome.hubspot.oauth import App, Installation, Tokens
-from awssome.hubspot.transport import Patience, pause
+from awssome.hubspot.transport import Patience
 from awssome.workflows.hubspot_access import HubSpotAccess, sealed
-from awssome.workflows.hubspot_calls import reserve_calls
+from awssome.workflows.hubspot_calls import Share
 from awssome.workflows.services import Services
 from awssome.workflows.workspace import Workspace
 
@@ -231,16 +230,13 @@ def _introspected(services: Services, portal_id: int, tokens: Tokens) -> Install
 
 def _account(services: Services, portal_id: int, tokens: Tokens) -> Account | None:
     """Money, time and pages of the account; None when HubSpot does not say."""
-
-    def reserve(kind: Kind, calls: int) -> None:
-        pause(reserve_calls(services, portal_id, kind, calls), lambda: False)
-
+    patience = Patience(retries=1, seconds=2.0)
     client = Client(
         services.hubspot.base_url,
         access_token=lambda *, force=False: tokens.access_token,
-        reserve=reserve,
+        budget=Share(services.registry, services.hubspot_limits, portal_id, patience=patience.seconds, urgent=True),
         should_stop=lambda: False,
-        patience=Patience(retries=1, seconds=2.0),
+        patience=patience,
         transport=services.hubspot.transport,
     )
     with client:
