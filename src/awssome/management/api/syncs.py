@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends
 from awssome.control import messages as m
 from awssome.database.registry import audit, placements
 from awssome.database.tenant import syncs
-from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role
 from awssome.management.api.guard import TenantCall, tenant_call
+from awssome.workflows.hubspot_access import not_connected, reconnect
 
 router = APIRouter(tags=["syncs"])
 
@@ -22,8 +22,10 @@ Member = Annotated[TenantCall, Depends(tenant_call(Role.MEMBER))]
 def start_sync(caller: Member) -> m.SyncOut:
     """Start a sync, or name the one that is open. :raises Refused: CONFLICT when HubSpot is not connected."""
     services, tenant = caller.services, caller.tenant
+    if tenant.hubspot_state == "reconnect":
+        raise reconnect()
     if tenant.hubspot_state != "connected":
-        raise Refused(Code.CONFLICT, "HubSpot is not connected.", "Connect HubSpot first.")
+        raise not_connected()
     with caller.registry.begin() as connection:
         placement = placements.current(connection, services.keys, tenant.id)
     with services.sessions.open(placement) as own:
