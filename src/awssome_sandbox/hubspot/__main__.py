@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from awssome_sandbox.hubspot import consent, control, crm, tokens
+from awssome_sandbox.hubspot import consent, control, crm, deal_pages, marketplace, tokens
 from awssome_sandbox.hubspot.delivery import Connections
 from awssome_sandbox.hubspot.errors import HubSpotError
 from awssome_sandbox.hubspot.faults import Faults
@@ -88,6 +88,8 @@ def application(sandbox: Sandbox) -> Starlette:
         *consent.routes(sandbox),
         *tokens.routes(sandbox),
         *crm.routes(sandbox),
+        *deal_pages.routes(sandbox),
+        *marketplace.routes(sandbox),
         *unknown,
     ]
     return Starlette(routes=table, middleware=[Middleware(_TrailingSlashes)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from awssome_sandbox.hubspot.definitions import PROPERTIES
@@ -16,8 +16,8 @@ from awssome_sandbox.hubspot.errors import invalid, not_found
 from awssome_sandbox.hubspot.faults import Faults
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
 from awssome_sandbox.hubspot.seed import truth_of
+from awssome_sandbox.hubspot.showing import show
 from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox, answer, endpoint
-from awssome_sandbox.pages import render
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
@@ -39,6 +39,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
         ("POST", "/_sandbox/deals", create_deal),
         ("POST", "/_sandbox/deals/merge", merge_deals),
         ("PATCH", "/_sandbox/deals/{id:int}", edit_deal),
+        ("DELETE", "/_sandbox/deals/{id:int}", delete_deal),
         ("POST", "/_sandbox/deals/{id:int}/archive", archive_deal),
         ("POST", "/_sandbox/deals/{id:int}/restore", restore_deal),
     ]
@@ -47,15 +48,14 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 def start_page(sandbox: Sandbox, _call: Call) -> Response:
     """Which accounts and apps there are, and what was called."""
-    page = render(
+    return show(
         "hubspot/start.html",
-        portals=sandbox.portals.values(),
+        sandbox,
         apps=sandbox.oauth.apps.values(),
         installs=[install for install in sandbox.oauth.installs.values() if install.refresh_token],
         limited=sandbox.limits is not None,
         calls=_stats(sandbox)["endpoints"],
     )
-    return HTMLResponse(page)
 
 
 def stats(sandbox: Sandbox, _call: Call) -> Response:
@@ -144,6 +144,12 @@ def edit_deal(sandbox: Sandbox, call: Call) -> Response:
     return _deal(portal, portal.edit(call.path["id"], _properties(body)))
 
 
+def delete_deal(sandbox: Sandbox, call: Call) -> Response:
+    """Take a deal away for good: `{"portal_id"}`."""
+    _portal(sandbox, call.json()).delete(call.path["id"])
+    return Response(status_code=204)
+
+
 def archive_deal(sandbox: Sandbox, call: Call) -> Response:
     """Delete a deal: `{"portal_id"}`."""
     portal = _portal(sandbox, call.json())
@@ -160,7 +166,7 @@ def merge_deals(sandbox: Sandbox, call: Call) -> Response:
     """Merge two deals into a new one: `{"portal_id", "ids": [primary, other]}`."""
     body = call.json()
     ids = body.get("ids")
-    if not isinstance(ids, list) or len(ids) != 2 or not all(str(id_).isdigit() for id_ in ids):
+    if not isinstance(ids, list) or len(ids) != 2 or not all(str(id_).isdecimal() for id_ in ids):
         raise invalid("ids must be the ids of two deals.")
     portal = _portal(sandbox, body)
     return _deal(portal, portal.merge(int(ids[0]), int(ids[1])))

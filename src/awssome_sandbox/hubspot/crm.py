@@ -12,7 +12,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 from starlette.routing import Route
 
-from awssome_sandbox.hubspot import account, associations, deals, legacy, others
+from awssome_sandbox.hubspot import account, associations, deals, legacy, others, writes
 from awssome_sandbox.hubspot.errors import not_found
 from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox, endpoint
 
@@ -70,6 +70,13 @@ def _of(version: Version) -> list[tuple[str, str, str, Handler]]:
         ("deals.search", "POST", f"{objects}/search", deals.search_deals),
         ("deals.batch_read", "POST", f"{objects}/batch/read", deals.batch_read_deals),
         ("deals.get", "GET", f"{objects}/{{id}}", deals.get_deal),
+        ("deals.create", "POST", objects, writes.create),
+        ("deals.merge", "POST", f"{objects}/merge", writes.merge),
+        ("deals.update", "PATCH", f"{objects}/{{id}}", writes.update),
+        ("deals.archive", "DELETE", f"{objects}/{{id}}", writes.archive),
+        ("deals.batch_create", "POST", f"{objects}/batch/create", writes.batch_create),
+        ("deals.batch_update", "POST", f"{objects}/batch/update", writes.batch_update),
+        ("deals.batch_archive", "POST", f"{objects}/batch/archive", writes.batch_archive),
         ("associations", "GET", f"{objects}/{{id}}/associations/{{other}}", associations.of_one(version.objects)),
         ("associations", "POST", f"{linked}/{{kind:deals}}/{{other}}/batch/read", associations.of_many(linked)),
         ("associations", "GET", f"{linked}/{{kind:deals}}/{{other}}/labels", associations.labels),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from awssome_sandbox.hubspot import associations, history, times
 from awssome_sandbox.hubspot.definitions import ALWAYS_RETURNED, SEARCH_RETURNED
-from awssome_sandbox.hubspot.errors import invalid, not_found
+from awssome_sandbox.hubspot.errors import invalid, missing_deals, not_found
 from awssome_sandbox.hubspot.gate import admit
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
 from awssome_sandbox.hubspot.wire import Call, Sandbox
@@ -70,7 +70,7 @@ def batch_read_deals(sandbox: Sandbox, call: Call) -> Response:
             missing.append(id_)
     results = [told(caller.portal, deal, wanted) for deal in found.values()]
     answer = {"status": "COMPLETE", "results": results, "startedAt": started, "completedAt": times.now()}
-    return caller.answer({**answer, **_missing(missing)}, 207) if missing else caller.answer(answer)
+    return caller.answer({**answer, **missing_deals(missing)}, 207) if missing else caller.answer(answer)
 
 
 def search_deals(sandbox: Sandbox, call: Call) -> Response:
@@ -126,16 +126,6 @@ def _names(body: dict[str, Any], key: str = "properties") -> list[str]:
 
 def _deal(portal: Portal, id_: str, *, archived: bool) -> Deal | None:
     return portal.find(int(id_), archived=archived) if id_.isdigit() else None
-
-
-def _missing(ids: list[str]) -> dict[str, Any]:
-    error = {
-        "status": "error",
-        "category": "OBJECT_NOT_FOUND",
-        "message": "Could not get some DEAL objects, they may be deleted or not exist. Check that ids are valid.",
-        "context": {"ids": ids},
-    }
-    return {"numErrors": 1, "errors": [error]}
 
 
 def _check_id_property(name: str | None) -> None:

@@ -66,6 +66,7 @@ PIPELINES = (
 )
 
 STAGES = {stage.id: stage for pipeline in PIPELINES for stage in pipeline.stages}
+PIPELINE_OF = {stage.id: pipeline for pipeline in PIPELINES for stage in pipeline.stages}
 
 DOLLARS = {"USD": 1.0, "EUR": 1.08, "GBP": 1.27, "JPY": 0.0067, "CHF": 1.13}
 """What one unit of a currency is worth: the fixed rates by which amounts are shown in the company's currency."""

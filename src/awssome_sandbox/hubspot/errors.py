@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,14 +24,42 @@ class HubSpotError(Exception):
         self.headers = dict(headers or {})
 
 
+class InvalidValues(HubSpotError):
+    """Values that properties cannot take; the message ends with all the problems as JSON, as HubSpot's does.
+
+    :ivar problems: what is wrong with each, made by `problem_of`.
+    """
+
+    def __init__(self, problems: Sequence[dict[str, Any]]) -> None:
+        told = f"Property values were not valid: {json.dumps(list(problems), ensure_ascii=False)}"
+        super().__init__(400, {"status": "error", "message": told, "category": "VALIDATION_ERROR"})
+        self.problems = problems
+
+
 def invalid(message: str, category: str = "VALIDATION_ERROR", status: int = 400) -> HubSpotError:
     """A request that HubSpot cannot make sense of."""
     return HubSpotError(status, {"status": "error", "message": message, "category": category})
 
 
+def problem_of(name: str, message: str, error: str) -> dict[str, Any]:
+    """What is wrong with one property's value, as HubSpot tells it within `InvalidValues`."""
+    return {"isValid": False, "message": message, "error": error, "name": name}
+
+
 def not_found(message: str = "resource not found") -> HubSpotError:
     """Nothing is at this address or under this id."""
     return invalid(message, "OBJECT_NOT_FOUND", 404)
+
+
+def missing_deals(ids: Sequence[str]) -> dict[str, Any]:
+    """What a batch's answer says in addition, with status 207, about ids under which there is no deal."""
+    error = {
+        "status": "error",
+        "category": "OBJECT_NOT_FOUND",
+        "message": "Could not get some DEAL objects, they may be deleted or not exist. Check that ids are valid.",
+        "context": {"ids": list(ids)},
+    }
+    return {"numErrors": 1, "errors": [error]}
 
 
 def oauth(error: str, status: str, message: str) -> HubSpotError:

@@ -5,38 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from awssome_sandbox.hubspot.changes import USER, Version
 from awssome_sandbox.hubspot.definitions import PROPERTIES
-from awssome_sandbox.hubspot.portals import Change, Deal, Portal
+from awssome_sandbox.hubspot.portals import Deal, Portal
 
 
 def of(portal: Portal, deal: Deal, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """The versions of each wanted property; one that never had a value has none."""
     return {
-        name: [_version(portal, name, change) for change in versions(portal, deal, name)]
+        name: [_version(portal, name, version) for version in versions(portal, deal, name)]
         for name in names
         if name in PROPERTIES
     }
 
 
-def versions(portal: Portal, deal: Deal, name: str) -> list[Change]:
-    """The values of a property, the present one first."""
-    known = [change for change in deal.past if change.name == name]
-    if known:
-        return known[::-1]
-    value = portal.value(deal, name)
-    return [Change(name, value, deal.entered["createdate"])] if value is not None else []
+def versions(portal: Portal, deal: Deal, name: str) -> list[Version]:
+    """The values of a property, the present one first; what it is now is what it always was when no change names it."""
+    named = [change for change in deal.changes if name in change.values]
+    told = [Version(change.values[name][1], change.at, change.by) for change in reversed(named)]
+    first = named[0].values[name][0] if named else portal.value(deal, name)
+    return told if first is None else [*told, Version(first, deal.entered["createdate"], USER)]
 
 
-def _version(portal: Portal, name: str, change: Change) -> dict[str, Any]:
-    person = portal.people[0]
-    calculated = PROPERTIES[name].calculated
-    version = {
-        "value": change.value or "",
-        "timestamp": change.at,
-        "sourceType": "CALCULATED" if calculated else "CRM_UI",
-    }
-    return (
-        version
-        if calculated
-        else {**version, "sourceId": f"userId:{person.user_id}", "updatedByUserId": person.user_id}
-    )
+def _version(portal: Portal, name: str, version: Version) -> dict[str, Any]:
+    told: dict[str, Any] = {"value": version.value or "", "timestamp": version.at, "sourceType": version.by.type}
+    if PROPERTIES[name].calculated:
+        told["sourceType"] = "CALCULATED"
+    elif version.by.type == "CRM_UI":
+        user = portal.people[0].user_id
+        told |= {"sourceId": f"userId:{user}", "updatedByUserId": user}
+    elif version.by.id:
+        told["sourceId"] = version.by.id
+    return told

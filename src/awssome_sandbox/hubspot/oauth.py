@@ -77,6 +77,7 @@ class _Code:
 class AuthorizationServer:
     """Everything OAuth that HubSpot remembers.
 
+    :ivar exchanged: the codes that were exchanged for tokens.
     :ivar rotate: hand out a new refresh token at each refresh and end the old one. HubSpot is not known to do so, and
         does not promise that it will not.
     """
@@ -85,6 +86,7 @@ class AuthorizationServer:
         self.apps = {app.client_id: app for app in apps}
         self.installs: dict[tuple[str, int], Install] = {}
         self.rotate = False
+        self.exchanged: set[str] = set()
         self._codes: dict[str, _Code] = {}
         self._access: dict[str, AccessToken] = {}
         self._private: dict[str, AccessToken] = {}
@@ -136,6 +138,7 @@ class AuthorizationServer:
         self.installs[app.client_id, install.portal_id] = install
         install.scopes = known.scopes
         install.refresh_token = install.refresh_token or _refresh_token()
+        self.exchanged.add(code)
         return self._issue(install)
 
     def refresh(self, app: App, refresh_token: str) -> AccessToken:

@@ -11,24 +11,15 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from awssome_sandbox.hubspot import times
-from awssome_sandbox.hubspot.definitions import DOLLARS, PROPERTIES, READ_ONLY, STAGES
-from awssome_sandbox.hubspot.errors import invalid, not_found
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A property got a value, or lost it, at a moment."""
-
-    name: str
-    value: str | None
-    at: str
+from awssome_sandbox.hubspot.changes import TESTER, Change, Source, What
+from awssome_sandbox.hubspot.definitions import DOLLARS, PIPELINE_OF, PIPELINES, PROPERTIES, READ_ONLY, STAGES
+from awssome_sandbox.hubspot.errors import InvalidValues, invalid, not_found, problem_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +27,14 @@ class Deal:
     """One deal.
 
     :ivar entered: the values that are not empty and not calculated.
-    :ivar past: the changes of those properties that have had more than one value, oldest first.
+    :ivar changes: what happened to it, oldest first.
     :ivar companies: ids of the companies it hangs together with, the primary one first.
     """
 
     id: int
     entered: dict[str, str]
     archived_at: str | None = None
-    past: tuple[Change, ...] = ()
+    changes: tuple[Change, ...] = ()
     companies: tuple[int, ...] = ()
     contacts: tuple[int, ...] = ()
 
@@ -87,6 +78,7 @@ class Portal:
     unindexed: deque[tuple[float, int, Deal | None]] = field(default_factory=deque)
     _live: list[int] = field(default_factory=list)
     _archived: list[int] = field(default_factory=list)
+    _last_id: int = 18_000_000_000
 
     def load(self, deals: Iterable[Deal], merged: dict[int, int]) -> None:
         """Take over generated deals."""
@@ -94,6 +86,7 @@ class Portal:
         self.merged = dict(merged)
         self._live = sorted(deal.id for deal in self.deals.values() if not deal.archived_at)
         self._archived = sorted(deal.id for deal in self.deals.values() if deal.archived_at)
+        self._last_id = max((*self.deals, *self.merged), default=self._last_id)
 
     @property
     def live_ids(self) -> list[int]:
@@ -149,66 +142,103 @@ class Portal:
                 return self._home_amount(deal)
         return deal.entered.get(name)
 
-    def create(self, values: dict[str, str | None]) -> Deal:
-        """Add a live deal, as a user of HubSpot would."""
-        now = times.now()
-        last = max((*self.deals, *self.merged), default=18_000_000_000)
-        given = {"pipeline": "default", "dealstage": "appointmentscheduled"}
-        deal = Deal(last + 7, {**given, "createdate": now, "hs_lastmodifieddate": now})
-        deal = replace(deal, entered=_entered(deal, values))
-        self._live.append(deal.id)
-        return self._put(deal)
+    def check(self, values: Mapping[str, object], deal: Deal | None = None) -> dict[str, str | None]:
+        """The values as a deal would take them; a stage of another pipeline brings its pipeline along.
 
-    def edit(self, id_: int, values: dict[str, str | None]) -> Deal:
+        :param deal: the deal that is to change; None for a new one.
+        :raises HubSpotError: 400 that names every value which HubSpot would refuse.
+        """
+        problems = [problem for name, value in values.items() if (problem := _problem(name, value))]
+        if problems:
+            raise InvalidValues(problems)
+        checked = {name: _kept(name, value) for name, value in values.items()}
+        stage, pipeline = checked.get("dealstage"), checked.get("pipeline")
+        if stage and not pipeline:
+            checked["pipeline"] = PIPELINE_OF[stage].id
+        elif pipeline:
+            stages = [each.id for known in PIPELINES if known.id == pipeline for each in known.stages]
+            wanted = stage or (deal.entered.get("dealstage", "") if deal else stages[0])
+            if wanted not in stages:
+                raise InvalidValues([_wrong_stage(wanted, pipeline, stages)])
+            checked["dealstage"] = wanted
+        return checked
+
+    def create(
+        self,
+        values: Mapping[str, object],
+        by: Source = TESTER,
+        *,
+        companies: tuple[int, ...] = (),
+        contacts: tuple[int, ...] = (),
+    ) -> Deal:
+        """Add a live deal."""
+        given = {"pipeline": "default", "dealstage": "appointmentscheduled", **self.check(values)}
+        now = times.now()
+        deal = Deal(self._new_id(), {"createdate": now}, companies=companies, contacts=contacts)
+        self._live.append(deal.id)
+        return self._put(_changed(deal, given, now, "created", by))
+
+    def edit(self, id_: int, values: Mapping[str, object], by: Source = TESTER) -> Deal:
         """Change a live deal's properties; None empties one."""
         deal = self._existing(id_, archived=False)
-        now = times.now()
-        entered = _entered(deal, {**values}) | {"hs_lastmodifieddate": now}
-        return self._put(replace(deal, entered=entered, past=(*deal.past, *_changes(deal, entered, now))))
+        return self._put(_changed(deal, self.check(values, deal), times.now(), "edited", by))
 
-    def archive(self, id_: int) -> Deal:
+    def archive(self, id_: int, by: Source = TESTER) -> Deal:
         """Delete a live deal: it stays readable as archived. Its hs_lastmodifieddate does not change."""
         deal = self._existing(id_, archived=False)
         _remove(self._live, deal.id)
         insort(self._archived, deal.id)
-        return self._put(replace(deal, archived_at=times.now()))
+        now = times.now()
+        return self._put(replace(deal, archived_at=now, changes=(*deal.changes, Change(now, "archived", by))))
 
-    def restore(self, id_: int) -> Deal:
+    def restore(self, id_: int, by: Source = TESTER) -> Deal:
         """Bring an archived deal back."""
         deal = self._existing(id_, archived=True)
         _remove(self._archived, deal.id)
         insort(self._live, deal.id)
-        return self._put(replace(deal, archived_at=None))
+        change = Change(times.now(), "restored", by)
+        return self._put(replace(deal, archived_at=None, changes=(*deal.changes, change)))
 
-    def merge(self, primary_id: int, other_id: int) -> Deal:
+    def delete(self, id_: int) -> None:
+        """Take a deal away for good, live or archived, as the real service does 90 days after it was archived."""
+        deal = self.find(id_, archived=False) or self._existing(id_, archived=True)
+        self._take(deal)
+
+    def merge(self, primary_id: int, other_id: int, by: Source = TESTER) -> Deal:
         """Merge two live deals into a new one, which takes over the primary's values; the old ids lead to it."""
         primary, other = self._existing(primary_id, archived=False), self._existing(other_id, archived=False)
         if primary is other:
             raise invalid("A deal cannot be merged with itself.")
-        survivor = self.create({})
+        now = times.now()
         earlier = [ids for deal in (primary, other) if (ids := deal.entered.get("hs_merged_object_ids"))]
         olds = ";".join([*earlier, str(primary.id), str(other.id)])
-        entered = {**other.entered, **primary.entered, "hs_lastmodifieddate": times.now(), "hs_merged_object_ids": olds}
+        survivor = Deal(
+            self._new_id(),
+            {**other.entered, **primary.entered, "hs_lastmodifieddate": now, "hs_merged_object_ids": olds},
+            changes=(*primary.changes, Change(now, "merged", by, told=f"{primary.id} and {other.id}")),
+            companies=tuple(dict.fromkeys(primary.companies + other.companies)),
+            contacts=tuple(dict.fromkeys(primary.contacts + other.contacts)),
+        )
         for old in (primary, other):
             self.merged[old.id] = survivor.id
-            del self.deals[old.id]
-            _remove(self._live, old.id)
-            self.unindexed.append((time.monotonic(), old.id, None))
-        return self._put(
-            replace(
-                survivor,
-                entered=entered,
-                past=primary.past,
-                companies=tuple(dict.fromkeys(primary.companies + other.companies)),
-                contacts=tuple(dict.fromkeys(primary.contacts + other.contacts)),
-            )
-        )
+            self._take(old)
+        self._live.append(survivor.id)
+        return self._put(survivor)
 
     def _existing(self, id_: int, *, archived: bool) -> Deal:
         deal = self.find(id_, archived=archived)
         if deal is None:
             raise not_found(f"Portal {self.id} has no {'archived' if archived else 'live'} deal {id_}.")
         return deal
+
+    def _new_id(self) -> int:
+        self._last_id += 7
+        return self._last_id
+
+    def _take(self, deal: Deal) -> None:
+        _remove(self._archived if deal.archived_at else self._live, deal.id)
+        del self.deals[deal.id]
+        self.unindexed.append((time.monotonic(), deal.id, None))
 
     def _put(self, deal: Deal) -> Deal:
         self.deals[deal.id] = deal
@@ -257,44 +287,52 @@ def _short(start: int, limit: int) -> int:
     return (limit // 2, 0, limit)[start // max(1, limit // 2) % 3]
 
 
-def _entered(deal: Deal, values: dict[str, str | None]) -> dict[str, str]:
-    for name, value in values.items():
-        if name not in PROPERTIES or name in READ_ONLY:
-            raise invalid(f'Property "{name}" does not exist or cannot be written.')
-        _check(name, value)
-    merged: dict[str, str | None] = {**deal.entered, **values}
-    return {name: value for name, value in merged.items() if value}
+def _changed(deal: Deal, values: Mapping[str, str | None], now: str, what: What, by: Source) -> Deal:
+    """The deal with other values, and with an entry about those that differ."""
+    before = deal.entered.get
+    differing = {name: (before(name), value) for name, value in values.items() if before(name) != value}
+    entered: dict[str, str | None] = {**deal.entered, **values, "hs_lastmodifieddate": now}
+    return replace(
+        deal,
+        entered={name: value for name, value in entered.items() if value},
+        changes=(*deal.changes, Change(now, what, by, differing)),
+    )
 
 
-def _changes(deal: Deal, entered: dict[str, str], now: str) -> list[Change]:
-    """What an edit adds to a deal's past; a property that changes for the first time brings its first value along."""
-    changes = []
-    known = {change.name for change in deal.past}
-    for name in {**deal.entered, **entered}:
-        before, after = deal.entered.get(name), entered.get(name)
-        if before == after:
-            continue
-        if name not in known and before is not None:
-            changes.append(Change(name, before, deal.entered["createdate"]))
-        changes.append(Change(name, after, now))
-    return changes
-
-
-def _check(name: str, value: object) -> None:
-    definition = PROPERTIES[name]
-    if value is None:
-        return
+def _problem(name: str, value: object) -> dict[str, Any] | None:
+    """What HubSpot has against a value, in its words; None when it takes it."""
+    definition = PROPERTIES.get(name)
+    if definition is None:
+        return problem_of(name, f'Property "{name}" does not exist', "PROPERTY_DOESNT_EXIST")
+    if name in READ_ONLY:
+        return problem_of(name, f'"{name}" is a read only property; its value cannot be set.', "READ_ONLY_VALUE")
+    if value is None or value == "":
+        return None
     if not isinstance(value, str):
-        raise invalid(f'The value of "{name}" must be a string or null.')
+        return problem_of(name, f"{value} was not a string", "INVALID_STRING")
     if definition.options and value not in {option for option, _ in definition.options}:
-        raise invalid(f'"{value}" was not one of the allowed options of "{name}".')
+        return problem_of(name, f"{value} was not one of the allowed options", "INVALID_OPTION")
+    kind = {"number": "number", "datetime": "date"}.get(definition.type)
     try:
-        if definition.type == "number" and not Decimal(value).is_finite():
+        if kind == "number" and not Decimal(value).is_finite():
             raise ValueError
-        if definition.type == "datetime":
-            datetime.fromisoformat(value)
-    except (ArithmeticError, ValueError):
-        raise invalid(f'"{value}" is no {definition.type} for "{name}".') from None
+        if kind == "date":
+            times.parsed(value)
+    except (ArithmeticError, OSError, ValueError):
+        return problem_of(name, f"{value} was not a valid {kind}.", f"INVALID_{str(kind).upper()}")
+    return None
+
+
+def _kept(name: str, value: object) -> str | None:
+    """A value that has no problem as HubSpot keeps it: as it was given, save times, and nothing for an empty one."""
+    if value in (None, ""):
+        return None
+    return times.parsed(str(value)) if PROPERTIES[name].type == "datetime" else str(value)
+
+
+def _wrong_stage(stage: str, pipeline: str, stages: list[str]) -> dict[str, Any]:
+    told = f"{stage} is not a valid pipeline stage ID. Valid options are: pipelineId={pipeline} : [{', '.join(stages)}]"
+    return problem_of("dealstage", told, "INVALID_OPTION")
 
 
 def _remove(ids: list[int], id_: int) -> None:

@@ -1,10 +1,10 @@
 """The seeded portals: deterministic deals with the oddities of real accounts.
 
 The same seed, number and day give the same deals. Dates hang on the day, so that open deals close in the future
-whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5", several currencies, pipelines
-with numbered stages, names in many scripts, very long names and names that look like markup, close dates in the past or
-missing, texts too short or too long for AWS, an import in which many deals share one millisecond, archived and merged
-deals.
+whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5" or of nineteen digits, several
+currencies and accounts that know only one and name none, pipelines with numbered stages, missing names, names in many
+scripts, very long names and names that look like markup, close dates in the past or missing, texts too short or too
+long for AWS, an import in which many deals share one millisecond, archived and merged deals.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+from awssome_sandbox.hubspot.changes import USER, Change
 from awssome_sandbox.hubspot.definitions import PIPELINES, PROPERTIES
-from awssome_sandbox.hubspot.portals import Change, Deal, Person, Portal, properties_of
+from awssome_sandbox.hubspot.portals import Deal, Person, Portal, properties_of
 
 _DAY = 86_400_000
 _HISTORY_DAYS = 700
@@ -44,7 +45,13 @@ _ODD_NAMES = (
     "'; DROP TABLE deals; --",
     '=HYPERLINK("https://example.com","spreadsheet formula")',
     "Dashed — “smart quotes” and a\u00a0no-break space",
+    "  Spaces around, a tab\tand a line\nbreak within  ",
+    "Cafe\u0301 combined, zero\u200bwidth, \u202eright to left\u202c",
+    "Beyond the basic plane: 𝒜𝓌𝓈 👩\u200d💻",
 )
+_ODD_AMOUNTS = ("123456789012.3456", "0.0001", "999999999999999.9999", "-2500.75", "0007.50")
+_TOO_FINE = "1234.567891"
+_ODD_TEXT = 'First line\r\nsecond\tline \u2028 “quotes”, "quotes", \\ and {{ braces }} <script>alert(1)</script> 🚀'
 _PROBLEMS = (
     "The customer's data centre lease ends next year, and every workload has to move before then.",
     "Reports take a night to run; the customer needs them within minutes to steer its shops.",
@@ -161,7 +168,7 @@ def _generate(portal: Portal, kinds: list[bool], rng: random.Random, midnight: i
         entered["hs_lastmodifieddate"] = _iso(modified)
         archived_at = _iso(max(modified, midnight - rng.randrange(1, 80 * _DAY))) if archived else None
         companies, contacts = _linked(portal, place)
-        deals.append(Deal(id_, entered, archived_at, _past(place, entered), companies, contacts))
+        deals.append(Deal(id_, entered, archived_at, _changes(place, entered), companies, contacts))
     return deals
 
 
@@ -193,17 +200,32 @@ def _values(
         values["hubspot_owner_id"] = str(rng.choice(portal.people).id)
     if stage.probability == "0.0" and chance() < 0.7:
         values["closed_lost_reason"] = rng.choice(_LOST_REASONS)
+    values |= _oddities(place)
+    if place % 97 == 46:
+        del values["dealname"]
     return values
 
 
-def _past(place: int, entered: dict[str, str]) -> tuple[Change, ...]:
+def _oddities(place: int) -> dict[str, str]:
+    """What few deals have instead of the usual values. It draws nothing, so that all others stay as they are."""
+    odd = {}
+    if place % 61 == 47:
+        odd["amount"] = _ODD_AMOUNTS[place // 61 % len(_ODD_AMOUNTS)]
+    if place % 211 == 168:
+        odd["amount"] = _TOO_FINE
+    if place % 73 == 50:
+        odd["description"] = _ODD_TEXT
+    return odd
+
+
+def _changes(place: int, entered: dict[str, str]) -> tuple[Change, ...]:
     """Two deals in seven began at another stage; the rest have only ever had the values that they have."""
     created, modified = entered["createdate"], entered["hs_lastmodifieddate"]
     stages = next(pipeline.stages for pipeline in PIPELINES if pipeline.id == entered["pipeline"])
     first, now = stages[place % 2].id, entered["dealstage"]
     if place % 7 not in (2, 4) or created == modified or first == now:
         return ()
-    return Change("dealstage", first, created), Change("dealstage", now, modified)
+    return (Change(modified, "edited", USER, {"dealstage": (first, now)}),)
 
 
 def _linked(portal: Portal, place: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from awssome.database import dialects as dialects
 from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
 from awssome.database.postgresql.driver import parameters, run
 from awssome.domain.errors import Refused
@@ -74,5 +75,5 @@ def refusal(error: BaseException) -> Refused | None:
     return None
 
 
-ENTRANCE = Entrance("postgresql+psycopg://", connect_as_tenant, begin, refusal)
+ENTRANCE = Entrance("postgresql+copying://", connect_as_tenant, begin, refusal)
 """How sessions of tenants are opened on PostgreSQL."""

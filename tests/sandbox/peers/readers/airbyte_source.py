@@ -1,4 +1,4 @@
-"""Airbyte's `source-hubspot`: deals with their associations in full, archived ones, and an incremental run by search."""
+"""Airbyte's `source-hubspot`: deals with associations in full, archived ones, and an incremental run by search."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def extract(names, mode=SyncMode.full_refresh, state=None):
 def values(records):
     return {
         record["id"]: {
-            name.removeprefix("properties_"): value
-            for name, value in record.items()
-            if name.startswith("properties_")
+            name.removeprefix("properties_"): value for name, value in record.items() if name.startswith("properties_")
         }
         for record in records
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hubspot
 from hubspot.crm.associations.v4 import BatchInputPublicFetchAssociationsBatchRequest
 from hubspot.crm.deals import BatchReadInputSimplePublicObjectId, PublicObjectSearchRequest
 from hubspot.crm.deals.exceptions import ApiException
 from reading import arguments, tell
+
+import hubspot
 
 url, token = arguments()
 crm = hubspot.Client.create(access_token=token, host=url).crm

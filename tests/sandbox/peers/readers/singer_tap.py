@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-
 import tap_hubspot
-from reading import arguments, redirect, tell
+from reading import arguments, redirect
 
 url, token = arguments()
 redirect(url)
