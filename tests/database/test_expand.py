@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -22,19 +23,22 @@ from awssome.database import Connection, migrator
 from awssome.database.servers import open_server
 from awssome.database.sessions import Sessions
 from awssome.database.template import Beyond
-from awssome.database.tenant import deals, figures, hubspot, imports, syncs
+from awssome.database.tenant import deals, figures, hubspot, imports, mappings, syncs
 from awssome.database.tenant import keys as data_keys
 from awssome.domain.deals import Stage
+from awssome.domain.definitions import Account, Pipeline, PipelineStage, Property
 from awssome.domain.imports import DealIssue, SourceDeal, plan
+from awssome.domain.mapping import FieldMapping, StageMapping
 from awssome.domain.secrets import Keys
-from awssome.domain.syncs import IssueKind, MappingState
+from awssome.domain.syncs import IssueKind, LostReason, MappingState
 from awssome.domain.tenants import EngineName, Placement
-from awssome.domain.times import now
+from awssome.domain.times import new_id, now
+from awssome.domain.vault import Vault
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.versions import EXPAND, NEXT, of_version, write_revision
 
-QUERIES: tuple[ModuleType, ...] = (deals, figures, hubspot, imports, data_keys, syncs)
+QUERIES: tuple[ModuleType, ...] = (deals, figures, hubspot, imports, mappings, data_keys, syncs)
 
 ALICE = "alice@northwind.example"
 PORTAL = 77
@@ -123,13 +127,13 @@ def test_no_request_fails_while_its_tenant_is_migrated(
 
     def read(connection: Connection, tenancy: Tenancy) -> None:
         assert deals.find(connection, made[tenancy.id]).title.startswith("Deal")
-        imports.stages(connection)
+        mappings.load(connection, PORTAL, TODAY)
 
     def write(connection: Connection, tenancy: Tenancy) -> None:
         number = acknowledged[tenancy.id] + 1
         deal = deals.find(connection, made[tenancy.id])
         assert deals.edit(connection, deal.id, deal.version, {"title": f"Deal {number}"}, ALICE)
-        imports.stages(connection)
+        mappings.load(connection, PORTAL, TODAY)
         acknowledged[tenancy.id] = number
 
     threads = [
@@ -160,12 +164,16 @@ def use_everything(sessions: Sessions, placement: Placement, master: Keys) -> No
     """Every query of the product on a tenant's tables, with what it wrote read back. May be done again."""
     with sessions.open(placement) as connection:
         _use_deals(connection)
+    vault = Vault(master)
     with sessions.open(placement) as connection:
-        assert data_keys.data_key(connection, master, placement.tenant_id)
-        data_keys.rewrap(connection, master, placement.tenant_id)
-        assert data_keys.key_for_new_tokens(connection, master, placement.tenant_id)
+        key = data_keys.data_key(connection, vault, placement.tenant_id)
+        data_keys.rewrap(connection, vault, placement.tenant_id)
+        assert data_keys.key_for_new_tokens(connection, vault, placement.tenant_id) == key
+        assert data_keys.key_named(connection, vault, placement.tenant_id, key.id) == key
+        assert data_keys.renew(connection, vault, placement.tenant_id).id != key.id
         _use_hubspot(connection)
     with sessions.open(placement) as connection:
+        _use_mappings(connection)
         _use_syncs(connection)
     with sessions.open(placement) as connection:
         hubspot.forget(connection)
@@ -212,7 +220,8 @@ def _use_deals(connection: Connection) -> None:
 
 def _use_hubspot(connection: Connection) -> None:
     soon = now() + timedelta(hours=1)
-    sealed = {"access_token": b"sealed", "refresh_token": b"sealed too", "expires_at": soon}
+    pair: dict[str, Any] = {"access_token": b"sealed", "refresh_token": b"sealed too", "key_id": new_id()}
+    sealed = {**pair, "expires_at": soon}
     told = {"portal_id": PORTAL, "hub_domain": "northwind.example", "scopes": ["oauth"], "connected_by": ALICE}
     hubspot.store(connection, **told, **sealed)
     hubspot.lock(connection)
@@ -220,13 +229,37 @@ def _use_hubspot(connection: Connection) -> None:
     here = hubspot.tokens(connection)
     assert here is not None
     assert here.access_token == b"sealed"
-    assert hubspot.mark_reconnect(connection, here.connected_at)
+    hubspot.reseal(connection, **pair)
+    hubspot.keep_account(connection, PORTAL, "northwind.example", currency="EUR", time_zone="Europe/Berlin")
+    assert hubspot.mark_reconnect(connection, here.connected_at, LostReason.REVOKED, dead=True)
+    hubspot.explain(connection, here.connected_at, LostReason.UNINSTALLED)
     hubspot.store(connection, **told, **sealed)
     before = hubspot.imports(connection)
     hubspot.add_imports(connection, 1)
     there = hubspot.connection(connection)
     assert there is not None
     assert there.imports == before + 1
+
+
+def _use_mappings(connection: Connection) -> None:
+    stages = (PipelineStage("won", "Won", closed=True, probability=Decimal("1.0")), PipelineStage("x", "Odd"))
+    account = Account("EUR", "Europe/Berlin", (Pipeline("7", "Partners", stages),))
+    defined = (Property("sector", "Sector", "enumeration", (("r", "Retail"),)),)
+    for _ in range(2):
+        mappings.define(connection, PORTAL, "northwind.example", account, defined, ui_domain=None, at=now())
+    found = mappings.definitions(connection, PORTAL)
+    assert found is not None
+    assert (found.account, found.properties) == (account, defined)
+    fields = {"customer_industry": FieldMapping("sector", values={"r": "Retail"}), "title": FieldMapping("dealname")}
+    leave_out = {("7", "x"): StageMapping(None)}
+    before = mappings.chosen(connection)
+    mappings.save_fields(connection, PORTAL, before.version, fields, ALICE)
+    mappings.save_stages(connection, PORTAL, mappings.chosen(connection).version, leave_out, ALICE)
+    after = mappings.chosen(connection)
+    assert after.fields["customer_industry"] == fields["customer_industry"]
+    assert after.stages == leave_out
+    assert "title" not in after.fields, "what is as by default is not stored"
+    assert mappings.load(connection, PORTAL, TODAY).stages["7", "won"].stage is Stage.COMMITTED
 
 
 def _use_syncs(connection: Connection) -> None:
@@ -239,8 +272,12 @@ def _use_syncs(connection: Connection) -> None:
     for title in ("First", "Changed"):
         source = [SourceDeal("1", {"dealname": f"{title} at {sync.id}", "amount": "12.50"})]
         known = imports.known(connection, PORTAL, ["1"])
-        planned = plan(source, known, imports.stages(connection), 10, TODAY)
+        planned = plan(source, known, mappings.load(connection, PORTAL, TODAY), 10, TODAY)
         imports.write(connection, planned, portal_id=PORTAL, sync_id=sync.id, at=now())
+    here = deals.find(connection, imports.known(connection, PORTAL, ["1"])["1"].registration_id)
+    assert deals.edit(connection, here.id, here.version, {"title": "Mine"}, ALICE)
+    deals.use_hubspot(connection, here.id, here.version + 1, "title", ALICE)
+    assert deals.find(connection, here.id).title == here.title
     imports.touch(connection, PORTAL, ["1"], sync_id=sync.id)
     assert imports.mapped(connection, PORTAL, ["1", "2"]) == {"1"}
     assert imports.count_live(connection, PORTAL) == 1
