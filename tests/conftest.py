@@ -35,6 +35,7 @@ from awssome.workflows.mail import Mailer
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
 from tests.engines import SQLSERVER_URL, eventually, sqlserver_database
+from tests.registries import Registries
 
 CONTROL_PASSWORD, PROVISIONER_PASSWORD = "control-of-the-tests", "provisioner-of-the-tests"
 TEMPLATE = "registry_template"
@@ -126,10 +127,16 @@ def registry_template(cluster: Cluster) -> str:
     return url.render_as_string(hide_password=False)
 
 
+@pytest.fixture(scope="session")
+def registries(cluster: Cluster, registry_template: str) -> Registries:
+    """Where registries for tests come from."""
+    return Registries(partial(superuser, cluster), registry_template)
+
+
 @pytest.fixture
-def registry_url(cluster: Cluster, registry_template: str) -> Iterator[str]:
+def registry_url(registries: Registries) -> Iterator[str]:
     """A registry of this test's own."""
-    with cloned_registry(cluster, registry_template) as url:
+    with registries.one() as url:
         yield url
 
 
@@ -204,21 +211,6 @@ def make_tenant(services: WorkerServices) -> Callable[..., Tenancy]:
     """Makes active tenants: `make_tenant("Northwind", email="alice@northwind.example", tier=Tier.FREE)`."""
 
     return partial(active_tenant, services)
-
-
-@contextmanager
-def cloned_registry(cluster: Cluster, template_url: str) -> Iterator[str]:
-    """The URL of a copy of the migrated registry, which is dropped in the end."""
-    name = "registry_" + secrets.token_hex(6)
-    with superuser(cluster) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER awssome_control").format(
-                sql.Identifier(name), sql.Identifier(TEMPLATE)
-            )
-        )
-    yield make_url(template_url).set(database=name).render_as_string(hide_password=False)
-    with superuser(cluster) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def worker_services(

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -69,9 +70,9 @@ def spend_freely(kind: str, calls: int) -> None:
     """A budget that never ends."""
 
 
-@pytest.fixture(scope="session")
-def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
-    """Starts sandboxes that end with the session."""
+@contextmanager
+def sandboxes() -> Iterator[Callable[..., Sandbox]]:
+    """Starts sandboxes, with more options if need be, that end with the block."""
     processes: list[subprocess.Popen[str]] = []
     clients: list[httpx2.Client] = []
 
@@ -85,15 +86,24 @@ def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
         clients.append(httpx2.Client(base_url=url, trust_env=False))
         return Sandbox(url, clients[-1])
 
-    yield start
-    for client in clients:
-        client.close()
-    for process in processes:
-        process.terminate()
+    try:
+        yield start
+    finally:
+        for client in clients:
+            client.close()
+        for process in processes:
+            process.terminate()
     for process in processes:
         assert process.wait(10) == 0
         assert process.stdout
         process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
+    """Starts sandboxes that end with the session."""
+    with sandboxes() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

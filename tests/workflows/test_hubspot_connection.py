@@ -15,8 +15,7 @@ from urllib.parse import unquote
 import pytest
 from sqlalchemy import select, update
 
-from awssome.database.registry import audit, tenants
-from awssome.database.registry import hubspot as registered
+from awssome.database.registry import audit, budgets, tenants
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.tables import oauth_states
 from awssome.database.schema import hubspot_tokens, tenant_keys
@@ -296,7 +295,7 @@ def test_a_data_key_is_made_once_when_two_need_it_at_once(workshop: Workshops) -
 def test_all_workers_share_the_budget_of_an_account(services: WorkerServices) -> None:
     def reserve(_: int) -> float:
         with services.registry.begin() as connection:
-            return registered.reserve(connection, 1, "general", 1, rate_per_s=2, burst=3)
+            return budgets.reserve(connection, 1, "general", 1, rate_per_s=2, burst=3)
 
     with ThreadPoolExecutor(4) as workers:
         waits = sorted(workers.map(reserve, range(8)))
@@ -304,8 +303,8 @@ def test_all_workers_share_the_budget_of_an_account(services: WorkerServices) ->
     steps = [later - earlier for earlier, later in pairwise(waits[3:])]
     assert all(0.3 < step <= 0.5 for step in steps), waits
     with services.registry.begin() as connection:
-        assert registered.reserve(connection, 1, "search", 1, rate_per_s=2, burst=3) == 0
-        assert registered.reserve(connection, 2, "general", 1, rate_per_s=2, burst=3) == 0
+        assert budgets.reserve(connection, 1, "search", 1, rate_per_s=2, burst=3) == 0
+        assert budgets.reserve(connection, 2, "general", 1, rate_per_s=2, burst=3) == 0
 
 
 def _access(workshop: Workshop) -> HubSpotAccess:

@@ -26,6 +26,7 @@ from awssome.domain.syncs import ConnectionState, IssueKind, MappingState, SyncS
 from awssome.domain.tenants import Tier
 from awssome.domain.times import now
 from awssome.workflows import hubspot_connection, moves, sync
+from awssome.workflows.sync import ten
 from tests.hubspot.conftest import EMPTY, NORTHWIND, SECRET, TAILSPIN, WINGTIP, Sandbox
 from tests.workflows.conftest import Workshop, first_ten
 
@@ -425,7 +426,7 @@ def test_a_defect_is_tried_again_and_fails_in_the_end(workshop: Workshops, monke
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sync, "_search", broken)
+    monkeypatch.setattr(ten, "reconcile", broken)
     for _ in range(sync.ATTEMPTS):
         assert alice.find(sync_id).open
         with pytest.raises(ZeroDivisionError):

@@ -11,7 +11,7 @@ from awssome.control.messages import ErrorBody
 from awssome.database.registry import alerts, watch
 from awssome.domain.figures import Figure
 from awssome.domain.times import now
-from awssome.management.api import archives, lifecycle, operators, people, tenant, watching
+from awssome.management.api import archives, hubspot, lifecycle, operators, people, syncs, tenant, watching
 from awssome.management.api.guard import metrics_call
 from awssome.management.pages import routes
 from awssome.web.metrics import Metrics
@@ -29,7 +29,15 @@ def create(services: Services) -> FastAPI:
         responses={"default": {"model": ErrorBody, "description": "Why it was refused"}},
     )
     app.state.services = services
-    rooms = (people.router, tenant.router, operators.router, lifecycle.router, watching.router)
+    rooms = (
+        people.router,
+        tenant.router,
+        hubspot.router,
+        syncs.router,
+        operators.router,
+        lifecycle.router,
+        watching.router,
+    )
     for router in (*rooms, archives.router, archives.owners):
         app.include_router(router, prefix="/api/v1")
     metrics = Metrics(lambda: _figures(services))

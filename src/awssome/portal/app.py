@@ -22,13 +22,14 @@ from awssome.portal import (
     deals,
     exports,
     home,
-    hubspot,
+    hubspot_connection,
     metrics,
     people,
     plan,
     returning,
     sign_in,
     sign_up,
+    syncs,
     workspaces,
 )
 from awssome.portal.admission import Admission
@@ -99,7 +100,20 @@ def create(options: Options) -> FastAPI:
     figures = metrics.metrics_of(options.sessions)
     app.get("/healthz")(health)
     app.include_router(metrics.router(figures, options.metrics_token))
-    rooms = (home, sign_up, sign_in, returning, workspaces, deals, hubspot, plan, people, exports, account)
+    rooms = (
+        home,
+        sign_up,
+        sign_in,
+        returning,
+        workspaces,
+        deals,
+        hubspot_connection,
+        syncs,
+        plan,
+        people,
+        exports,
+        account,
+    )
     for module in rooms:
         app.include_router(module.router)
     for kind in (Elsewhere, AskAgain):

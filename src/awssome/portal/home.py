@@ -22,7 +22,7 @@ from awssome.domain.syncs import ConnectionState, SyncState
 from awssome.portal.context import TenantContext
 from awssome.portal.deal_rows import Row, rows
 from awssome.portal.guard import Looks, caller, parts, today
-from awssome.portal.hubspot import is_late
+from awssome.portal.syncs import is_late
 from awssome.web.charts import Chart, Figure, bars, months
 from awssome.web.formats import money, number, plural
 

@@ -1,4 +1,4 @@
-"""A tenant's access to HubSpot: tokens that are fresh, calls within the account's budget.
+"""A tenant's access to HubSpot: tokens that are fresh.
 
 Tokens lie sealed in the tenant's schema. They are refreshed by one worker at a time, in a transaction that begins with
 the UPDATE of their row: who comes second finds them fresh.
@@ -7,7 +7,6 @@ the UPDATE of their row: who comes second finds them fresh.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 
 from awssome.database import Connection
@@ -19,18 +18,12 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import seal, unseal
 from awssome.domain.times import now
 from awssome.hubspot import oauth
-from awssome.hubspot.client import Client
 from awssome.hubspot.errors import NeedsReconnect
-from awssome.hubspot.limits import Kind
-from awssome.hubspot.transport import Patience, pause
 from awssome.workflows.services import Services
 from awssome.workflows.workspace import Workspace
 
 EARLY = timedelta(minutes=5)
 """How long before its end an access token is replaced."""
-
-JOB_PATIENCE = Patience(retries=6, seconds=75.0)
-"""What a background job spends on one call."""
 
 
 class HubSpotAccess:
@@ -72,21 +65,6 @@ class HubSpotAccess:
         at = self._tokens.connected_at
         if self._workspace.do(lambda connection: stored.mark_reconnect(connection, at)):
             self._note_lost()
-
-    def client(self, *, should_stop: Callable[[], bool] = lambda: False, patience: Patience = JOB_PATIENCE) -> Client:
-        """A client whose calls carry the token and keep to the account's budget."""
-
-        def reserve(kind: Kind, calls: int) -> None:
-            wait = reserve_calls(self._services, self.portal_id, kind, calls)
-            pause(wait, should_stop)
-
-        return Client(
-            self._services.hubspot.base_url,
-            access_token=self.token,
-            reserve=reserve,
-            should_stop=should_stop,
-            patience=patience,
-        )
 
     def uninstall(self) -> None:
         """End the tokens and remove our app from the account, for everybody in it.
@@ -140,15 +118,6 @@ class HubSpotAccess:
     def _note_lost(self) -> None:
         with self._services.registry.begin() as connection:
             registered.need_reconnect(connection, self._workspace.tenant_id)
-
-
-def reserve_calls(services: Services, portal_id: int, kind: Kind, calls: int) -> float:
-    """Reserve calls in the account's budget; seconds to wait until they may be made."""
-    limit = services.hubspot_limits.get(kind)
-    if limit is None:
-        return 0.0
-    with services.registry.begin() as connection:
-        return registered.reserve(connection, portal_id, kind, calls, rate_per_s=limit.rate_per_s, burst=limit.burst)
 
 
 def not_connected() -> Refused:

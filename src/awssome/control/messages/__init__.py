@@ -13,6 +13,10 @@ from awssome.control.messages.base import Accepted as Accepted
 from awssome.control.messages.base import Body as Body
 from awssome.control.messages.base import ErrorBody as ErrorBody
 from awssome.control.messages.base import Problem as Problem
+from awssome.control.messages.hubspot import AuthorizeOut as AuthorizeOut
+from awssome.control.messages.hubspot import CallbackIn as CallbackIn
+from awssome.control.messages.hubspot import CallbackOut as CallbackOut
+from awssome.control.messages.hubspot import ConnectIn as ConnectIn
 from awssome.control.messages.lifecycle import ChangeServer as ChangeServer
 from awssome.control.messages.lifecycle import DrainPlan as DrainPlan
 from awssome.control.messages.lifecycle import PlannedMove as PlannedMove
@@ -41,6 +45,7 @@ from awssome.control.messages.people import UseLink as UseLink
 from awssome.control.messages.servers import AddServer as AddServer
 from awssome.control.messages.servers import DrainOut as DrainOut
 from awssome.control.messages.servers import ServerRow as ServerRow
+from awssome.control.messages.syncs import SyncOut as SyncOut
 from awssome.control.messages.tenants import CreateTenant as CreateTenant
 from awssome.control.messages.tenants import Credentials as Credentials
 from awssome.control.messages.tenants import PlacementRow as PlacementRow
@@ -56,17 +61,12 @@ from awssome.control.messages.watching import ForecastOut as ForecastOut
 from awssome.control.messages.watching import LoadOut as LoadOut
 from awssome.control.messages.watching import ServerDetail as ServerDetail
 from awssome.control.messages.watching import TenantUse as TenantUse
-from awssome.control.messages.workspace import AuthorizeOut as AuthorizeOut
 from awssome.control.messages.workspace import AwsRole as AwsRole
-from awssome.control.messages.workspace import CallbackIn as CallbackIn
-from awssome.control.messages.workspace import CallbackOut as CallbackOut
 from awssome.control.messages.workspace import ChangeRole as ChangeRole
-from awssome.control.messages.workspace import ConnectIn as ConnectIn
 from awssome.control.messages.workspace import ContextOut as ContextOut
 from awssome.control.messages.workspace import HubSpotOut as HubSpotOut
 from awssome.control.messages.workspace import Invite as Invite
 from awssome.control.messages.workspace import MemberOut as MemberOut
 from awssome.control.messages.workspace import MembershipOut as MembershipOut
 from awssome.control.messages.workspace import PlacementOut as PlacementOut
-from awssome.control.messages.workspace import SyncOut as SyncOut
 from awssome.control.messages.workspace import TenantOut as TenantOut

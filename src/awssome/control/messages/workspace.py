@@ -133,34 +133,3 @@ class ChangeRole(Body):
     """Another role for a member."""
 
     role: Role
-
-
-class AuthorizeOut(Body):
-    """Where to send the browser for HubSpot's consent page."""
-
-    url: str
-
-
-class CallbackIn(Body):
-    """What HubSpot's redirect carried, without the code: only the state is checked here."""
-
-    state: str
-
-
-class CallbackOut(Body):
-    """The host[:port] where the user started."""
-
-    host: str
-
-
-class ConnectIn(Body):
-    """State and code, brought by the session that started."""
-
-    state: str
-    code: str
-
-
-class SyncOut(Body):
-    """A sync that was accepted."""
-
-    sync_id: UUID

@@ -1,4 +1,4 @@
-"""HubSpot in the registry: consents under way, who is connected to which account, and each account's budget of calls.
+"""HubSpot in the registry: consents under way, and who is connected to which account.
 
 HubSpot's word for an account is portal; `portal_id` is its number.
 """
@@ -8,14 +8,11 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from awssome.database.registry.tables import hubspot_budgets, oauth_states, tenants
-from awssome.domain import budgets
-from awssome.domain.budgets import Bucket
+from awssome.database.registry.tables import oauth_states, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState
 from awssome.domain.times import now
@@ -125,24 +122,6 @@ def others_connected(connection: Connection, tenant_id: UUID, portal_id: int) ->
             t.state != TenantState.DELETED,
         )
     ).scalar_one()
-
-
-def reserve(connection: Connection, portal_id: int, kind: str, calls: int, *, rate_per_s: float, burst: int) -> float:
-    """Reserve calls that are made together in the account's budget, which all workers share.
-
-    :param kind: `general` or `search`; each has a budget of its own.
-    :returns: seconds to wait until they may be made.
-    """
-    b = hubspot_budgets.c
-    # The row is locked before the clock is read, so that who comes later also reads a later time.
-    fresh = insert(hubspot_budgets).values(portal_id=portal_id, kind=kind, next_at=func.clock_timestamp())
-    locked = fresh.on_conflict_do_update(index_elements=[b.portal_id, b.kind], set_={"next_at": b.next_at})
-    next_at, at = connection.execute(locked.returning(b.next_at, func.clock_timestamp())).one()
-    bucket, wait = budgets.reserve(Bucket(next_at), at, calls, rate_per_s, burst)
-    connection.execute(
-        update(hubspot_budgets).where(b.portal_id == portal_id, b.kind == kind).values(next_at=bucket.next_at)
-    )
-    return wait
 
 
 def _set(connection: Connection, tenant_id: UUID, state: str, portal_id: int | None, hub_domain: str | None) -> None:

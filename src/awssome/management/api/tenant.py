@@ -1,4 +1,4 @@
-"""What a tenant's people settle about their tenant: AWS role, members, plan, HubSpot, syncs."""
+"""What a tenant's people settle about their tenant: AWS role, members, plan."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from awssome.control import messages as m
-from awssome.database.registry import accounts, audit, placements, tenants
-from awssome.database.tenant import syncs
+from awssome.database.registry import accounts, audit, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState, Tier, checked_email
 from awssome.domain.times import now
 from awssome.management import people, views
-from awssome.management.api.guard import ServiceCall, TenantCall, tenant_call
+from awssome.management.api.guard import TenantCall, tenant_call
 from awssome.management.denials import deny
-from awssome.workflows import hubspot_connection, leaving
+from awssome.workflows import leaving
 
 router = APIRouter(tags=["tenant"])
 
 Viewer = Annotated[TenantCall, Depends(tenant_call(Role.VIEWER, active=False))]
-Member = Annotated[TenantCall, Depends(tenant_call(Role.MEMBER))]
 Admin = Annotated[TenantCall, Depends(tenant_call(Role.ADMIN))]
 Founder = Annotated[TenantCall, Depends(tenant_call(Role.ADMIN, active=False))]
 Owner = Annotated[TenantCall, Depends(tenant_call(Role.OWNER))]
@@ -124,70 +122,6 @@ def remove_member(caller: Admin, account_id: UUID) -> None:
         _only_owners_touch_owners(caller, accounts.members(connection, caller.tenant.id), account_id)
         accounts.remove_member(connection, account_id, caller.tenant.id)
         audit.record(connection, caller.actor, "member.removed", caller.tenant.id, who=account_id)
-
-
-@router.post("/hubspot/authorizations", status_code=201)
-def authorize_hubspot(caller: Admin) -> m.AuthorizeOut:
-    """Where to send the browser for HubSpot's consent."""
-    with caller.registry.begin() as connection:
-        url = hubspot_connection.authorize(
-            connection,
-            caller.services.keys,
-            caller.services.hubspot,
-            session_id=caller.session.id,
-            tenant_id=caller.tenant.id,
-            host=caller.call.host,
-        )
-    return m.AuthorizeOut(url=url)
-
-
-@router.post("/hubspot/callbacks")
-def hubspot_callback(call: ServiceCall, body: m.CallbackIn) -> m.CallbackOut:
-    """Check a state, once. :raises Refused: GONE or INVALID for a state that is forged, used or too old."""
-    with call.registry.begin() as connection:
-        return m.CallbackOut(host=hubspot_connection.callback(connection, call.services.keys, body.state))
-
-
-@router.post("/hubspot/connection")
-def connect_hubspot(caller: Admin, body: m.ConnectIn) -> m.HubSpotOut:
-    """Exchange the code and keep the tokens, sealed, in the tenant's schema."""
-    found = hubspot_connection.connect(
-        caller.services,
-        session_id=caller.session.id,
-        tenant_id=caller.tenant.id,
-        connected_by=caller.session.email,
-        state=body.state,
-        code=body.code,
-    )
-    with caller.registry.begin() as connection:
-        audit.record(connection, caller.actor, "hubspot.connected", caller.tenant.id, portal=found.hub_id)
-        return views.tenant(caller.services, connection, tenants.find(connection, caller.tenant.id)).hubspot
-
-
-@router.delete("/hubspot/connection")
-def disconnect_hubspot(caller: Admin) -> m.Accepted:
-    """Revoke and forget the tokens; what HubSpot was told is in the answer."""
-    ended = hubspot_connection.disconnect(caller.services, caller.tenant.id)
-    with caller.registry.begin() as connection:
-        audit.record(connection, caller.actor, "hubspot.disconnected", caller.tenant.id, told=ended.told)
-    return m.Accepted(message=ended.message)
-
-
-@router.post("/syncs", status_code=202)
-def start_sync(caller: Member) -> m.SyncOut:
-    """Start a sync, or name the one that is open. :raises Refused: CONFLICT when HubSpot is not connected."""
-    services, tenant = caller.services, caller.tenant
-    if tenant.hubspot_state != "connected":
-        raise Refused(Code.CONFLICT, "HubSpot is not connected.", "Connect HubSpot first.")
-    with caller.registry.begin() as connection:
-        placement = placements.current(connection, services.keys, tenant.id)
-    with services.sessions.open(placement) as own:
-        sync = syncs.create(own, caller.session.email)
-    # The job is enqueued also for a sync that was open before: should its job be lost, this brings it back.
-    with caller.registry.begin() as connection:
-        services.queue.sync(connection, tenant.id, sync.id)
-        audit.record(connection, caller.actor, "sync.requested", tenant.id, sync=sync.id)
-    return m.SyncOut(sync_id=sync.id)
 
 
 def _only_owners_make_owners(caller: TenantCall, role: Role) -> None:

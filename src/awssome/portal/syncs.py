@@ -1,28 +1,25 @@
-"""HubSpot: the connection, and the syncs that bring deals in."""
+"""The page HubSpot: the syncs that bring deals in, and the connection that they use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from awssome.control.messages import ConnectIn
 from awssome.database import Connection
-from awssome.database.tenant import hubspot, syncs
+from awssome.database.tenant import hubspot
+from awssome.database.tenant import syncs as queries
 from awssome.database.tenant.hubspot import HubSpotConnection
 from awssome.database.tenant.syncs import Sync, SyncIssue
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import ConnectionState
-from awssome.domain.tenants import Role
 from awssome.portal.context import TenantContext
-from awssome.portal.guard import ActingAdmin, ActingMember, Looks, Viewer, caller, parts
-from awssome.portal.hosts import CALLBACK
+from awssome.portal.guard import ActingMember, Viewer, parts
 from awssome.web.tables import Listing
 
 router = APIRouter()
@@ -33,19 +30,17 @@ _ISSUES_ON_FIRST_PAGE = 10
 
 _USUAL = timedelta(seconds=90)
 
-Admin = Annotated[TenantContext, Depends(Looks(Role.ADMIN))]
-
 
 @router.get("/hubspot")
 def show(request: Request, me: Viewer, after: str = "") -> Response:
     """The connection, the sync that runs or ran last, and those before."""
-    return _page(request, me, before=_moment(after))
+    return page(request, me, before=_moment(after))
 
 
 @router.get("/hubspot/progress")
 def progress(request: Request, me: Viewer, late: bool = False) -> Response:
     """The newest sync as a piece of the page. :param late: the page around it knows already that it is late."""
-    shown = _progress(request, me.read(syncs.latest))
+    shown = _progress(request, me.read(queries.latest))
     return parts(request).pages.render(
         request, "sync_progress.html", polled=True, turned_late=shown["late"] and not late, **shown
     )
@@ -57,13 +52,13 @@ def report(request: Request, me: Viewer, sync_id: UUID, after: int = 0) -> Respo
     start = max(after, 0)
 
     def read(connection: Connection) -> tuple[Sync, Sequence[SyncIssue], int]:
-        sync = syncs.find(connection, sync_id)
+        sync = queries.find(connection, sync_id)
         if sync is None:
             raise Refused(
                 Code.NOT_FOUND, "There is no such sync in your workspace.", "Look for it on the page HubSpot."
             )
-        issues = syncs.issues(connection, sync_id, limit=_ISSUES, offset=start)
-        return sync, issues, syncs.count_issues(connection, sync_id)
+        issues = queries.issues(connection, sync_id, limit=_ISSUES, offset=start)
+        return sync, issues, queries.count_issues(connection, sync_id)
 
     sync, issues, total = me.read(read)
     following = str(start + _ISSUES) if start + _ISSUES < total else None
@@ -86,50 +81,8 @@ def sync_deals(request: Request, me: ActingMember) -> Response:
     except Refused as refused:
         if refused.code is not Code.CONFLICT:
             raise
-        return _page(request, me, refused=refused)
+        return page(request, me, refused=refused)
     return RedirectResponse("/hubspot", 303)
-
-
-@router.post("/hubspot/connect")
-def connect(request: Request, me: ActingAdmin) -> Response:
-    """Off to HubSpot's consent page."""
-    return RedirectResponse(parts(request).control.authorize_hubspot(me.person.caller).url, 303)
-
-
-@router.get(CALLBACK)
-def callback(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
-    """HubSpot sends everybody here, on the bare domain; on they go to the host where they started, once.
-
-    Only the state is looked at; the code is for the session that started.
-    """
-    shared = parts(request)
-    host = shared.control.hubspot_callback(caller(request), state).host
-    answer = {"state": state, "error": error} if error or not code else {"state": state, "code": code}
-    return RedirectResponse(shared.addresses.url(host, f"/hubspot/finish?{urlencode(answer)}"), 303)
-
-
-@router.get("/hubspot/finish")
-def finish(request: Request, me: Admin, state: str = "", code: str = "", error: str = "") -> Response:
-    """Connect with the code, in the session that asked for it; or say calmly that it was declined."""
-    shared = parts(request)
-    if error or not code:
-        return shared.pages.render(request, "hubspot_declined.html")
-    try:
-        connected = shared.control.connect_hubspot(me.person.caller, ConnectIn(state=state, code=code))
-    except Refused as refused:
-        me.forget()
-        return _page(request, me, refused=refused)
-    me.forget()
-    text = f"HubSpot is connected: {connected.hub_domain or 'portal'} {connected.portal_id}. Now sync your deals."
-    return shared.pages.redirect(request, "/hubspot", "success", text)
-
-
-@router.post("/hubspot/disconnect")
-def disconnect(request: Request, me: ActingAdmin) -> Response:
-    """Give the tokens back and forget them; the deals stay."""
-    told = parts(request).control.disconnect_hubspot(me.person.caller)
-    me.forget()
-    return parts(request).pages.redirect(request, "/hubspot", "success", told.message)
 
 
 def is_late(sync: Sync | None, at: datetime) -> bool:
@@ -140,28 +93,19 @@ def is_late(sync: Sync | None, at: datetime) -> bool:
     return sync is not None and sync.open and at - (sync.started_at or sync.requested_at) > _USUAL
 
 
-@dataclass(frozen=True)
-class _State:
-    """Everything on the page, of one instant."""
-
-    connection: HubSpotConnection | None
-    sync: Sync | None
-    history: Sequence[Sync]
-    issues: Sequence[SyncIssue]
-    issue_count: int
-
-
-def _page(
+def page(
     request: Request, me: TenantContext, *, before: datetime | None = None, refused: Refused | None = None
 ) -> Response:
+    """The page HubSpot. :param before: continues the list of runs. :param refused: what to tell on top of it."""
+
     def read(connection: Connection) -> _State:
-        sync = syncs.latest(connection)
+        sync = queries.latest(connection)
         return _State(
             hubspot.connection(connection),
             sync,
-            syncs.history(connection, limit=_RUNS + 1, before=before),
-            syncs.issues(connection, sync.id, limit=_ISSUES_ON_FIRST_PAGE) if sync else [],
-            syncs.count_issues(connection, sync.id) if sync else 0,
+            queries.history(connection, limit=_RUNS + 1, before=before),
+            queries.issues(connection, sync.id, limit=_ISSUES_ON_FIRST_PAGE) if sync else [],
+            queries.count_issues(connection, sync.id) if sync else 0,
         )
 
     state = me.read(read)
@@ -180,6 +124,17 @@ def _page(
         refused=refused,
         **_progress(request, state.sync),
     )
+
+
+@dataclass(frozen=True)
+class _State:
+    """Everything on the page, of one instant."""
+
+    connection: HubSpotConnection | None
+    sync: Sync | None
+    history: Sequence[Sync]
+    issues: Sequence[SyncIssue]
+    issue_count: int
 
 
 def _progress(request: Request, sync: Sync | None) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""A sync: brings a tenant's HubSpot deals in, page by page, and can be interrupted anywhere.
+
+Its state is its row in `sync_history`: whoever takes it up raises the attempt number, which every transaction checks,
+and each page commits deals, counts and the next cursor together. A job that is run twice, or after a kill, goes on
+where the last page ended.
+
+`running` is one attempt at a sync; `everything` and `ten` decide what it reads, `reading` reads it from HubSpot,
+`reconciling` looks up what was not come across, and `writing` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from awssome.database.registry import tenants
+from awssome.domain.errors import Code, Refused
+from awssome.domain.syncs import Superseded
+from awssome.domain.tenants import AWAY, TenantState, imports_allowed
+from awssome.hubspot.errors import Cancelled, HubSpotError, NeedsReconnect
+from awssome.hubspot.transport import Patience
+from awssome.workflows.hubspot_access import HubSpotAccess
+from awssome.workflows.hubspot_calls import JOB_PATIENCE
+from awssome.workflows.services import Services
+from awssome.workflows.sync.everything import import_all
+from awssome.workflows.sync.running import ATTEMPTS, NotNow, Run, claim, fail
+from awssome.workflows.sync.ten import import_first
+from awssome.workflows.workspace import Workspace
+
+__all__ = ["ATTEMPTS", "NotNow", "run"]
+
+
+def run(
+    services: Services,
+    tenant_id: UUID,
+    sync_id: UUID,
+    should_abort: Callable[[], bool],
+    *,
+    patience: Patience = JOB_PATIENCE,
+) -> None:
+    """Carry a sync on to its end; nothing if it has ended.
+
+    :param should_abort: asked between pages and while waiting.
+    :param patience: what one call to HubSpot may spend on retries.
+    :raises NotNow: when it was interrupted, or another worker is on it.
+    """
+    with services.registry.holding(f"sync:{tenant_id}") as held:
+        if not held:
+            raise NotNow
+        workspace = Workspace(services, tenant_id, should_stop=should_abort)
+        with services.registry.begin() as connection:
+            tenant = tenants.find(connection, tenant_id)
+        if tenant.state in AWAY or tenant.state is TenantState.DELETED:
+            return  # should it come back, its next sync goes on from here
+        deal_limit = imports_allowed(tenant.tier)
+        sync = workspace.do(lambda connection: claim(connection, sync_id, deal_limit))
+        if sync is None:
+            return
+        access = None
+        try:
+            access = HubSpotAccess(services, workspace)
+            with Run(services, workspace, access, sync, should_abort, patience) as running:
+                if sync.deal_limit is None:
+                    import_all(running)
+                else:
+                    import_first(running, sync.deal_limit)
+        except (Superseded, Cancelled):
+            raise NotNow from None
+        except HubSpotError as error:
+            if access is not None and isinstance(error, NeedsReconnect):
+                access.lost()
+            fail(workspace, sync, error)
+        except Refused as refused:
+            ours = refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED)  # a database of ours, not HubSpot
+            if ours and sync.attempt < ATTEMPTS:
+                raise NotNow from refused
+            fail(workspace, sync, refused)
+        except Exception:
+            if sync.attempt >= ATTEMPTS:
+                broken = Refused(
+                    Code.UNAVAILABLE,
+                    "The sync stopped because of a defect in Awssome. What came in until then is here and safe.",
+                    "Sync again. If it stops again, ask support.",
+                )
+                fail(workspace, sync, broken)
+            raise
