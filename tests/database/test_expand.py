@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -22,10 +23,12 @@ from awssome.database import Connection, migrator
 from awssome.database.servers import open_server
 from awssome.database.sessions import Sessions
 from awssome.database.template import Beyond
-from awssome.database.tenant import deals, figures, hubspot, imports, syncs
+from awssome.database.tenant import deals, figures, hubspot, imports, mappings, syncs
 from awssome.database.tenant import keys as data_keys
 from awssome.domain.deals import Stage
+from awssome.domain.definitions import Account, Pipeline, PipelineStage, Property
 from awssome.domain.imports import DealIssue, SourceDeal, plan
+from awssome.domain.mapping import FieldMapping, StageMapping
 from awssome.domain.secrets import Keys
 from awssome.domain.syncs import IssueKind, MappingState
 from awssome.domain.tenants import EngineName, Placement
@@ -34,7 +37,7 @@ from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.versions import EXPAND, NEXT, of_version, write_revision
 
-QUERIES: tuple[ModuleType, ...] = (deals, figures, hubspot, imports, data_keys, syncs)
+QUERIES: tuple[ModuleType, ...] = (deals, figures, hubspot, imports, mappings, data_keys, syncs)
 
 ALICE = "alice@northwind.example"
 PORTAL = 77
@@ -123,13 +126,13 @@ def test_no_request_fails_while_its_tenant_is_migrated(
 
     def read(connection: Connection, tenancy: Tenancy) -> None:
         assert deals.find(connection, made[tenancy.id]).title.startswith("Deal")
-        imports.stages(connection)
+        mappings.load(connection, PORTAL, TODAY)
 
     def write(connection: Connection, tenancy: Tenancy) -> None:
         number = acknowledged[tenancy.id] + 1
         deal = deals.find(connection, made[tenancy.id])
         assert deals.edit(connection, deal.id, deal.version, {"title": f"Deal {number}"}, ALICE)
-        imports.stages(connection)
+        mappings.load(connection, PORTAL, TODAY)
         acknowledged[tenancy.id] = number
 
     threads = [
@@ -166,6 +169,7 @@ def use_everything(sessions: Sessions, placement: Placement, master: Keys) -> No
         assert data_keys.key_for_new_tokens(connection, master, placement.tenant_id)
         _use_hubspot(connection)
     with sessions.open(placement) as connection:
+        _use_mappings(connection)
         _use_syncs(connection)
     with sessions.open(placement) as connection:
         hubspot.forget(connection)
@@ -229,6 +233,27 @@ def _use_hubspot(connection: Connection) -> None:
     assert there.imports == before + 1
 
 
+def _use_mappings(connection: Connection) -> None:
+    stages = (PipelineStage("won", "Won", closed=True, probability=Decimal("1.0")), PipelineStage("x", "Odd"))
+    account = Account("EUR", "Europe/Berlin", (Pipeline("7", "Partners", stages),))
+    defined = (Property("sector", "Sector", "enumeration", (("r", "Retail"),)),)
+    for _ in range(2):
+        mappings.define(connection, PORTAL, "northwind.example", account, defined, ui_domain=None, at=now())
+    found = mappings.definitions(connection, PORTAL)
+    assert found is not None
+    assert (found.account, found.properties) == (account, defined)
+    fields = {"customer_industry": FieldMapping("sector", values={"r": "Retail"}), "title": FieldMapping("dealname")}
+    leave_out = {("7", "x"): StageMapping(None)}
+    before = mappings.chosen(connection)
+    mappings.save_fields(connection, PORTAL, before.version, fields, ALICE)
+    mappings.save_stages(connection, PORTAL, mappings.chosen(connection).version, leave_out, ALICE)
+    after = mappings.chosen(connection)
+    assert after.fields["customer_industry"] == fields["customer_industry"]
+    assert after.stages == leave_out
+    assert "title" not in after.fields, "what is as by default is not stored"
+    assert mappings.load(connection, PORTAL, TODAY).stages["7", "won"].stage is Stage.COMMITTED
+
+
 def _use_syncs(connection: Connection) -> None:
     failed = syncs.claim(connection, syncs.create(connection, ALICE).id, deal_limit=10, imported=0)
     assert failed is not None
@@ -239,8 +264,12 @@ def _use_syncs(connection: Connection) -> None:
     for title in ("First", "Changed"):
         source = [SourceDeal("1", {"dealname": f"{title} at {sync.id}", "amount": "12.50"})]
         known = imports.known(connection, PORTAL, ["1"])
-        planned = plan(source, known, imports.stages(connection), 10, TODAY)
+        planned = plan(source, known, mappings.load(connection, PORTAL, TODAY), 10, TODAY)
         imports.write(connection, planned, portal_id=PORTAL, sync_id=sync.id, at=now())
+    here = deals.find(connection, imports.known(connection, PORTAL, ["1"])["1"].registration_id)
+    assert deals.edit(connection, here.id, here.version, {"title": "Mine"}, ALICE)
+    deals.use_hubspot(connection, here.id, here.version + 1, "title", ALICE)
+    assert deals.find(connection, here.id).title == here.title
     imports.touch(connection, PORTAL, ["1"], sync_id=sync.id)
     assert imports.mapped(connection, PORTAL, ["1", "2"]) == {"1"}
     assert imports.count_live(connection, PORTAL) == 1

@@ -201,6 +201,24 @@ class Control:
         """Start a sync, or name the one that runs. :raises Refused: CONFLICT when HubSpot is not connected."""
         return self._call(m.SyncOut, "POST", "/syncs", caller)
 
+    # --- the mapping of HubSpot's deals
+
+    def save_fields(self, caller: Caller, body: m.SaveFields) -> m.MappingSaved:
+        """Take over where fields come from. :raises Refused: CONFLICT when somebody else was quicker."""
+        return self._call(m.MappingSaved, "PUT", "/hubspot/mapping/fields", caller, body)
+
+    def save_stages(self, caller: Caller, body: m.SaveStages) -> m.MappingSaved:
+        """Take over what stages become. :raises Refused: CONFLICT when somebody else was quicker."""
+        return self._call(m.MappingSaved, "PUT", "/hubspot/mapping/stages", caller, body)
+
+    def refresh_definitions(self, caller: Caller) -> None:
+        """Ask HubSpot now for its properties and pipelines."""
+        self._send("POST", "/hubspot/definitions", caller)
+
+    def read_deal(self, caller: Caller, body: m.ReadDeal) -> m.DealOut:
+        """One deal as HubSpot has it now. :raises Refused: NOT_FOUND when it has none."""
+        return self._call(m.DealOut, "POST", "/hubspot/deals/read", caller, body)
+
     # --- operators
 
     def tenants(self, search: str = "", sort: str = "-created", after: str = "", limit: int = 50) -> m.TenantPage:

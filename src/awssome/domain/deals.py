@@ -1,6 +1,6 @@
-"""A deal registration: a row shaped after an AWS ACE opportunity, its limits and its readiness.
+"""A deal registration: a row shaped after an AWS ACE opportunity, its fields, and how their texts are read.
 
-Names, enumerations and lengths follow AWS Partner Central Selling API 2022-07-26 (CreateOpportunity).
+What AWS takes in them is in `domain.ace`; whether AWS would take the whole of it is for `domain.readiness` to say.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from awssome.domain.ace import COUNTRIES, RULES, Rule
 from awssome.domain.errors import Code, Refused
+from awssome.domain.texts import storable, units
 
 
 class Stage(StrEnum):
@@ -38,101 +40,81 @@ class Source(StrEnum):
     MANUAL = "manual"
 
 
-OPPORTUNITY_TYPES = ("Net New Business", "Flat Renewal", "Expansion")
-
-DELIVERY_MODELS = (
-    "SaaS or PaaS",
-    "BYOL or AMI",
-    "Managed Services",
-    "Professional Services",
-    "Resell",
-    "Other",
-)
-
-INDUSTRIES = (
-    "Aerospace",
-    "Agriculture",
-    "Automotive",
-    "Computers and Electronics",
-    "Consumer Goods",
-    "Education",
-    "Energy - Oil and Gas",
-    "Energy - Power and Utilities",
-    "Financial Services",
-    "Gaming",
-    "Government",
-    "Healthcare",
-    "Hospitality",
-    "Life Sciences",
-    "Manufacturing",
-    "Marketing and Advertising",
-    "Media and Entertainment",
-    "Mining",
-    "Non-Profit Organization",
-    "Professional Services",
-    "Real Estate and Construction",
-    "Retail",
-    "Software and Internet",
-    "Telecommunications",
-    "Transportation and Logistics",
-    "Travel",
-    "Wholesale and Distribution",
-    "Other",
-)
-
-
 @dataclass(frozen=True)
 class Field:
     """One field that a user may see and edit.
 
-    `kind` is text, long, money, currency, date, choice or url; `limit` counts characters; `needed` means that AWS does
-    not take the registration without it.
+    `kind` is text, long, money, currency, date, whole, choice, choices, country or url. What AWS takes is in `rule`.
     """
 
     name: str
     label: str
     kind: str
-    limit: int = 255
-    needed: bool = False
-    choices: tuple[str, ...] = ()
     hint: str = ""
-    at_least: int = 0
 
+    @property
+    def rule(self) -> Rule:
+        """AWS' rule for it; an empty one for what AWS is not told."""
+        return RULES.get(self.name, _UNTOLD)
+
+    @property
+    def limit(self) -> int:
+        """How many characters fit."""
+        return self.rule.longest
+
+    @property
+    def needed(self) -> bool:
+        """Whether AWS never takes the registration without it."""
+        return self.rule.needed
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values it may have; none: any."""
+        return tuple(Stage) if self.name == "stage" else self.rule.choices
+
+
+_UNTOLD = Rule("")
 
 FIELDS: tuple[Field, ...] = (
-    Field("title", "Title", "text", 255, needed=True, hint="What you call this deal."),
-    Field("stage", "Stage", "choice", 40, needed=True, choices=tuple(Stage)),
-    Field(
-        "customer_company", "Customer", "text", 120, needed=True, hint="The company that buys, up to 120 characters."
-    ),
-    Field("customer_website", "Customer's website", "url", 255, needed=True, hint="Like https://example.com."),
-    Field("customer_industry", "Industry", "choice", 40, needed=True, choices=INDUSTRIES),
-    Field("customer_country", "Country", "text", 2, needed=True, hint="Two letters, like US or DE."),
-    Field("customer_postal_code", "Postal code", "text", 20, needed=True),
+    Field("title", "Title", "text", "What you call this deal."),
+    Field("stage", "Stage", "choice"),
+    Field("target_close_date", "Close date", "date", "A day that is not past."),
+    Field("closed_lost_reason", "Reason for the loss", "choice", "For deals in stage Closed Lost."),
+    Field("deal_amount", "Deal amount", "money", "What the deal is worth to you. AWS is not told."),
+    Field("deal_currency", "Currency", "currency", "Three letters, like USD."),
+    Field("next_steps", "Next steps", "text"),
+    Field("customer_company", "Customer", "text", "The company that buys, up to 120 characters."),
+    Field("customer_website", "Customer's website", "url", "Like https://example.com."),
+    Field("customer_industry", "Industry", "choice"),
+    Field("customer_other_industry", "Other industry", "text", "Where the industry is Other."),
+    Field("customer_country", "Country", "country"),
+    Field("customer_state", "State or region", "text", "In the United States the state's full name, like California."),
+    Field("customer_city", "City", "text"),
+    Field("customer_postal_code", "Postal code", "text"),
+    Field("customer_street", "Street", "text"),
+    Field("customer_aws_account", "Customer's AWS account", "text", "Twelve digits, if you know them."),
+    Field("customer_duns", "Customer's D-U-N-S number", "text", "Nine digits, if you know them."),
+    Field("national_security", "National security", "choice", "Yes only for customers of industry Government."),
     Field(
         "business_problem",
         "Business problem",
         "long",
-        2000,
-        needed=True,
-        hint="What the customer wants to solve, 20 to 2,000 characters.",
-        at_least=20,
+        "What the customer wants to solve and how you help, 20 to 2,000 characters.",
     ),
-    Field("use_case", "Use case", "text", 120),
-    Field("opportunity_type", "Type", "choice", 32, needed=True, choices=OPPORTUNITY_TYPES),
-    Field("delivery_model", "Delivery model", "choice", 40, needed=True, choices=DELIVERY_MODELS),
-    Field("target_close_date", "Close date", "date", 10, needed=True, hint="A day that is not past."),
-    Field("deal_amount", "Deal amount", "money", 20, hint="What the deal is worth to you, as HubSpot has it."),
-    Field("deal_currency", "Currency", "currency", 3, hint="Three letters, like USD."),
+    Field("use_case", "Use case", "choice"),
+    Field("opportunity_type", "Type", "choice"),
+    Field("delivery_model", "Delivery model", "choice"),
+    Field("sales_activities", "Sales activities", "choices", "What you have done with the customer so far."),
     Field(
-        "expected_aws_spend",
-        "Expected AWS spend a month",
-        "money",
-        20,
-        needed=True,
-        hint="What the customer will spend with AWS each month, in USD.",
+        "expected_aws_spend", "Expected AWS spend a month", "money", "What the customer will spend with AWS each month."
     ),
-    Field("next_steps", "Next steps", "text", 255),
+    Field("aws_spend_currency", "Currency of the AWS spend", "choice"),
+    Field("contract_months", "Contract length", "whole", "In months, 1 to 144."),
+    Field("involvement", "What you want from AWS", "choice", "To sell together, or only to be seen."),
+    Field("visibility", "Visibility", "choice"),
+    Field("primary_needs", "Help you need from AWS", "choices", "Where AWS is to sell with you."),
+    Field("solution_id", "Solution", "text", "Its id in Partner Central, like S-0012345."),
+    Field("additional_comments", "Comments for AWS", "text"),
 )
 
 FIELD: dict[str, Field] = {field.name: field for field in FIELDS}
@@ -149,30 +131,15 @@ LARGEST = Decimal(10) ** 15
 # Groups of three digits or none at all; HubSpot writes large numbers as 1.5E7.
 _AMOUNT = re.compile(r"[+-]?(?=\.?[0-9])([0-9]{1,3}([,\u00a0][0-9]{3})+|[0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?")
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
-_COUNTRY = re.compile(r"[A-Z]{2}\Z")
-_WEBSITE = re.compile(r"https?://[^\s/]+\.[^\s]+\Z")
-
-
-def readiness(values: Mapping[str, Any], today: date) -> dict[str, str]:
-    """What AWS would still ask for: field name -> what to fill in. Empty: ready.
-
-    :param values: the registration's fields by name; missing and None are the same.
-    :param today: a target close date before it is past.
-    """
-    missing: dict[str, str] = {}
-    for field in FIELDS:
-        value = values.get(field.name)
-        if field.needed and value in (None, ""):
-            missing[field.name] = f"{field.label} is missing."
-        elif value and len(str(value)) < field.at_least:
-            missing[field.name] = f"{field.label} needs at least {field.at_least} characters."
-    close = values.get("target_close_date")
-    open_deal = values.get("stage") not in (Stage.LAUNCHED, Stage.CLOSED_LOST)
-    if isinstance(close, date) and close < today and open_deal:
-        missing["target_close_date"] = f"{close.isoformat()} is past; AWS wants a day to come."
-    if values.get("stage") == Stage.PROSPECT:
-        missing["stage"] = "AWS takes a registration from stage Qualified on."
-    return missing
+_WEBSITE = re.compile(r"(https?://)?[^\s/:?#]+\.[^\s]+\Z")
+_WHOLE = re.compile(r"[0-9]{1,9}\Z")
+_OTHER_NAMES = {
+    "UK": "GB",
+    "USA": "US",
+    "United States of America": "US",
+    "The Netherlands": "NL",
+    "Czech Republic": "CZ",
+}
 
 
 def parse_form(form: Mapping[str, str]) -> dict[str, Any]:
@@ -200,29 +167,50 @@ def parse_form(form: Mapping[str, str]) -> dict[str, Any]:
 
 
 def parse_value(field: Field, text: str) -> Any:
-    """One text as the field's type.
+    """One text as the field's type; of `choices` a list, written with semicolons in between.
 
     :raises ValueError: with a sentence for the user.
     """
-    if "\x00" in text:
+    if storable(text) != text:
         raise ValueError(f"{field.label} holds a character that cannot be stored.")
     if field.kind == "money":
         return parse_amount(text)
     if field.kind == "date":
         return _parse_date(text)
-    if len(text.encode("utf-16-le")) // 2 > field.limit:
+    if field.kind == "whole":
+        return _parse_whole(field, text)
+    if field.kind == "choices":
+        found = {_parse_choice(field, part.strip()) for part in text.split(";") if part.strip()}
+        return [choice for choice in field.choices if choice in found] or None
+    if units(text) > field.limit:
         raise ValueError(f"{field.label} has {len(text):,} characters; at most {field.limit:,} fit.")
-    if field.kind == "choice" and text not in field.choices:
-        raise ValueError(f"Choose one of the values of {field.label}.")
+    if field.kind == "country":
+        return _parse_country(text)
+    if field.choices:
+        return _parse_choice(field, text)
     if field.kind == "currency" and not _CURRENCY.match(text):
         raise ValueError("Use a currency code of three capital letters, like USD.")
     if field.kind == "url" and not _WEBSITE.match(text):
-        raise ValueError("Use a web address that begins with https:// or http://.")
-    if field.name == "customer_country" and not _COUNTRY.match(text):
-        raise ValueError("Use two capital letters, like US or DE.")
-    if field.kind != "long":
-        text = " ".join(text.split())
-    return text
+        raise ValueError("Use a web address like https://example.com.")
+    if field.rule.pattern and not field.rule.pattern.fullmatch(text):
+        raise ValueError(f"{field.label} looks like {field.rule.like}.")
+    return text if field.kind == "long" else " ".join(text.split())
+
+
+def as_text(value: Any) -> str | None:
+    """A field's value as text that `parse_value` reads: plain amounts, days as 2027-03-31, lists with semicolons."""
+    if value is None:
+        return None
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    if isinstance(value, list):
+        return "; ".join(value)
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def same_choice(text: str) -> str:
+    """What two spellings of one choice have in common: case and blanks do not count."""
+    return "".join(text.split()).casefold()
 
 
 def parse_amount(text: str) -> Decimal:
@@ -252,3 +240,34 @@ def _parse_date(text: str) -> date:
     if day.year < FIRST_YEAR:
         raise ValueError(f"Use a year from {FIRST_YEAR} on.")
     return day
+
+
+def _parse_whole(field: Field, text: str) -> int:
+    if not _WHOLE.match(text) or not field.rule.least <= int(text) <= field.rule.longest:
+        raise ValueError(f"{field.label} is a whole number from {field.rule.least} to {field.rule.longest}.")
+    return int(text)
+
+
+def _parse_choice(field: Field, text: str) -> str:
+    found = _CHOICES[field.name].get(same_choice(text))
+    if found is None:
+        raise ValueError(f"“{text[:40]}” is none of the values of {field.label}.")
+    return found
+
+
+def _parse_country(text: str) -> str:
+    found = _COUNTRY_CODES.get(same_choice(text))
+    if found is None:
+        raise ValueError(f"“{text[:40]}” is no country that AWS knows. Use two letters, like US or DE.")
+    return found
+
+
+_COUNTRY_CODES = {
+    same_choice(spelled): code
+    for spelled, code in (
+        *((code, code) for code in COUNTRIES),
+        *((name, code) for code, name in COUNTRIES.items()),
+        *_OTHER_NAMES.items(),
+    )
+}
+_CHOICES = {field.name: {same_choice(choice): choice for choice in field.choices} for field in FIELDS if field.choices}

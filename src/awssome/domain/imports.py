@@ -12,12 +12,12 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from awssome.domain.deals import Stage, readiness
-from awssome.domain.mapping import Mapped, map_deal, modified_at, source_hash
+from awssome.domain.mapping import Mapped, map_deal, modified_at
+from awssome.domain.mapping import Mapping as DealMapping
+from awssome.domain.readiness import readiness
 from awssome.domain.syncs import IssueKind, MappingState
+from awssome.domain.texts import fitting
 from awssome.domain.times import new_id
-
-StageMap = Mapping[tuple[str, str], Stage]
 
 LONGEST_ID, LONGEST_TITLE, LONGEST_TEXT = 32, 255, 500
 
@@ -138,12 +138,12 @@ class Plan:
 
 
 def plan(
-    deals: Iterable[SourceDeal], known: Mapping[str, Known], stages: StageMap, room: int | None, today: date
+    deals: Iterable[SourceDeal], known: Mapping[str, Known], mapping: DealMapping, room: int | None, today: date
 ) -> Plan:
     """What to write for live deals, in their order.
 
     :param known: the mappings of these deals and of those merged into them, by deal id.
-    :param stages: the tenant's stage mapping, by (pipeline id, stage id).
+    :param mapping: the tenant's.
     :param room: how many mappings may still be made; None: any number.
     :param today: for readiness.
     """
@@ -152,7 +152,7 @@ def plan(
     for deal in deals:
         here = _take_over(result, deal, left)
         try:
-            mapped = _mapped(deal, stages)
+            mapped = _mapped(deal, mapping)
         except (ValueError, ArithmeticError):
             _fail(result, deal, here)
             continue
@@ -163,21 +163,6 @@ def plan(
         else:
             result.no_room.append(deal.id)
     return result
-
-
-def storable(text: str) -> str:
-    """Text without what no engine can store: NUL and lone surrogates."""
-    if text.isascii() and "\x00" not in text:
-        return text
-    return text.replace("\x00", "").encode("utf-16-le", "replace").decode("utf-16-le")
-
-
-def fitting(text: str, limit: int = LONGEST_TEXT) -> str:
-    """Storable text of at most `limit` UTF-16 units, which is what nvarchar counts; cut with an ellipsis."""
-    units = storable(text).encode("utf-16-le")
-    if len(units) // 2 <= limit:
-        return units.decode("utf-16-le")
-    return units[: (limit - 1) * 2].decode("utf-16-le", "ignore") + "…"
 
 
 def _take_over(result: Plan, deal: SourceDeal, left: dict[str, Known]) -> Known | None:
@@ -193,11 +178,10 @@ def _take_over(result: Plan, deal: SourceDeal, left: dict[str, Known]) -> Known 
     return here
 
 
-def _mapped(deal: SourceDeal, stages: StageMap) -> Mapped:
+def _mapped(deal: SourceDeal, mapping: DealMapping) -> Mapped:
     if not 0 < len(deal.id) <= LONGEST_ID:
         raise ValueError("not the id of a deal")
-    properties = {name: storable(value) if value else value for name, value in deal.properties.items()}
-    return map_deal(properties, stages)
+    return map_deal(deal.properties, mapping)
 
 
 def _create(result: Plan, deal: SourceDeal, mapped: Mapped, today: date) -> None:
@@ -206,7 +190,7 @@ def _create(result: Plan, deal: SourceDeal, mapped: Mapped, today: date) -> None
         registration_id=new_id(),
         values=mapped.values,
         ready=not readiness(mapped.values, today),
-        source_hash=source_hash(mapped.values),
+        source_hash=mapped.digest,
         modified_at=modified_at(deal.properties),
     )
     result.created.append(created)
@@ -215,7 +199,7 @@ def _create(result: Plan, deal: SourceDeal, mapped: Mapped, today: date) -> None
 
 
 def _update(result: Plan, deal: SourceDeal, mapped: Mapped, here: Known, today: date) -> None:
-    digest = source_hash(mapped.values)
+    digest = mapped.digest
     back = here.state is not MappingState.LIVE
     before = {name: here.values[name] for name in mapped.values}
     after = {name: before[name] if name in here.edited else value for name, value in mapped.values.items()}
@@ -267,6 +251,6 @@ def _fitting(line: DealIssue) -> DealIssue:
         line,
         deal_id=fitting(line.deal_id, LONGEST_ID),
         title=fitting(line.title, LONGEST_TITLE),
-        reason=fitting(line.reason),
-        advice=fitting(line.advice),
+        reason=fitting(line.reason, LONGEST_TEXT),
+        advice=fitting(line.advice, LONGEST_TEXT),
     )

@@ -1,45 +1,113 @@
-"""From a HubSpot deal to the fields of a deal registration.
+"""From a HubSpot deal to the fields of a deal registration, by the tenant's mapping.
 
-HubSpot gives every property as a string or null; times are ISO 8601 in UTC. What cannot be taken is left empty and
-reported as an `Issue`, never guessed and never rounded.
+HubSpot gives every property as a string or null; times are ISO 8601 in UTC. What cannot be taken is left empty, or cut
+where it is text that only grows too long, and reported as an `Issue` with HubSpot's value: nothing is guessed, nothing
+is rounded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
+from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
-from awssome.domain.deals import FIELD, Stage, parse_amount, parse_value
+from awssome.domain.deals import FIELD, FIELDS, Field, Stage, as_text, parse_value, same_choice
+from awssome.domain.definitions import PIPELINE, Account, Pipeline, PipelineStage
+from awssome.domain.errors import Code, Refused
+from awssome.domain.texts import fitting, storable, units
 
 PROPERTIES = (
     "dealname",
-    "amount",
-    "deal_currency_code",
-    "closedate",
     "createdate",
     "dealstage",
     "pipeline",
-    "dealtype",
-    "description",
     "hs_is_closed",
+    "hs_is_closed_won",
     "hs_lastmodifieddate",
     "hs_object_id",
 )
-"""The properties of a HubSpot deal that a sync asks for."""
+"""The properties of a HubSpot deal that are needed whatever the mapping says."""
 
-DEFAULT_FIELDS: dict[str, str] = {
-    "title": "dealname",
-    "deal_amount": "amount",
-    "deal_currency": "deal_currency_code",
-    "target_close_date": "closedate",
-    "opportunity_type": "dealtype",
-    "business_problem": "description",
+FROM_STAGE = "by stage"
+"""Default of the sales activities: what the stage says has been done."""
+
+OTHERWISE = "*"
+"""Key of a value map: what any other value becomes."""
+
+LONGEST_VALUE = 255
+"""Of HubSpot's value, as an issue quotes it."""
+
+
+class MappingCode(StrEnum):
+    """Why a value of HubSpot's was not taken over as it is."""
+
+    CUT = "cut"
+    """Too long, and cut."""
+
+    NAMELESS = "nameless"
+    """The deal has no name."""
+
+    UNKNOWN_STAGE = "unknown_stage"
+    """The stage is mapped to none of AWS'."""
+
+    UNKNOWN_VALUE = "unknown_value"
+    """No value map tells what it becomes."""
+
+    UNREADABLE = "unreadable"
+    """It has not the form that the field wants."""
+
+
+@dataclass(frozen=True)
+class FieldMapping:
+    """Where a registration field comes from.
+
+    :ivar property: the HubSpot property that feeds it; None: nothing does.
+    :ivar default: its value, as text, where HubSpot has none. Of the close date `+30`: days from today, also where
+        HubSpot's is past and the deal is open. Of the sales activities also `FROM_STAGE`.
+    :ivar values: for enumerations: HubSpot's value -> ours, "" for leaving it empty.
+    """
+
+    property: str | None = None
+    default: str | None = None
+    values: AnyMapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageMapping:
+    """What a stage of a HubSpot pipeline becomes.
+
+    :ivar stage: None: deals in it are left out.
+    """
+
+    stage: Stage | None
+
+
+DEFAULT_FIELDS: dict[str, FieldMapping] = {
+    "title": FieldMapping("dealname"),
+    "target_close_date": FieldMapping("closedate"),
+    "deal_amount": FieldMapping("amount"),
+    "deal_currency": FieldMapping("deal_currency_code"),
+    "opportunity_type": FieldMapping(
+        "dealtype", values={"newbusiness": "Net New Business", "existingbusiness": "Expansion"}
+    ),
+    "business_problem": FieldMapping("description"),
+    "closed_lost_reason": FieldMapping("closed_lost_reason", values={OTHERWISE: "Other"}),
+    "national_security": FieldMapping(default="No"),
+    "delivery_model": FieldMapping(default="SaaS or PaaS"),
+    "sales_activities": FieldMapping(default=FROM_STAGE),
+    "aws_spend_currency": FieldMapping(default="USD"),
+    "involvement": FieldMapping(default="Co-Sell"),
+    "visibility": FieldMapping(default="Full"),
+    "primary_needs": FieldMapping(default="Co-Sell - Deal Support"),
 }
-"""Registration field -> HubSpot property, unless the tenant's field mapping says otherwise."""
+"""Where fields come from unless the tenant says otherwise; those that are not named come from nowhere."""
 
 DEFAULT_STAGES: dict[str, Stage] = {
     "appointmentscheduled": Stage.PROSPECT,
@@ -50,94 +118,398 @@ DEFAULT_STAGES: dict[str, Stage] = {
     "closedwon": Stage.COMMITTED,
     "closedlost": Stage.CLOSED_LOST,
 }
-"""The stages of HubSpot's default pipeline -> stage; other pipelines are the tenant's to map."""
+"""The stages of HubSpot's pipeline `default` -> stage."""
 
-OPPORTUNITY_TYPE: dict[str, str] = {"newbusiness": "Net New Business", "existingbusiness": "Expansion"}
+ACTIVITIES: dict[Stage, list[str]] = {
+    Stage.PROSPECT: ["Initialized discussions with customer"],
+    Stage.QUALIFIED: ["Customer has shown interest in solution"],
+    Stage.TECHNICAL_VALIDATION: ["In evaluation / planning stage"],
+    Stage.BUSINESS_VALIDATION: ["Agreed on solution to Business Problem"],
+    Stage.COMMITTED: ["SOW Signed"],
+    Stage.LAUNCHED: ["SOW Signed"],
+}
+"""What AWS' description of a stage says has been done with the customer."""
 
 
 @dataclass(frozen=True)
 class Issue:
-    """Something about one deal that the user should know or do."""
+    """Something about one deal that the user should know or do.
+
+    :ivar value: HubSpot's, as far as it goes.
+    """
 
     field: str
     reason: str
     advice: str
+    code: MappingCode
+    value: str = ""
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """What a HubSpot deal becomes."""
+    """What a HubSpot deal becomes.
+
+    :ivar values: every field of the registration.
+    :ivar defaulted: the fields that hold a default, because HubSpot has no value.
+    :ivar skipped: why the deal is to be left out; "" if it is not.
+    :ivar digest: equal for the same deal by the same mapping: HubSpot brought nothing new. A date that is counted from
+        today does not change it before it is past.
+    """
 
     values: dict[str, Any]
-    issues: list[Issue] = field(default_factory=list)
+    issues: list[Issue]
+    defaulted: frozenset[str]
+    skipped: str
+    digest: bytes
 
 
-def map_deal(properties: Mapping[str, str | None], stages: Mapping[tuple[str, str], Stage]) -> Mapped:
-    """The registration fields of one HubSpot deal.
+@dataclass(frozen=True)
+class Mapping:
+    """A tenant's mapping, the defaults included.
 
-    :param properties: the deal's properties as HubSpot sends them.
-    :param stages: the tenant's stage mapping, by (pipeline id, stage id).
+    :ivar fields: by registration field.
+    :ivar stages: by (pipeline id, stage id).
+    :ivar today: for close dates that are past.
     """
-    values: dict[str, Any] = {}
-    issues: list[Issue] = []
-    for name, source in DEFAULT_FIELDS.items():
-        text = (properties.get(source) or "").strip()
-        values[name] = None
-        if not text:
-            continue
-        try:
-            values[name] = _convert(name, text)
-        except ValueError as error:
-            issues.append(Issue(name, str(error), f"Change it in HubSpot, or set {FIELD[name].label.lower()} here."))
-    if not values["title"]:
-        values["title"] = f"Deal {properties.get('hs_object_id') or 'without a name'}"
-        issues.append(Issue("title", "The deal has no name in HubSpot.", "Give it a name in HubSpot or here."))
-    values["stage"] = _stage(properties, stages, issues)
-    return Mapped(values, issues)
+
+    fields: AnyMapping[str, FieldMapping]
+    stages: AnyMapping[tuple[str, str], StageMapping]
+    account: Account = field(default_factory=Account)
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
+
+    @classmethod
+    def of(
+        cls,
+        fields: AnyMapping[str, FieldMapping],
+        stages: AnyMapping[tuple[str, str], StageMapping],
+        account: Account,
+        today: date,
+    ) -> Mapping:
+        """The mapping of a tenant that has chosen these fields and stages; all else is as it is by default."""
+        return cls(
+            {**DEFAULT_FIELDS, **fields},
+            {**default_stages(account.pipelines), **stages},
+            account,
+            today,
+        )
+
+    @cached_property
+    def properties(self) -> tuple[str, ...]:
+        """The HubSpot properties that have to be read."""
+        mapped = (self.fields[name].property for name in FIELD if name in self.fields)
+        return tuple(dict.fromkeys((*PROPERTIES, *(each for each in mapped if each))))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Equal for mappings that make the same of every deal, whatever day it is."""
+        fields = {
+            name: [each.property, each.default, dict(each.values)]
+            for name, each in self.fields.items()
+            if each != FieldMapping()
+        }
+        stages = [[*key, each.stage] for key, each in sorted(self.stages.items())]
+        return _digest([fields, stages, self.account.currency, self.account.time_zone])
+
+    @cached_property
+    def _fed(self) -> list[tuple[Field, str, dict[str, str]]]:
+        """The fields that a property feeds, the property, and the value map."""
+        return [
+            (
+                one,
+                mapping.property,
+                {key if key == OTHERWISE else same_choice(key): value for key, value in mapping.values.items()},
+            )
+            for one in FIELDS
+            if one.name != "stage" and (mapping := self.fields.get(one.name)) and mapping.property
+        ]
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """Every field with its default, but for those that hang on the deal."""
+        found: dict[str, Any] = {one.name: None for one in FIELDS}
+        for name, mapping in self.fields.items():
+            if name in FIELD and mapping.default and not _hangs_on_deal(name, mapping.default):
+                try:
+                    found[name] = parse_value(FIELD[name], mapping.default)
+                except ValueError:  # stored before its choices changed
+                    continue
+        return found
+
+    @cached_property
+    def _names(self) -> dict[tuple[str, str], str]:
+        """How people call the stages."""
+        return {
+            (pipeline.id, stage.id): f"“{stage.label}” of pipeline “{pipeline.label}”"
+            for pipeline in self.account.pipelines
+            for stage in pipeline.stages
+        }
+
+    @cached_property
+    def _days(self) -> int | None:
+        """How many days from today a close date is that is past or missing."""
+        default = self.fields.get("target_close_date", FieldMapping()).default
+        return days_from_today(default) if default else None
 
 
-def modified_at(properties: Mapping[str, str | None]) -> datetime | None:
+def map_deal(properties: AnyMapping[str, str | None], mapping: Mapping) -> Mapped:
+    """What one HubSpot deal becomes. It raises nothing, whatever HubSpot sends.
+
+    :param properties: the deal's properties as HubSpot sends them, at least `mapping.properties`.
+    """
+    deal = _Deal(properties, mapping)
+    deal.take_stage()
+    for one, source, values in mapping._fed:
+        deal.take(one, source, values)
+    return deal.mapped()
+
+
+def default_stages(pipelines: Iterable[Pipeline]) -> dict[tuple[str, str], StageMapping]:
+    """What stages become unless the tenant says otherwise.
+
+    By their ids in the pipeline `default`, in all others by what HubSpot says of them: closed or not, and the chance to
+    win. Stages of which it says nothing are not named.
+    """
+    found = {(PIPELINE, stage): StageMapping(to) for stage, to in DEFAULT_STAGES.items()}
+    for pipeline in pipelines:
+        for stage in pipeline.stages:
+            likely = _likely(stage)
+            if likely and (pipeline.id, stage.id) not in found:
+                found[pipeline.id, stage.id] = StageMapping(likely)
+    return found
+
+
+def days_from_today(default: str) -> int | None:
+    """The days of a close date's default like `+30`; None if it is none."""
+    digits = default.removeprefix("+")
+    return (
+        int(digits) if default.startswith("+") and digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
+    )
+
+
+def checked(name: str, mapping: FieldMapping) -> FieldMapping:
+    """The mapping of one field as it is to be kept.
+
+    :raises Refused: INVALID when no such field, property, default or value is possible.
+    """
+    problem = _problem(name, mapping)
+    if problem:
+        raise Refused(Code.INVALID, f"The mapping was not saved. {problem}", fields={name: problem})
+    return mapping
+
+
+def modified_at(properties: AnyMapping[str, str | None]) -> datetime | None:
     """`hs_lastmodifieddate` in UTC, or None when HubSpot sent none that can be read."""
-    text = properties.get("hs_lastmodifieddate")
-    if not text:
-        return None
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+        return _instant(properties.get("hs_lastmodifieddate") or "")
     except ValueError:
         return None
 
 
-def source_hash(values: Mapping[str, Any]) -> bytes:
-    """A digest of mapped values: equal digests mean that HubSpot brought nothing new for the registration."""
-    plain = json.dumps({key: None if value is None else str(value) for key, value in values.items()}, sort_keys=True)
-    return hashlib.sha256(plain.encode()).digest()
+class _Deal:
+    """A deal that is being mapped."""
+
+    def __init__(self, properties: AnyMapping[str, str | None], mapping: Mapping) -> None:
+        self._properties = properties
+        self._mapping = mapping
+        self._values = dict(mapping._defaults)
+        self._defaulted = {name for name, value in self._values.items() if value is not None}
+        self._issues: list[Issue] = []
+        self._skipped = ""
+        self._step: int | None = None
+
+    def take_stage(self) -> None:
+        """The stage, which comes from the stage mapping."""
+        key = (self._text("pipeline") or PIPELINE, self._text("dealstage"))
+        found = self._mapping.stages.get(key)
+        name = self._mapping._names.get(key, f"“{key[1]}” of pipeline “{key[0]}”")
+        if found is not None and found.stage is None:
+            self._skipped = f"Your stage mapping leaves out deals in stage {name}."
+        stage = found.stage if found else None
+        if stage is None:
+            stage = self._unmapped_stage()
+            if not self._skipped and key[1]:
+                reason = f"Stage {name} has no AWS stage yet; the deal came in as {stage}."
+                advice = "Choose one under HubSpot, Mapping, Stages."
+                self._report("stage", reason, advice, MappingCode.UNKNOWN_STAGE, key[1])
+        self._values["stage"] = stage
+        self._defaulted.discard("stage")
+
+    def take(self, one: Field, source: str, values: AnyMapping[str, str]) -> None:
+        """One field from the property that feeds it."""
+        text = self._text(source)
+        if not text or (one.name == "closed_lost_reason" and self._values["stage"] is not Stage.CLOSED_LOST):
+            return
+        try:
+            value = self._chosen(one, text, values) if one.choices else self._read(one, text)
+        except ValueError as error:
+            self._values[one.name] = None
+            self._defaulted.discard(one.name)
+            advice = f"Change it in HubSpot, or set {one.label.lower()} here."
+            self._report(one.name, str(error), advice, MappingCode.UNREADABLE, text)
+            return
+        self._values[one.name] = value
+        self._defaulted.discard(one.name)
+
+    def mapped(self) -> Mapped:
+        """The whole of it, with what hangs on other fields."""
+        if not self._values["title"]:
+            self._values["title"] = fitting(
+                f"Deal {self._text('hs_object_id') or 'without a name'}", FIELD["title"].limit
+            )
+            reason, advice = "The deal has no name in HubSpot.", "Give it a name in HubSpot or here."
+            self._report("title", reason, advice, MappingCode.NAMELESS, "")
+        if self._values["deal_amount"] is not None and self._values["deal_currency"] is None:
+            self._take_currency()
+        self._take_activities()
+        self._put_off()
+        stable = {name: as_text(value) for name, value in self._values.items()}
+        if self._step is not None:
+            stable["target_close_date"] = f"in {self._mapping._days} days, {self._step}"
+        return Mapped(
+            self._values, self._issues, frozenset(self._defaulted), self._skipped, _digest([stable, self._skipped])
+        )
+
+    def _text(self, name: str) -> str:
+        value = self._properties.get(name)
+        return storable(str(value)).strip() if value is not None else ""
+
+    def _unmapped_stage(self) -> Stage:
+        """The stage of a deal whose own has none: HubSpot's word on whether it is closed counts."""
+        if self._text("hs_is_closed") != "true":
+            return Stage.PROSPECT
+        return Stage.COMMITTED if self._text("hs_is_closed_won") == "true" else Stage.CLOSED_LOST
+
+    def _read(self, one: Field, text: str) -> Any:
+        if one.kind == "date":
+            return self._day(one, text)
+        if one.kind in ("text", "long") and one.rule.pattern is None:
+            if one.kind == "text":
+                text = " ".join(text.split())
+            if units(text) > one.limit and one.name in _MAY_BE_CUT:
+                reason = f"{one.label} has {len(text):,} characters in HubSpot; it was cut to {one.limit:,}."
+                self._report(one.name, reason, "Shorten it in HubSpot or here.", MappingCode.CUT, text)
+                return fitting(text, one.limit)
+        return parse_value(one, text)
+
+    def _day(self, one: Field, text: str) -> date:
+        """The day that HubSpot shows for an instant: the one in the account's time zone."""
+        if "T" in text:
+            try:
+                text = _instant(text).astimezone(self._mapping.account.zone).date().isoformat()
+            except (ValueError, OverflowError):
+                raise ValueError(f"“{text[:40]}” is not a date.") from None
+        return parse_value(one, text)  # type: ignore[no-any-return]
+
+    def _chosen(self, one: Field, text: str, values: AnyMapping[str, str]) -> Any:
+        """The choice, or choices, that HubSpot's value becomes."""
+        many = one.kind == "choices"
+        found: list[str] = []
+        for part in filter(None, (each.strip() for each in text.split(";"))) if many else (text,):
+            becomes = values.get(same_choice(part), values.get(OTHERWISE))
+            try:
+                own = None if same_choice(part) in values else parse_value(one, part)
+            except ValueError:
+                own = None
+            if own is not None:
+                found += own if many else [own]
+            elif becomes is None:
+                reason = f"HubSpot's “{part[:80]}” is mapped to no value of {one.label}; the field was left empty."
+                if many:
+                    reason = f"HubSpot's “{part[:80]}” is mapped to no value of {one.label}; it was left out."
+                advice = f"Map it under HubSpot, Mapping, or set {one.label.lower()} here."
+                self._report(one.name, reason, advice, MappingCode.UNKNOWN_VALUE, part)
+            elif becomes:
+                taken = parse_value(one, becomes)
+                found += taken if many else [taken]
+        if many:
+            return [choice for choice in one.choices if choice in found] or None
+        return found[0] if found else None
+
+    def _take_currency(self) -> None:
+        currency = self._mapping.account.currency
+        if currency and not any(issue.field == "deal_currency" for issue in self._issues):
+            try:
+                self._values["deal_currency"] = parse_value(FIELD["deal_currency"], currency)
+            except ValueError:
+                return
+
+    def _take_activities(self) -> None:
+        mapping = self._mapping.fields.get("sales_activities", FieldMapping())
+        untold = not (mapping.property and self._text(mapping.property))
+        if mapping.default == FROM_STAGE and untold and self._values["stage"] in ACTIVITIES:
+            self._values["sales_activities"] = list(ACTIVITIES[self._values["stage"]])
+            self._defaulted.add("sales_activities")
+
+    def _put_off(self) -> None:
+        """A close date of an open deal that is past or missing becomes one to come, where the tenant wants that."""
+        days, today, close = self._mapping._days, self._mapping.today, self._values["target_close_date"]
+        unread = any(issue.field == "target_close_date" for issue in self._issues)
+        open_deal = self._values["stage"] not in (Stage.LAUNCHED, Stage.CLOSED_LOST)
+        if days is None or unread or not open_deal or (close is not None and close >= today):
+            return
+        self._step = (today - (close or date(1970, 1, 1))).days // max(days, 1)
+        self._values["target_close_date"] = today + timedelta(days=days)
+        self._defaulted.add("target_close_date")
+
+    def _report(self, name: str, reason: str, advice: str, code: MappingCode, value: str) -> None:
+        self._issues.append(Issue(name, reason, advice, code, fitting(value, LONGEST_VALUE)))
 
 
-def _convert(name: str, text: str) -> Any:
-    if name == "title":
-        return _cut(" ".join(text.split()), FIELD["title"].limit)
-    if name == "business_problem":
-        return _cut(text.replace("\x00", ""), FIELD["business_problem"].limit)
-    if name == "opportunity_type":
-        return OPPORTUNITY_TYPE.get(text)
-    if name == "deal_amount":
-        return parse_amount(text)
-    return parse_value(FIELD[name], text)
+_MAY_BE_CUT = frozenset({"title", "business_problem", "next_steps", "additional_comments"})
+"""Texts for people, in which an end that is missing does no harm."""
 
 
-def _cut(text: str, limit: int) -> str:
-    """The text, shortened to `limit` UTF-16 units (what nvarchar counts) with an ellipsis."""
-    if len(text.encode("utf-16-le")) // 2 <= limit:
-        return text
-    return text.encode("utf-16-le")[: (limit - 1) * 2].decode("utf-16-le", "ignore") + "…"
+_STEPS = (
+    (Decimal("0.2"), Stage.PROSPECT),
+    (Decimal("0.4"), Stage.QUALIFIED),
+    (Decimal("0.6"), Stage.TECHNICAL_VALIDATION),
+)
 
 
-def _stage(properties: Mapping[str, str | None], stages: Mapping[tuple[str, str], Stage], issues: list[Issue]) -> Stage:
-    pipeline, stage = properties.get("pipeline") or "default", properties.get("dealstage") or ""
-    known = stages.get((pipeline, stage)) or DEFAULT_STAGES.get(stage)
-    if known:
-        return known
-    if stage:
-        reason = f"Stage “{stage}” of pipeline “{pipeline}” has no AWS stage yet; it came in as Prospect."
-        issues.append(Issue("stage", reason, "Set the stage of this deal."))
-    return Stage.PROSPECT
+def _likely(stage: PipelineStage) -> Stage | None:
+    """By the chance to win, after the example of HubSpot's own pipeline: 0.2, 0.4, 0.6 and above."""
+    if stage.probability is None:
+        return None
+    if stage.closed:
+        return Stage.COMMITTED if stage.probability == 1 else Stage.CLOSED_LOST
+    steps = (
+        (Decimal("0.2"), Stage.PROSPECT),
+        (Decimal("0.4"), Stage.QUALIFIED),
+        (Decimal("0.6"), Stage.TECHNICAL_VALIDATION),
+    )
+    return next((to for most, to in steps if stage.probability <= most), Stage.BUSINESS_VALIDATION)
+
+
+def _hangs_on_deal(name: str, default: str) -> bool:
+    return name == "stage" or (name == "sales_activities" and default == FROM_STAGE) or name == "target_close_date"
+
+
+def _problem(name: str, mapping: FieldMapping) -> str | None:
+    if name not in FIELD or name == "stage":
+        return "There is no such field."
+    one = FIELD[name]
+    if mapping.property is not None and not (mapping.property and len(mapping.property) <= 100):
+        return f"{one.label} comes from a property that cannot be."
+    if mapping.default is not None:
+        if name == "target_close_date" and days_from_today(mapping.default) is None:
+            return "The days from today are a number from 0 to 999."
+        if not _hangs_on_deal(name, mapping.default):
+            try:
+                parse_value(one, mapping.default)
+            except ValueError as error:
+                return str(error)
+    for source, becomes in mapping.values.items():
+        if storable(source) != source or len(source) > LONGEST_VALUE or not source:
+            return f"{one.label} cannot be mapped from a value like that."
+        if becomes and becomes not in one.choices:
+            return f"“{becomes[:40]}” is none of the values of {one.label}."
+    return None
+
+
+def _instant(text: str) -> datetime:
+    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _digest(what: Any) -> bytes:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).digest()

@@ -7,13 +7,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
+from urllib.parse import quote
 
 import httpx2
 
-from awssome.hubspot.errors import Rejected, failure, problem_of
-from awssome.hubspot.limits import BATCH, LIST_PAGE, Kind
-from awssome.hubspot.models import Account, BatchResult, Deal, Page, Pipeline, Property, Search, SearchPage, parse
-from awssome.hubspot.transport import Patience, json_of, open_http, send
+from awssome.hubspot.errors import MALFORMED_TOKEN, HubSpotDown, Rejected, failure, problem_of
+from awssome.hubspot.limits import BATCH, LIST_PAGE, LONGEST_URL, Kind, Told, told_by
+from awssome.hubspot.models import (
+    Account,
+    BatchResult,
+    Deal,
+    Page,
+    Pipeline,
+    Property,
+    Search,
+    SearchPage,
+    Unreadable,
+    parse,
+    parse_deals,
+)
+from awssome.hubspot.transport import Outcome, Patience, object_of, open_http, rest_of, retry_delay, send
 from awssome.hubspot.version import API_VERSION
 
 _DEALS = f"/crm/objects/{API_VERSION}/deals"
@@ -28,10 +41,24 @@ class AccessToken(Protocol):
     def __call__(self, *, force: bool = False) -> str: ...
 
 
-class Reserve(Protocol):
-    """Reserves calls in the account's budget, and returns when they may be made; may raise to give up."""
+class Budget(Protocol):
+    """The account's budget of calls."""
 
-    def __call__(self, kind: Kind, calls: int) -> None: ...
+    def take(self, kind: Kind) -> None:
+        """Wait until one call may be made; may raise to give up."""
+
+    def answered(self, kind: Kind, told: Told | None, rest: float | None) -> None:
+        """What came of the call: what the answer tells of the limit, and for how many seconds nobody may call."""
+
+    def close(self) -> None:
+        """Give back what was taken ahead and not used."""
+
+
+JUDGED, BEARABLE = 200, 10
+"""Of each 200 calls 10 may fail (5 %). An app that goes on in spite of more loses HubSpot's certification."""
+
+_BREATHER = 30.0
+"""Seconds for which a run that met more failures should leave HubSpot alone."""
 
 
 class Client:
@@ -39,16 +66,22 @@ class Client:
 
     Every method retries what is worth a retry, within `patience` for each call, and raises:
 
-    - `HubSpotDown` and `RateLimited` when the retries are used up,
-    - `NeedsReconnect` when HubSpot no longer accepts the connection,
-    - `Rejected` when HubSpot refuses the request or gives an answer that cannot be read,
+    - `HubSpotDown` and `RateLimited` when the retries are used up, and `HubSpotDown` when more than 5 % of the last 200
+      calls failed, however well the retries went,
+    - `TokenRefused` when HubSpot refuses the access token and then the one that replaced it,
+    - `NeedsReconnect` when HubSpot no longer accepts the connection (`access_token` raises it),
+    - `MissingScopes` when the connection lacks a permission,
+    - `Rejected` when HubSpot refuses the request or gives an answer that does not fit,
     - `Cancelled` within a fifth of a second of `should_stop`, except that a request on its way is finished first.
 
     :param base_url: where HubSpot's API, or its sandbox, is.
     :param access_token: see `AccessToken`.
-    :param reserve: see `Reserve`; called once before each request, retries included.
+    :param budget: see `Budget`; asked for a call before each request, retries included. It ends with the client.
     :param should_stop: whether the work shall end; asked before each request and while waiting.
     :param patience: what each call may spend on retries. A background job can afford the default, a page cannot.
+    :ivar calls: requests made so far, retries included.
+    :ivar failed: those of them that a retry was worth.
+    :ivar rate_limited: those of them that met the limit.
     """
 
     def __init__(
@@ -56,7 +89,7 @@ class Client:
         base_url: str,
         *,
         access_token: AccessToken,
-        reserve: Reserve,
+        budget: Budget,
         should_stop: Callable[[], bool],
         patience: Patience = Patience(retries=6, seconds=75.0),
         sleep: Callable[[float], None] = time.sleep,
@@ -64,12 +97,14 @@ class Client:
     ) -> None:
         self._http = open_http(base_url, transport)
         self._access_token = access_token
-        self._reserve = reserve
+        self._budget = budget
         self._should_stop = should_stop
         self._patience = patience
         self._sleep = sleep
+        self._judged = _Judged()
         self.calls = 0
-        """Requests made so far, retries included."""
+        self.failed = 0
+        self.rate_limited = 0
 
     def __enter__(self) -> Self:
         return self
@@ -78,8 +113,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and give back what was reserved and not used."""
         self._http.close()
+        self._budget.close()
 
     def list_deals(
         self, after: str | None = None, limit: int = LIST_PAGE, properties: Sequence[str] = (), archived: bool = False
@@ -88,17 +124,33 @@ class Client:
 
         :param after: the cursor `Page.next` of the page before; None: the first page.
         :param limit: deals on the page, 1 to 100.
-        :param properties: which properties the deals shall hold; none: HubSpot's default few.
+        :param properties: which properties the deals shall hold; none: HubSpot's default few. More of them than an
+            address holds cost a second call for each page.
         """
         if not 1 <= limit <= LIST_PAGE:
             raise ValueError(f"a page of the list has 1 to {LIST_PAGE} deals")
         params = {"limit": str(limit), "archived": "true" if archived else "false"}
-        if properties:
-            params["properties"] = ",".join(properties)
         if after is not None:
             params["after"] = after
-        body = self._call("general", "GET", _DEALS, params=params)
-        return parse(Page, {"results": body.get("results"), "next": _cursor(body)})
+        named = {**params, "properties": ",".join(properties)} if properties else params
+        if len(str(self._http.build_request("GET", _DEALS, params=named).url)) <= LONGEST_URL:
+            return _page(Page, self._call("general", "GET", _DEALS, params=named))
+        return self._filled(_page(Page, self._call("general", "GET", _DEALS, params=params)), properties, archived)
+
+    def get_deal(self, deal_id: str, properties: Sequence[str] = ()) -> Deal | None:
+        """One deal that is not archived; for the id of one that was merged the survivor, under its own id.
+
+        :returns: None when there is none (any more).
+        """
+        path = f"{_DEALS}/{quote(deal_id, safe='')}"
+        wanted = ",".join(properties)
+        if len(path) + len(quote(wanted)) > LONGEST_URL // 2:
+            found = self.batch_read_deals([deal_id], properties)
+            if found.unreadable:
+                raise Rejected(found.unreadable[0].reason)
+            return found.results[0] if found.results else None
+        body = self._call("general", "GET", path, params={"properties": wanted} if wanted else None, or_missing=True)
+        return parse(Deal, body) if body else None
 
     def iter_deals(
         self, after: str | None = None, limit: int = LIST_PAGE, properties: Sequence[str] = (), archived: bool = False
@@ -109,22 +161,28 @@ class Client:
     def search_deals(self, query: Search) -> SearchPage:
         """One page of a search. HubSpot's order is not to be relied on, not even when sorted."""
         body = self._call("search", "POST", f"{_DEALS}/search", json=query.body())
-        return parse(SearchPage, {"results": body.get("results"), "next": _cursor(body), "total": body.get("total")})
+        return _page(SearchPage, body)
 
     def iter_searched_deals(self, query: Search) -> Iterator[SearchPage]:
         """All pages of a search from `query.after` on; HubSpot refuses to go beyond `limits.SEARCH_RESULTS` deals."""
         return _follow(lambda cursor: self.search_deals(query.starting(cursor)), query.after)
 
-    def batch_read_deals(self, ids: Sequence[str], properties: Sequence[str] = ()) -> BatchResult:
+    def batch_read_deals(
+        self, ids: Sequence[str], properties: Sequence[str] = (), archived: bool = False
+    ) -> BatchResult:
         """Deals by id, in as many calls as there are hundreds of ids."""
         wanted = dict.fromkeys((*properties, _MERGED_IDS))
+        params = {"archived": "true"} if archived else None
         results: list[Deal] = []
+        unreadable: list[Unreadable] = []
         missing: list[str] = []
         for start in range(0, len(ids), BATCH):
             batch = {"inputs": [{"id": deal_id} for deal_id in ids[start : start + BATCH]], "properties": list(wanted)}
-            body = self._call("general", "POST", f"{_DEALS}/batch/read", json=batch)
-            results += parse(Page, {"results": body.get("results")}).results
-            missing += _missing(body)
+            body = self._call("general", "POST", f"{_DEALS}/batch/read", params=params, json=batch)
+            page = _page(Page, body)
+            results += page.results
+            unreadable += page.unreadable
+            _sort_errors(body, missing, unreadable)
         asked = set(ids)
         merged = {
             old: deal.id
@@ -132,7 +190,7 @@ class Client:
             for old in (deal.properties.get(_MERGED_IDS) or "").split(";")
             if old in asked and old != deal.id
         }
-        return BatchResult(results=tuple(results), missing=tuple(missing), merged=merged)
+        return BatchResult(results=tuple(results), unreadable=tuple(unreadable), missing=tuple(missing), merged=merged)
 
     def pipelines(self) -> list[Pipeline]:
         """The deal pipelines with their stages."""
@@ -148,14 +206,51 @@ class Client:
         """The account itself. Needs the scope `oauth`."""
         return parse(Account, self._call("general", "GET", f"/account-info/{API_VERSION}/details"))
 
+    def _filled(self, page: Page, properties: Sequence[str], archived: bool) -> Page:
+        """A page whose deals are read again by their ids, with more properties than an address has room for."""
+        found = self.batch_read_deals([deal.id for deal in page.results], properties, archived)
+        deals = {deal.id: deal for deal in found.results}
+        # A deal that was deleted or merged in between is not of this page any more.
+        return page.model_copy(
+            update={
+                "results": tuple(deals[deal.id] for deal in page.results if deal.id in deals),
+                "unreadable": (*page.unreadable, *found.unreadable),
+            }
+        )
+
     def _call(
-        self, kind: Kind, method: str, path: str, *, params: dict[str, str] | None = None, json: Any = None
+        self,
+        kind: Kind,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        json: Any = None,
+        or_missing: bool = False,
     ) -> dict[str, Any]:
+        """The JSON object of the answer; an empty one for a 404 of HubSpot's own, with `or_missing`."""
         patience = replace(self._patience)
+        body: dict[str, Any] = {}
 
         def before() -> None:
-            self._reserve(kind, 1)
+            self._judged.check()
+            self._budget.take(kind)
             self.calls += 1
+
+        def after(outcome: Outcome) -> None:
+            rest = rest_of(outcome)
+            failed = retry_delay(outcome, 0) is not None
+            self.failed += failed
+            self.rate_limited += rest is not None
+            self._judged.count(failed)
+            headers = outcome.headers if isinstance(outcome, httpx2.Response) else {}
+            self._budget.answered(kind, told_by(headers), rest)
+
+        def readable(response: httpx2.Response) -> bool:
+            nonlocal body
+            found = object_of(response)
+            body = found or {}
+            return found is not None
 
         def answer(token: str) -> httpx2.Response:
             headers = {"Authorization": f"Bearer {token}"}
@@ -165,15 +260,43 @@ class Client:
                 patience=patience,
                 should_stop=self._should_stop,
                 before=before,
+                after=after,
+                readable=readable,
                 sleep=self._sleep,
             )
 
         response = answer(self._access_token())
-        if response.status_code == 401 and problem_of(response).code == "EXPIRED_AUTHENTICATION":
+        if response.status_code in (401, MALFORMED_TOKEN):
+            # Also when it is not called expired: a 401 is no valid sign of anything (docs: usage guidelines).
             response = answer(self._access_token(force=True))
+        if or_missing and response.status_code == 404 and problem_of(response).told:
+            return {}
         if not response.is_success:
             raise failure(response)
-        return json_of(response)
+        return body
+
+
+class _Judged:
+    """How many of the calls of a run have failed, judged by the two hundred."""
+
+    def __init__(self) -> None:
+        self._calls = self._failed = 0
+
+    def count(self, failed: bool) -> None:
+        """One more call."""
+        self._calls += 1
+        self._failed += failed
+
+    def check(self) -> None:
+        """:raises HubSpotDown: when too many of the last 200 failed; then it begins anew."""
+        if self._calls < JUDGED:
+            return
+        failed, self._calls, self._failed = self._failed, 0, 0
+        if failed > BEARABLE:
+            raise HubSpotDown(
+                f"HubSpot failed {failed} of the last {JUDGED} requests. Your deals here are safe.",
+                retry_after=_BREATHER,
+            )
 
 
 def _follow(page_at: Callable[[str | None], PageT], after: str | None) -> Iterator[PageT]:
@@ -187,6 +310,12 @@ def _follow(page_at: Callable[[str | None], PageT], after: str | None) -> Iterat
         after = page.next
 
 
+def _page(model: type[PageT], body: dict[str, Any]) -> PageT:
+    """A page out of an answer, each deal of it read for itself. What is not named in the model survives."""
+    deals, unreadable = parse_deals(_results(body))
+    return parse(model, {**body, "results": deals, "unreadable": unreadable, "next": _cursor(body)})
+
+
 def _cursor(body: dict[str, Any]) -> Any:
     paging = body.get("paging")
     following = paging.get("next") if isinstance(paging, dict) else None
@@ -196,17 +325,20 @@ def _cursor(body: dict[str, Any]) -> Any:
 def _results(body: dict[str, Any]) -> list[Any]:
     results = body.get("results")
     if not isinstance(results, list):
-        raise Rejected("HubSpot gave an answer that cannot be read.")
+        raise Rejected("HubSpot gave an answer that cannot be read: results.")
     return results
 
 
-def _missing(body: dict[str, Any]) -> list[str]:
-    """The ids that a batch read's answer 207 calls missing. :raises Rejected: when it names another error."""
-    missing: list[str] = []
+def _sort_errors(body: dict[str, Any], missing: list[str], unreadable: list[Unreadable]) -> None:
+    """Add the ids that a batch read's answer 207 calls missing, and those that HubSpot failed to read.
+
+    :raises Rejected: when it names an error and not for which deals.
+    """
     for error in body.get("errors") or []:
         match error:
             case {"category": "OBJECT_NOT_FOUND", "context": {"ids": [_, *_] as ids}}:
                 missing += map(str, ids)
+            case {"context": {"ids": [_, *_] as ids}}:
+                unreadable += [Unreadable(id=str(id_), reason="HubSpot could not read this deal.") for id_ in ids]
             case _:
                 raise Rejected("HubSpot could not read some deals.")
-    return missing

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
 
 from awssome.domain.errors import Code, Refused
+from awssome.domain.times import now
+
+MALFORMED_TOKEN = 530
+"""What stands before HubSpot's servers answers so to a token that it cannot take apart."""
 
 
 class HubSpotError(Refused):
-    """Anything that HubSpot refused or could not do."""
+    """Anything that HubSpot refused or could not do.
+
+    :ivar transient: whether the same work may well succeed later, without anybody doing anything about it.
+    :ivar until: before this moment another try is pointless; None: nobody knows such a moment.
+    """
+
+    def __init__(
+        self, code: Code, message: str, advice: str, *, transient: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(code, message, advice, retry_after=retry_after)
+        self.transient = transient
+        self.until: datetime | None = None if retry_after is None else now() + timedelta(seconds=retry_after)
 
 
 class HubSpotDown(HubSpotError):
@@ -23,7 +39,7 @@ class HubSpotDown(HubSpotError):
         *,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(Code.UPSTREAM, message, "Try again in a few minutes.", retry_after=retry_after)
+        super().__init__(Code.UPSTREAM, message, "Try again in a few minutes.", transient=True, retry_after=retry_after)
 
 
 class RateLimited(HubSpotError):
@@ -34,7 +50,25 @@ class RateLimited(HubSpotError):
             Code.LIMITED,
             "HubSpot takes no more requests for this account at the moment. Your deals here are safe.",
             "Try again in a few minutes.",
+            transient=True,
             retry_after=retry_after,
+        )
+
+
+class TokenRefused(HubSpotError):
+    """HubSpot refuses an access token that it has only just granted.
+
+    The connection is not over for that: HubSpot says so when it is asked to renew the token (`NeedsReconnect`), and
+    its own pages call a 401 no valid sign of anything (docs: usage guidelines).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            Code.UPSTREAM,
+            "HubSpot refuses this connection at the moment, although it has just renewed it. Your deals here are safe.",
+            "Try again in a few minutes. If it stays so, connect HubSpot again.",
+            transient=True,
+            retry_after=60,
         )
 
 
@@ -52,17 +86,30 @@ class Rejected(HubSpotError):
 
 
 class NeedsReconnect(HubSpotError):
-    """The connection is over: the refresh token is dead, the app is uninstalled, or it lacks a permission.
+    """The connection is over: the refresh token is dead, or the app is uninstalled."""
 
-    :param scopes: the permissions that are missing, if that is why.
+    def __init__(self) -> None:
+        super().__init__(
+            Code.CONFLICT,
+            "HubSpot no longer accepts this connection. The app may have been uninstalled in HubSpot. "
+            "Your deals here are safe.",
+            "Connect HubSpot again.",
+        )
+
+
+class MissingScopes(HubSpotError):
+    """The connection lives, and lacks a permission. Its tokens are still good, for instance to uninstall the app.
+
+    :param scopes: the permissions that are missing, as far as HubSpot names them.
     """
 
-    def __init__(self, scopes: tuple[str, ...] = ()) -> None:
-        if scopes:
-            message = f"The connection to HubSpot lacks a permission: {', '.join(scopes)}."
-        else:
-            message = "HubSpot no longer accepts this connection. The app may have been uninstalled in HubSpot."
-        super().__init__(Code.CONFLICT, f"{message} Your deals here are safe.", "Connect HubSpot again.")
+    def __init__(self, scopes: tuple[str, ...]) -> None:
+        super().__init__(
+            Code.CONFLICT,
+            f"The connection to HubSpot lacks a permission{': ' if scopes else ''}{', '.join(scopes)}. "
+            "Your deals here are safe.",
+            "Connect HubSpot again, and allow what it asks for.",
+        )
         self.scopes = scopes
 
 
@@ -104,6 +151,11 @@ class Problem:
     scopes: tuple[str, ...] = ()
 
     @property
+    def told(self) -> bool:
+        """Whether it is HubSpot's own answer, and not one of something in between."""
+        return bool(self.code or self.message)
+
+    @property
     def label(self) -> str:
         """For a message: HTTP status, code and correlation id."""
         reference = f", correlation id {self.correlation_id}" if self.correlation_id else ""
@@ -133,10 +185,10 @@ def problem_of(response: httpx2.Response) -> Problem:
 def failure(response: httpx2.Response) -> HubSpotError:
     """The error for an answer of the CRM that is neither a success nor worth a retry."""
     problem = problem_of(response)
-    if problem.status == 401:
-        return NeedsReconnect()
+    if problem.status in (401, MALFORMED_TOKEN):
+        return TokenRefused()
     if problem.status == 403 and problem.code == "MISSING_SCOPES":
-        return NeedsReconnect(problem.scopes)
+        return MissingScopes(problem.scopes)
     return Rejected("HubSpot refused a request.", problem=problem)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -41,9 +42,31 @@ def parse(model: type[ModelT], answer: Any) -> ModelT:
     try:
         return model.model_validate(answer)
     except ValidationError as error:
-        places = {".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False)}
+        places = _places(error)
     # Raised out here so that the cause, which may quote the answer, is not chained.
-    raise Rejected(f"HubSpot gave an answer that cannot be read: {', '.join(sorted(places)[:3])}.")
+    raise Rejected(f"HubSpot gave an answer that cannot be read: {places}.")
+
+
+def parse_deals(answers: Iterable[Any]) -> tuple[tuple[Deal, ...], tuple[Unreadable, ...]]:
+    """The deals of an answer, each read for itself, and those that cannot be read."""
+    deals: list[Deal] = []
+    unreadable: list[Unreadable] = []
+    for answer in answers:
+        try:
+            deals.append(Deal.model_validate(answer))
+        except ValidationError as error:
+            id_ = answer.get("id") if isinstance(answer, dict) else None
+            known = str(id_) if isinstance(id_, (str, int)) and len(str(id_)) <= 32 else ""
+            unreadable.append(
+                Unreadable(id=known, reason=f"HubSpot's answer for this deal cannot be read: {_places(error)}.")
+            )
+    return tuple(deals), tuple(unreadable)
+
+
+def _places(error: ValidationError) -> str:
+    """Up to three names of fields that do not fit, and nothing of what they hold."""
+    places = {".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False)}
+    return ", ".join(place[:100] or "all of it" for place in sorted(places)[:3])
 
 
 class Model(BaseModel):
@@ -60,21 +83,39 @@ class Model(BaseModel):
 
 
 class Deal(Model):
-    """A deal. `properties` holds strings or None, as HubSpot keeps them: money and times are not converted here."""
+    """A deal; everything but its id may be missing in an answer.
 
-    id: str
-    properties: dict[str, str | None]
-    created_at: datetime
-    updated_at: datetime
+    `properties` holds strings or None, as HubSpot keeps them: money and times are not converted here.
+    """
+
+    id: str = Field(min_length=1)
+    properties: dict[str, str | None] = Field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
     archived: bool = False
     archived_at: datetime | None = None
     url: str | None = None
 
 
+class Unreadable(Model):
+    """A deal in an answer that does not fit, or that HubSpot could not read itself; the others are not harmed by it.
+
+    :param id: its id, or "" when not even that can be read.
+    :param reason: for the user: what is wrong, without what it holds.
+    """
+
+    id: str
+    reason: str
+
+
 class Page(Model):
-    """One page of a list, and the cursor after it. Only a missing cursor is the end: a page may be short or empty."""
+    """One page of a list, and the cursor after it. Only a missing cursor is the end: a page may be short or empty.
+
+    :param unreadable: the deals on the page that could not be read.
+    """
 
     results: tuple[Deal, ...]
+    unreadable: tuple[Unreadable, ...] = ()
     next: str | None = None
 
 
@@ -88,11 +129,13 @@ class BatchResult(Model):
     """The answer to a batch read.
 
     :param results: the deals that exist. A deal that was merged into another comes as the survivor, under its id.
+    :param unreadable: the deals that are there and could not be read.
     :param missing: the ids that are deleted or never were.
-    :param merged: id that was asked for -> id of the survivor.
+    :param merged: id that was asked for -> id of the survivor, as far as the survivor names it.
     """
 
     results: tuple[Deal, ...]
+    unreadable: tuple[Unreadable, ...]
     missing: tuple[str, ...]
     merged: dict[str, str]
 

@@ -6,8 +6,9 @@ and never part of an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,13 +48,13 @@ class App:
 
 
 class Tokens(BaseModel):
-    """What HubSpot grants.
+    """What HubSpot grants. Fields that are not named here survive in `model_extra`, and are not shown by `repr`.
 
     :param expires_in: seconds that the access token lives from now on, as a rule 1,800.
     :param hub_id: the HubSpot account, when the answer names it; `introspect` always does.
     """
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     # Printable ASCII without spaces: anything else could not be sent as a header, and the error would quote it.
     access_token: str = Field(repr=False, pattern=r"^[!-~]+$")
@@ -62,9 +63,13 @@ class Tokens(BaseModel):
     hub_id: int | None = None
     scopes: tuple[str, ...] = ()
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # Among the others may be further tokens, such as `id_token`.
+        return ((name, value) for name, value in super().__repr_args__() if name in type(self).model_fields)
+
 
 class Installation(BaseModel):
-    """Whom a token speaks for.
+    """Whom a token speaks for. Fields that are not named here survive in `model_extra`.
 
     :param hub_id: the HubSpot account.
     :param hub_domain: its domain, which serves as its name.
@@ -72,7 +77,7 @@ class Installation(BaseModel):
     :param user: the e-mail address of who consented.
     """
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     hub_id: int
     hub_domain: str = ""
@@ -164,6 +169,8 @@ def uninstall(app: App, access_token: str) -> None:
     """
     path = f"/appinstalls/{API_VERSION}/external-install"
     response = _send(app, "DELETE", path, headers={"Authorization": f"Bearer {access_token}"})
+    if response.status_code == 401:
+        raise NeedsReconnect
     if not response.is_success:
         raise failure(response)
 

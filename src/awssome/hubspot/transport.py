@@ -14,7 +14,15 @@ from typing import Any
 
 import httpx2
 
-from awssome.hubspot.errors import Cancelled, HubSpotDown, HubSpotError, RateLimited, Rejected, problem_of
+from awssome.hubspot.errors import (
+    MALFORMED_TOKEN,
+    Cancelled,
+    HubSpotDown,
+    HubSpotError,
+    RateLimited,
+    Rejected,
+    problem_of,
+)
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -23,6 +31,12 @@ _SLICE_SECONDS = 0.2
 _LONGEST_BACK_OFF = 16.0
 _ACCOUNT_LOCKED = 423
 _ACCOUNT_MOVING = 477
+
+DAY_REST = 3600.0
+"""Seconds to rest after a limit for the day: it ends with the account's day, and no answer says when that is."""
+
+_LONGEST_REST = 86_400.0
+"""Seconds; HubSpot moves an account within a day (docs: error handling, 477)."""
 
 
 @dataclass
@@ -46,10 +60,15 @@ class Patience:
 
 
 class Lost(Enum):
-    """Why there is no answer."""
+    """Why there is no answer that can be used."""
 
     UNSENT = "the request never reached HubSpot"
     UNANSWERED = "the request may have reached HubSpot"
+    UNREADABLE = "the answer is cut, or not HubSpot's"
+
+
+Outcome = httpx2.Response | Lost
+"""What came of one attempt."""
 
 
 def open_http(base_url: str, transport: httpx2.BaseTransport | None = None) -> httpx2.Client:
@@ -74,6 +93,8 @@ def send(
     patience: Patience,
     should_stop: Callable[[], bool],
     before: Callable[[], None] | None = None,
+    after: Callable[[Outcome], None] | None = None,
+    readable: Callable[[httpx2.Response], bool] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     repeatable: bool = True,
 ) -> httpx2.Response:
@@ -83,6 +104,8 @@ def send(
     :param patience: used up by this call.
     :param should_stop: asked before each attempt and about five times a second while waiting.
     :param before: called before each attempt, to reserve a call; it may wait or raise.
+    :param after: called with what came of each attempt.
+    :param readable: whether a successful answer is one; else it is as good as lost.
     :param repeatable: False for a request that must not be carried out twice: it is sent again only when it cannot have
         been carried out.
     :raises HubSpotDown, RateLimited: when the patience is used up.
@@ -94,7 +117,9 @@ def send(
             raise Cancelled
         if before is not None:
             before()
-        outcome = _attempt(http, request())
+        outcome = _attempt(http, request(), readable)
+        if after is not None:
+            after(outcome)
         delay = retry_delay(outcome, attempt, repeatable)
         if delay is None and isinstance(outcome, httpx2.Response):
             return outcome
@@ -104,7 +129,7 @@ def send(
         attempt += 1
 
 
-def retry_delay(outcome: httpx2.Response | Lost, attempt: int, repeatable: bool = True) -> float | None:
+def retry_delay(outcome: Outcome, attempt: int, repeatable: bool = True) -> float | None:
     """Seconds to wait before the next attempt; None: the answer stands; infinity: there must be no further attempt.
 
     :param attempt: how many attempts were made before this one.
@@ -113,14 +138,31 @@ def retry_delay(outcome: httpx2.Response | Lost, attempt: int, repeatable: bool 
         return _back_off(attempt) if repeatable or outcome is Lost.UNSENT else math.inf
     status = outcome.status_code
     if status == 429:
-        return _rest(outcome)
+        return _jitter(rest_of(outcome) or 0.0)
     if status == _ACCOUNT_LOCKED:
         return _jitter(2.0)
     if status == _ACCOUNT_MOVING:
         return _retry_after(outcome) or 60.0
+    if status == MALFORMED_TOKEN:
+        return None
     if status == 408 or status >= 500:
         return max(_back_off(attempt), _retry_after(outcome) or 0.0) if repeatable else math.inf
     return None
+
+
+def rest_of(outcome: Outcome) -> float | None:
+    """Seconds for which nobody should call for this account, because its limit is used up; None: it is not.
+
+    The general limit names its policy, search has only a message, and neither says when to come again.
+    """
+    if isinstance(outcome, Lost) or outcome.status_code != 429:
+        return None
+    problem = problem_of(outcome)
+    said = f"{problem.policy} {problem.message}".lower()
+    if "daily" in said:
+        return max(DAY_REST, _retry_after(outcome) or 0.0)
+    secondly = "secondly" in said and "ten_secondly" not in said
+    return max(1.0 if secondly else 10.0, _retry_after(outcome) or 0.0)
 
 
 def pause(seconds: float, should_stop: Callable[[], bool], sleep: Callable[[float], None] = time.sleep) -> None:
@@ -135,31 +177,42 @@ def pause(seconds: float, should_stop: Callable[[], bool], sleep: Callable[[floa
 
 def json_of(response: httpx2.Response) -> dict[str, Any]:
     """The answer's JSON object. :raises Rejected: when it is none, as from a proxy that answers for HubSpot."""
+    answer = object_of(response)
+    if answer is None:
+        raise Rejected("HubSpot gave an answer that cannot be read.")
+    return answer
+
+
+def object_of(response: httpx2.Response) -> dict[str, Any] | None:
+    """The answer's JSON object, or None when it is none."""
     try:
         answer = response.json()
     except ValueError:
-        answer = None
-    if isinstance(answer, dict):
-        return answer
-    # Raised out here so that the cause, which quotes the answer, is not chained.
-    raise Rejected("HubSpot gave an answer that cannot be read.")
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
-def _attempt(http: httpx2.Client, request: httpx2.Request) -> httpx2.Response | Lost:
+def _attempt(
+    http: httpx2.Client, request: httpx2.Request, readable: Callable[[httpx2.Response], bool] | None
+) -> Outcome:
     try:
-        return http.send(request)
+        response = http.send(request)
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError):
         return Lost.UNSENT
     except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError):
         return Lost.UNANSWERED
+    except httpx2.DecodingError:
+        return Lost.UNREADABLE
     except httpx2.RequestError:
-        pass
-    # Raised out here because the cause may quote a header.
-    raise Rejected("A request to HubSpot could not be made.")
+        response = None
+    if response is None:
+        # Raised out here because the cause may quote a header.
+        raise Rejected("A request to HubSpot could not be made.")
+    return Lost.UNREADABLE if response.is_success and readable and not readable(response) else response
 
 
-def _given_up(outcome: httpx2.Response | Lost, delay: float | None) -> HubSpotError:
-    seconds = delay if delay is not None and math.isfinite(delay) else None
+def _given_up(outcome: Outcome, delay: float | None) -> HubSpotError:
+    seconds = min(delay, _LONGEST_REST) if delay is not None and math.isfinite(delay) else None
     if isinstance(outcome, httpx2.Response):
         if outcome.status_code == 429:
             return RateLimited(seconds)
@@ -167,17 +220,9 @@ def _given_up(outcome: httpx2.Response | Lost, delay: float | None) -> HubSpotEr
             return HubSpotDown(
                 "HubSpot is moving this account to another data centre. Your deals here are safe.", retry_after=seconds
             )
+    if outcome is Lost.UNREADABLE:
+        return HubSpotDown("HubSpot's answers cannot be read at the moment. Your deals here are safe.")
     return HubSpotDown(retry_after=seconds)
-
-
-def _rest(response: httpx2.Response) -> float:
-    """How long a 429 asks to rest. The general limit names its policy, search only has a message, neither says when."""
-    problem = problem_of(response)
-    said = f"{problem.policy} {problem.message}".lower()
-    if "daily" in said:
-        return math.inf
-    secondly = "secondly" in said and "ten_secondly" not in said
-    return max(_jitter(1.0 if secondly else 10.0), _retry_after(response) or 0.0)
 
 
 def _back_off(attempt: int) -> float:

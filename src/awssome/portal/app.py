@@ -47,6 +47,7 @@ STATES = {
     "hubspot_connected": State("✓ HubSpot Connected", "good", "link"),
     "hubspot_reconnect": State("Reconnect needed", "bad", "warning"),
     "hubspot_none": State("Not connected", "neutral", "link"),
+    "not_for_aws": State("Not for AWS", "neutral", "cross"),
     "not_submitted": State("not submitted", "neutral", "clock"),
     "owner": State("Owner", "accent", "key"),
     "admin": State("Admin", "neutral", "settings"),

@@ -10,8 +10,8 @@ from typing import Any
 
 from awssome.database.keyset import Page
 from awssome.database.tenant import deals
-from awssome.database.tenant.deals import Deal, Filters, as_text
-from awssome.domain.deals import FIELDS
+from awssome.database.tenant.deals import Deal, Filters
+from awssome.domain.deals import FIELDS, as_text
 from awssome.portal.context import TenantContext
 from awssome.web.formats import plural
 

@@ -9,20 +9,66 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from awssome.database.tenant.deals import Deal, as_text
-from awssome.domain.deals import FIELD, Field
+from awssome.database.tenant.deals import Deal
+from awssome.domain.ace import COUNTRIES
+from awssome.domain.deals import FIELD, Field, as_text
 
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Deal", ("title", "stage", "target_close_date", "deal_amount", "deal_currency", "next_steps")),
+    (
+        "Deal",
+        (
+            "title",
+            "stage",
+            "target_close_date",
+            "closed_lost_reason",
+            "deal_amount",
+            "deal_currency",
+            "next_steps",
+        ),
+    ),
     (
         "Customer",
-        ("customer_company", "customer_website", "customer_industry", "customer_country", "customer_postal_code"),
+        (
+            "customer_company",
+            "customer_website",
+            "customer_industry",
+            "customer_other_industry",
+            "customer_country",
+            "customer_state",
+            "customer_city",
+            "customer_postal_code",
+            "customer_street",
+            "customer_aws_account",
+            "customer_duns",
+            "national_security",
+        ),
     ),
-    ("What AWS asks", ("opportunity_type", "delivery_model", "expected_aws_spend", "use_case", "business_problem")),
+    (
+        "Project",
+        (
+            "opportunity_type",
+            "use_case",
+            "delivery_model",
+            "contract_months",
+            "expected_aws_spend",
+            "aws_spend_currency",
+            "business_problem",
+            "sales_activities",
+        ),
+    ),
+    ("AWS", ("involvement", "visibility", "solution_id", "additional_comments", "primary_needs")),
 )
 """Every field, in the order in which a person thinks of them."""
 
-_TYPES = {"long": "textarea", "money": "money", "date": "date", "choice": "select"}
+_TYPES = {
+    "long": "textarea",
+    "money": "money",
+    "date": "date",
+    "choice": "select",
+    "country": "select",
+    "choices": "checks",
+    "whole": "number",
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +97,13 @@ async def submitted(request: Request) -> Submitted:
     """A dependency: the form as it was sent. A coroutine, because the framework reads bodies in no other way."""
     form = await request.form()
     texts = {name: value for name in (*FIELD, "shown") if isinstance(value := form.get(name), str)}
+    for name in _MANY & texts.keys():
+        # Each is sent by itself, after an empty one that tells that the form had the field.
+        texts[name] = "; ".join(each for each in form.getlist(name) if isinstance(each, str) and each)
     return Submitted({name: text for name, text in texts.items() if name != "shown"}, _read(texts.get("shown", "")))
 
+
+_MANY = {name for name, field in FIELD.items() if field.kind == "choices"}
 
 Sent = Annotated[Submitted, Depends(submitted)]
 
@@ -93,14 +144,23 @@ def _field(field: Field, text: str, error: str, note: str) -> dict[str, Any]:
         "error": error,
         "required": field.name in ("title", "stage"),
     }
-    if field.kind == "choice":
-        blank = [] if field.name == "stage" else [("", "Not chosen")]
-        given["options"] = blank + [(str(choice), str(choice)) for choice in field.choices]
+    if field.choices:
+        blank = [] if field.name == "stage" or field.kind == "choices" else [("", "Not chosen")]
+        given["options"] = blank + options(field)
+    if field.kind == "choices":
+        given["value"] = [part.strip() for part in text.split(";")]
     if field.kind == "url":
         given["inputmode"] = "url"
+    if field.kind == "whole":
+        given["min"], given["max"] = field.rule.least, field.rule.longest
     if field.kind == "long":
         given["rows"] = 6
     return given
+
+
+def options(field: Field) -> list[tuple[str, str]]:
+    """The choices of a field with their words."""
+    return [(str(choice), COUNTRIES[choice] if field.kind == "country" else str(choice)) for choice in field.choices]
 
 
 def _hint(field: Field) -> str:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from awssome.database.tenant.deals import Deal
-from awssome.domain.deals import Source
+from awssome.domain.deals import Source, Stage
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,17 @@ def rows(found: Iterable[Deal]) -> list[Row]:
             deal_amount=deal.values["deal_amount"],
             currency=deal.values["deal_currency"] or "",
             target_close_date=deal.values["target_close_date"],
-            ready="archived" if deal.archived_at else "ready" if deal.ready else "incomplete",
+            ready=_state(deal),
             source="HubSpot" if deal.source is Source.HUBSPOT else "You",
             updated_at=deal.updated_at,
         )
         for deal in found
     ]
+
+
+def _state(deal: Deal) -> str:
+    if deal.archived_at:
+        return "archived"
+    if deal.values["stage"] == Stage.CLOSED_LOST:
+        return "not_for_aws"
+    return "ready" if deal.ready else "incomplete"

@@ -14,8 +14,10 @@ from awssome.database import Connection
 from awssome.database.keyset import Page
 from awssome.database.tenant import deals
 from awssome.database.tenant.deals import SORTS, Deal, Event, Filters
-from awssome.domain.deals import FIELD, FIELDS, Field, Source, Stage, parse_form, readiness
+from awssome.domain.ace import COUNTRIES
+from awssome.domain.deals import FIELD, FIELDS, Field, Source, Stage, as_text, parse_form
 from awssome.domain.errors import Code, Refused
+from awssome.domain.readiness import Need, readiness
 from awssome.portal.deal_csv import csv_lines
 from awssome.portal.deal_form import Sent, Submitted, as_shown, as_typed, groups
 from awssome.portal.deal_rows import rows
@@ -39,6 +41,8 @@ _EVENTS = {
     "restored": ("Restored", "back", "neutral"),
 }
 _LONGEST_CHANGE = 80
+
+CURRENCY_OF = {"deal_amount": "deal_currency", "expected_aws_spend": "aws_spend_currency"}
 
 
 @router.get("/deals")
@@ -124,14 +128,16 @@ def show(request: Request, me: Viewer, deal_id: UUID) -> Response:
         return deals.find(connection, deal_id, today=day), deals.timeline(connection, deal_id)
 
     deal, events = me.read(read)
-    missing = readiness(deal.values, day)
+    lost = deal.values["stage"] == Stage.CLOSED_LOST
+    needs = [] if lost or deal.archived_at else readiness(deal.values, day)
     return parts(request).pages.render(
         request,
         "deal.html",
         deal=deal,
-        lines=[_line(field, deal, missing) for field in FIELDS],
-        missing=missing,
-        told=_missing(deal, missing),
+        lost=lost,
+        lines=[_line(field, deal, needs) for field in FIELDS],
+        needs=needs,
+        told=_told_needs(deal, needs),
         events=[_told(event) for event in events],
         hubspot_url=_hubspot_url(request, deal),
     )
@@ -160,6 +166,22 @@ def edit(
         return _form_page(request, deal, {**as_typed(deal), **sent.typed}, sent=sent, version=version, refused=refused)
     text = "The deal is saved." if changed else "Nothing was different, so nothing was changed."
     return parts(request).pages.redirect(request, f"/deals/{deal_id}", "success" if changed else "info", text)
+
+
+@router.post("/deals/{deal_id}/use-hubspot")
+def use_hubspot(
+    request: Request,
+    me: ActingMember,
+    deal_id: UUID,
+    field: Annotated[str, Form()] = "",
+    version: Annotated[int, Form()] = 0,
+) -> Response:
+    """Take HubSpot's value of a field in place of what a person has set."""
+    if field not in FIELD:
+        raise Refused(Code.INVALID, "There is no such field. Nothing was changed.", "Open the deal and try again.")
+    me.write(lambda connection: deals.use_hubspot(connection, deal_id, version, field, me.person.email))
+    text = f"{FIELD[field].label} is as HubSpot has it, and follows HubSpot again."
+    return parts(request).pages.redirect(request, f"/deals/{deal_id}", "success", text)
 
 
 @router.post("/deals/{deal_id}/archive")
@@ -219,35 +241,53 @@ def _conflict_page(request: Request, deal: Deal, sent: Submitted, refused: Refus
     return _form_page(request, deal, {**now, **kept}, sent=Submitted({}, now), notes=notes, refused=refused)
 
 
-def _missing(deal: Deal, missing: Mapping[str, str]) -> str:
+def _told_needs(deal: Deal, needs: Sequence[Need]) -> str:
     """What AWS still asks for, in words: the empty fields by name, then what is wrong with others."""
-    empty = [FIELD[name].label for name in missing if deal.values[name] in (None, "")]
-    others = [text for name, text in missing.items() if deal.values[name] not in (None, "")]
+    empty = [FIELD[need.field].label for need in needs if deal.values[need.field] in (None, "", [])]
+    others = [need.text for need in needs if deal.values[need.field] not in (None, "", [])]
     return " ".join([*([f"Missing: {', '.join(empty)}."] if empty else []), *others])
 
 
-def _line(field: Field, deal: Deal, missing: Mapping[str, str]) -> dict[str, Any]:
-    value = deal.values[field.name]
-    if value is not None and field.kind == "money":
-        currency = "USD" if field.name == "expected_aws_spend" else deal.values["deal_currency"] or ""
-        value = as_money(value, currency)
-    elif value is not None and field.kind == "date":
-        value = as_day(value)
-    origin = deal.origin(field.name)
+def _line(field: Field, deal: Deal, needs: Sequence[Need]) -> dict[str, Any]:
+    origin, hidden = deal.origin(field.name), deal.hidden(field.name)
     return {
         "key": field.name,
         "kind": field.kind,
         "label": field.label,
-        "value": value,
+        "value": shown(field, deal.values[field.name], deal.values),
         "origin": {"you": "You", "hubspot": "HubSpot", "default": "Default"}.get(origin or "", ""),
-        "missing": missing.get(field.name, ""),
+        "need": next((need for need in needs if need.field == field.name), None),
+        "hidden": (_cut(hidden.text) if hidden.text else "nothing") if hidden else "",
     }
+
+
+def shown(field: Field, value: Any, beside: Mapping[str, Any]) -> str | None:
+    """A field's value as people read it; None where it is empty. :param beside: the deal's other fields."""
+    if value in (None, "", []):
+        return None
+    if field.kind == "money":
+        return as_money(value, beside[CURRENCY_OF[field.name]] or "")
+    if field.kind == "date":
+        return as_day(value)
+    if field.kind == "country":
+        return COUNTRIES.get(value) or str(value)
+    return as_text(value)
 
 
 def _told(event: Event) -> dict[str, Any]:
     title, icon, tone = _EVENTS.get(event.kind, (event.kind.capitalize(), "dot", "neutral"))
     told = "" if event.kind in ("created", "imported") else "; ".join(_changes(event.changes))
-    return {"at": event.at, "title": title, "who": event.actor, "icon": icon, "tone": tone, "detail": told}
+    run = f"/hubspot/syncs/{event.sync_id}" if event.sync_id else ""
+    return {
+        "at": event.at,
+        "title": title,
+        "who": event.actor,
+        "icon": icon,
+        "tone": tone,
+        "detail": told,
+        "href": run,
+        "link": "Sync",
+    }
 
 
 def _changes(changes: Mapping[str, Sequence[str | None]]) -> list[str]:

@@ -108,7 +108,7 @@ class _Step:
 
 def _next_step(me: TenantContext, standing: _Standing) -> _Step | None:
     connection, sync = standing.connection, standing.sync
-    waiting = standing.summary.deals - standing.summary.ready
+    waiting = standing.summary.waiting
     if connection is not None and connection.state is ConnectionState.RECONNECT:
         text = "HubSpot no longer lets Awssome in. Your deals are as they were; new ones do not come in."
         return _Step("warning", "Connect HubSpot again.", text, "/hubspot", "Reconnect")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from awssome.domain.budgets import Bucket, admit
+from awssome.domain.buckets import Bucket, admit
 from awssome.domain.limits import Pace
 
 KEPT = 10_000

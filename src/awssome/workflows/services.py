@@ -13,8 +13,9 @@ from awssome.database.servers import Opener
 from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
 from awssome.domain.archives import ArchivePolicy
+from awssome.domain.budgets import Limit
 from awssome.domain.secrets import Keys
-from awssome.hubspot.limits import LIMITS, Kind, Limit
+from awssome.hubspot.limits import LIMITS, Kind
 from awssome.hubspot.oauth import App
 from awssome.workflows.archive_store import ArchiveStore
 from awssome.workflows.mail import Mailer

@@ -24,6 +24,13 @@ from awssome.control.messages.lifecycle import RotationBatch as RotationBatch
 from awssome.control.messages.lifecycle import RotationProgress as RotationProgress
 from awssome.control.messages.lifecycle import StartDrain as StartDrain
 from awssome.control.messages.lifecycle import StartRotation as StartRotation
+from awssome.control.messages.mapping import DealOut as DealOut
+from awssome.control.messages.mapping import FieldIn as FieldIn
+from awssome.control.messages.mapping import MappingSaved as MappingSaved
+from awssome.control.messages.mapping import ReadDeal as ReadDeal
+from awssome.control.messages.mapping import SaveFields as SaveFields
+from awssome.control.messages.mapping import SaveStages as SaveStages
+from awssome.control.messages.mapping import StageIn as StageIn
 from awssome.control.messages.moves import MoveOut as MoveOut
 from awssome.control.messages.moves import MovePage as MovePage
 from awssome.control.messages.moves import StartMove as StartMove

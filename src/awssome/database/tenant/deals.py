@@ -5,7 +5,7 @@ Every change raises the row's version and writes a row of `deal_events`, in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,9 +18,9 @@ from sqlalchemy.engine import Connection
 from awssome.database.functions import age, lowered, position
 from awssome.database.keyset import Key, Keyset, Page
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings
-from awssome.domain.deals import FIELD, Source, Stage, readiness
+from awssome.domain.deals import FIELD, Source, Stage, as_text, parse_value
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import DEFAULT_FIELDS
+from awssome.domain.readiness import readiness
 from awssome.domain.times import new_id, now
 
 SORTS = (
@@ -46,7 +46,7 @@ class Filters:
     """Which deals a list shows; what is not given does not matter.
 
     :ivar search: text that title or customer holds, in any case.
-    :ivar ready: whether AWS would take the deal today.
+    :ivar ready: whether AWS would take the deal today. False: those that can become so; the lost ones never do.
     :ivar archived: archived deals instead of the others.
     """
 
@@ -91,26 +91,59 @@ class Deal:
             return None
         if field in self.edited_fields or self.source is Source.MANUAL:
             return "you"
-        return "hubspot" if field in _FED_BY_HUBSPOT else "default"
+        return "default" if self.hubspot is not None and field in self.hubspot.defaulted else "hubspot"
+
+    def hidden(self, field: str) -> Hidden | None:
+        """What HubSpot says of a field that a person has set; None where it is not known, or nobody has set it."""
+        if self.hubspot is None or field not in self.edited_fields or field not in self.hubspot.held_back:
+            return None
+        return Hidden(self.hubspot.held_back[field])
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A value of HubSpot's, as text, that a person's hides. :ivar text: None: HubSpot has none."""
+
+    text: str | None
 
 
 @dataclass(frozen=True)
 class HubSpotDeal:
-    """The HubSpot end of a deal: its account, its id there, and `state` as in `domain.syncs.MappingState`."""
+    """The HubSpot end of a deal, and where its values come from.
+
+    :ivar state: as in `domain.syncs.MappingState`.
+    :ivar modified_at: when HubSpot last changed the deal, by HubSpot's clock.
+    :ivar read_at: when it was last read.
+    :ivar first_sync_id: the sync that brought it in.
+    :ivar last_sync_id: the last sync that came across it.
+    :ivar held_back: fields that a person has set -> what HubSpot says, as text.
+    :ivar defaulted: fields that hold a default of the mapping, because HubSpot has nothing.
+    """
 
     portal_id: int
     deal_id: str
     state: str
+    modified_at: datetime | None
+    read_at: datetime | None
+    first_sync_id: UUID
+    last_sync_id: UUID
+    held_back: Mapping[str, str | None]
+    defaulted: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a deal's timeline. `changes` is field -> [text before, text after]."""
+    """One line of a deal's timeline.
+
+    :ivar changes: field -> [text before, text after].
+    :ivar sync_id: the sync that did it, if one did.
+    """
 
     at: datetime
     kind: str
     actor: str
     changes: Mapping[str, list[str | None]]
+    sync_id: UUID | None
 
 
 def list_deals(
@@ -160,12 +193,12 @@ def find(connection: Connection, deal_id: UUID, *, today: date | None = None) ->
 def timeline(connection: Connection, deal_id: UUID, *, limit: int = 100) -> list[Event]:
     """What happened to the deal, newest first."""
     query = (
-        select(deal_events.c.at, deal_events.c.kind, deal_events.c.actor, deal_events.c.changes)
+        select(deal_events.c.at, deal_events.c.kind, deal_events.c.actor, deal_events.c.changes, deal_events.c.sync_id)
         .where(deal_events.c.registration_id == deal_id)
         .order_by(deal_events.c.at.desc(), age(deal_events.c.id).desc())
         .limit(limit)
     )
-    return [Event(row.at, row.kind, row.actor, row.changes) for row in connection.execute(query)]
+    return [Event(row.at, row.kind, row.actor, row.changes, row.sync_id) for row in connection.execute(query)]
 
 
 def create(connection: Connection, values: Mapping[str, Any], actor: str) -> UUID:
@@ -199,31 +232,36 @@ def edit(connection: Connection, deal_id: UUID, version: int, values: Mapping[st
     :returns: whether anything differed.
     :raises Refused: NOT_FOUND; CONFLICT when somebody else has changed the deal since, or when it is archived.
     """
-    deal = find(connection, deal_id)
-    if deal.version != version:
-        raise _outdated(deal)
-    if deal.archived_at is not None:
-        raise Refused(Code.CONFLICT, "This deal is archived. Nothing was changed.", "Restore it first, then change it.")
+    deal = _at_version(connection, deal_id, version)
     changed = changes(deal.values, {**deal.values, **values})
     if not changed:
         return False
-    at, after = now(), {**deal.values, **values}
-    written = connection.execute(
-        update(deal_registrations)
-        .where(deal_registrations.c.id == deal_id, deal_registrations.c.version == version)
-        .values(
-            edited_fields=sorted({*deal.edited_fields, *changed}),
-            ready=not readiness(after, at.date()),
-            version=version + 1,
-            updated_at=at,
-            updated_by=actor,
-            **{name: after[name] for name in changed},
-        )
-    )
-    if written.rowcount != 1:
-        raise _outdated(find(connection, deal_id))
-    record(connection, deal_id, "edited", actor, changed, at=at)
+    _write(connection, deal, {name: values[name] for name in changed}, {*deal.edited_fields, *changed}, "edited", actor)
+    # What a sync brought in until now is what HubSpot says, until the next sync knows better.
+    fresh = {name: before for name, (before, _) in changed.items() if name not in deal.edited_fields}
+    if deal.hubspot is not None and fresh:
+        _hold_back(connection, deal, {**deal.hubspot.held_back, **fresh})
     return True
+
+
+def use_hubspot(connection: Connection, deal_id: UUID, version: int, field: str, actor: str) -> None:
+    """Take HubSpot's value in place of a person's; syncs write the field again from now on.
+
+    :param version: the version that the person saw.
+    :raises Refused: NOT_FOUND; CONFLICT as for `edit`, or when it is not known what HubSpot says.
+    """
+    deal = _at_version(connection, deal_id, version)
+    hidden = deal.hidden(field)
+    if hidden is None or deal.hubspot is None:
+        raise Refused(
+            Code.CONFLICT,
+            "What HubSpot says of this field is not known here. Nothing was changed.",
+            "Sync your deals, then try again.",
+        )
+    value = parse_value(FIELD[field], hidden.text) if hidden.text else None
+    _write(connection, deal, {field: value}, {*deal.edited_fields} - {field}, "edited", actor)
+    rest = {name: text for name, text in deal.hubspot.held_back.items() if name != field}
+    _hold_back(connection, deal, rest)
 
 
 def archive(connection: Connection, deal_ids: Sequence[UUID], actor: str) -> int:
@@ -265,17 +303,6 @@ def ready_on(today: date) -> ColumnElement[bool]:
     return case((and_(c.ready == true(), still), True), else_=False)
 
 
-def as_text(value: Any) -> str | None:
-    """A field's value as plain text: amounts without needless zeros, days as 2027-03-31."""
-    if value is None:
-        return None
-    if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-_FED_BY_HUBSPOT = frozenset({*DEFAULT_FIELDS, "stage"})
-
 _STAGE_ORDER = {stage: position for position, stage in enumerate(Stage)}
 
 
@@ -293,11 +320,26 @@ _READ = (
 )
 
 
+_READ_OF_MAPPING = (
+    "portal_id",
+    "deal_id",
+    "modified_at",
+    "read_at",
+    "first_sync_id",
+    "last_sync_id",
+    "held_back",
+    "defaulted",
+)
+
+
 def _select(today: date) -> Select[Any]:
     c, m = deal_registrations.c, hubspot_mappings.c
     columns = [c[name] for name in _READ]
     return select(
-        *columns, ready_on(today).label("ready"), m.portal_id, m.deal_id, m.state.label("mapping_state")
+        *columns,
+        ready_on(today).label("ready"),
+        *(m[name] for name in _READ_OF_MAPPING),
+        m.state.label("mapping_state"),
     ).select_from(deal_registrations.outerjoin(hubspot_mappings, m.registration_id == c.id))
 
 
@@ -313,6 +355,8 @@ def _conditions(filters: Filters, today: date) -> list[ColumnElement[bool]]:
         found.append(c.source == filters.source)
     if filters.ready is not None:
         found.append(ready_on(today) == filters.ready)
+    if filters.ready is False:
+        found.append(c.stage != Stage.CLOSED_LOST)
     return found
 
 
@@ -339,7 +383,19 @@ def _instant(text: str) -> datetime:
 
 
 def _deal(row: Row[Any]) -> Deal:
-    linked = HubSpotDeal(row.portal_id, row.deal_id, row.mapping_state) if row.deal_id is not None else None
+    linked = None
+    if row.deal_id is not None:
+        linked = HubSpotDeal(
+            portal_id=row.portal_id,
+            deal_id=row.deal_id,
+            state=row.mapping_state,
+            modified_at=row.modified_at,
+            read_at=row.read_at,
+            first_sync_id=row.first_sync_id,
+            last_sync_id=row.last_sync_id,
+            held_back=row.held_back or {},
+            defaulted=frozenset(row.defaulted or ()),
+        )
     return Deal(
         id=row.id,
         source=Source(row.source),
@@ -353,6 +409,42 @@ def _deal(row: Row[Any]) -> Deal:
         archived_at=row.archived_at,
         hubspot=linked,
     )
+
+
+def _at_version(connection: Connection, deal_id: UUID, version: int) -> Deal:
+    deal = find(connection, deal_id)
+    if deal.version != version:
+        raise _outdated(deal)
+    if deal.archived_at is not None:
+        raise Refused(Code.CONFLICT, "This deal is archived. Nothing was changed.", "Restore it first, then change it.")
+    return deal
+
+
+def _write(
+    connection: Connection, deal: Deal, values: Mapping[str, Any], edited: Collection[str], kind: str, actor: str
+) -> None:
+    """:raises Refused: CONFLICT when somebody else was quicker."""
+    at, after = now(), {**deal.values, **values}
+    written = connection.execute(
+        update(deal_registrations)
+        .where(deal_registrations.c.id == deal.id, deal_registrations.c.version == deal.version)
+        .values(
+            edited_fields=sorted(edited),
+            ready=not readiness(after, at.date()),
+            version=deal.version + 1,
+            updated_at=at,
+            updated_by=actor,
+            **values,
+        )
+    )
+    if written.rowcount != 1:
+        raise _outdated(find(connection, deal.id))
+    record(connection, deal.id, kind, actor, changes(deal.values, after), at=at)
+
+
+def _hold_back(connection: Connection, deal: Deal, held_back: Mapping[str, str | None]) -> None:
+    mine = hubspot_mappings.c.registration_id == deal.id
+    connection.execute(update(hubspot_mappings).where(mine).values(held_back=dict(held_back)))
 
 
 def _put_away(

@@ -16,10 +16,11 @@ from awssome.domain.deals import OPEN_STAGES, Stage
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of the deals that are not archived."""
+    """Counts of the deals that are not archived. :ivar waiting: not ready, and not lost either."""
 
     deals: int
     ready: int
+    waiting: int
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,10 @@ def open_value(connection: Connection) -> dict[str, Decimal]:
 
 def summary(connection: Connection, *, today: date) -> Summary:
     """The counts that the first page shows."""
-    query = select(func.count(), func.coalesce(func.sum(case((ready_on(today) == true(), 1), else_=0)), 0)).where(
-        deal_registrations.c.archived_at.is_(None)
-    )
-    deals, ready = connection.execute(query).one()
-    return Summary(deals, int(ready))
+    ready, lost = ready_on(today) == true(), deal_registrations.c.stage == Stage.CLOSED_LOST
+    query = select(
+        func.count(),
+        func.coalesce(func.sum(case((ready, 1), else_=0)), 0),
+        func.coalesce(func.sum(case((ready, 0), (lost, 0), else_=1)), 0),
+    ).where(deal_registrations.c.archived_at.is_(None))
+    return Summary(*(int(count) for count in connection.execute(query).one()))

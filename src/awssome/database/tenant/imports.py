@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import Row, Update, bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings, stage_mappings, sync_issues
+from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings, sync_issues
 from awssome.database.tenant.deals import changes
-from awssome.domain.deals import FIELD, Source, Stage
+from awssome.domain.deals import FIELD, Source
 from awssome.domain.imports import DealIssue, Known, Plan
 from awssome.domain.syncs import MappingState
 from awssome.domain.times import new_id
@@ -24,13 +24,6 @@ ACTOR = "HubSpot"
 """Who changes a deal in the name of a sync."""
 
 _m, _r = hubspot_mappings.c, deal_registrations.c
-
-
-def stages(connection: Connection) -> dict[tuple[str, str], Stage]:
-    """The tenant's stage mapping, by (pipeline id, stage id)."""
-    s = stage_mappings.c
-    rows = connection.execute(select(s.pipeline, s.hubspot_stage, s.stage))
-    return {(row.pipeline, row.hubspot_stage): Stage(row.stage) for row in rows}
 
 
 def known(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, Known]:

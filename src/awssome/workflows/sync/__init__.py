@@ -60,6 +60,7 @@ def run(
         try:
             access = HubSpotAccess(services, workspace)
             with Run(services, workspace, access, sync, should_abort, patience) as running:
+                running.know_the_account()
                 if sync.deal_limit is None:
                     import_all(running)
                 else:

@@ -8,14 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from awssome.domain.imports import SourceDeal
-from awssome.domain.mapping import PROPERTIES
 from awssome.hubspot.client import Client
 from awssome.hubspot.limits import SEARCH_PAGE
 from awssome.hubspot.models import Deal, Filter, Page, Search
 
-_MERGED_IDS = "hs_merged_object_ids"
-READ = (*PROPERTIES, _MERGED_IDS)
-"""The properties that are asked for with every deal."""
+MERGED_IDS = "hs_merged_object_ids"
 
 
 def one_ahead(pages: Iterator[Page], stopping: threading.Event) -> Generator[Page, None, None]:
@@ -34,9 +31,9 @@ def one_ahead(pages: Iterator[Page], stopping: threading.Event) -> Generator[Pag
             raise
 
 
-def query(*filters: Filter, limit: int, sort: str | None = None) -> Search:
-    """A search for deals with all properties that a sync reads."""
-    return Search(filters=filters, properties=READ, sort=sort, limit=min(limit, SEARCH_PAGE))
+def query(*filters: Filter, properties: tuple[str, ...], limit: int, sort: str | None = None) -> Search:
+    """A search for deals."""
+    return Search(filters=filters, properties=properties, sort=sort, limit=min(limit, SEARCH_PAGE))
 
 
 def searched(client: Client, search: Search, wanted: int) -> tuple[list[Deal], int]:
@@ -57,7 +54,7 @@ def sources(deals: Sequence[Deal]) -> list[SourceDeal]:
         SourceDeal(
             deal.id,
             deal.properties,
-            tuple(old for old in (deal.properties.get(_MERGED_IDS) or "").split(";") if old),
+            tuple(old for old in (deal.properties.get(MERGED_IDS) or "").split(";") if old),
         )
         for deal in deals
     ]

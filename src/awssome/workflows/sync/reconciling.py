@@ -8,7 +8,7 @@ from awssome.database import Connection
 from awssome.database.tenant import imports
 from awssome.domain.imports import DealIssue
 from awssome.domain.syncs import IssueKind, MappingState
-from awssome.workflows.sync.reading import READ, sources
+from awssome.workflows.sync.reading import sources
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import settle
 
@@ -20,7 +20,7 @@ def reconcile(run: Run, states: Sequence[MappingState]) -> None:
         return imports.unseen(connection, run.portal_id, run.sync.id, states)
 
     while deal_ids := run.workspace.do(unseen):
-        answer = run.client.batch_read_deals(deal_ids, READ)
+        answer = run.client.batch_read_deals(deal_ids, run.properties)
         asked = set(deal_ids)
         deals = [one for one in sources(answer.results) if one.id in asked or asked.intersection(one.merged_ids)]
         told = {one.id for one in deals} | {old for one in deals for old in one.merged_ids} | set(answer.missing)

@@ -10,16 +10,19 @@ from uuid import UUID
 
 from awssome.database import Connection
 from awssome.database.tenant import hubspot as stored
-from awssome.database.tenant import imports, syncs
+from awssome.database.tenant import imports, mappings, syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
 from awssome.domain.imports import DealIssue
+from awssome.domain.mapping import Mapping
 from awssome.domain.syncs import IssueKind, Superseded
 from awssome.hubspot.errors import HubSpotDown
 from awssome.hubspot.transport import Patience
+from awssome.workflows import hubspot_definitions
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.hubspot_calls import client_of
 from awssome.workflows.services import Services
+from awssome.workflows.sync.reading import MERGED_IDS
 from awssome.workflows.workspace import Workspace
 
 ATTEMPTS = 12
@@ -36,8 +39,11 @@ class NotNow(Refused):
 class Run:
     """One attempt, with its client. A context: the client's thread ends with it.
 
+    :ivar mapping: how deals become registrations; there from `know_the_account` on.
     :ivar stopping: set when a page that is being fetched ahead is no longer wanted.
     """
+
+    mapping: Mapping
 
     def __init__(
         self,
@@ -52,7 +58,6 @@ class Run:
         self.sync = sync
         self.portal_id = access.portal_id
         self.stopping = threading.Event()
-        self.stages = workspace.do(imports.stages)
         self.client = client_of(
             services, access, should_stop=lambda: self.stopping.is_set() or should_abort(), patience=patience
         )
@@ -65,6 +70,16 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.client.__exit__(kind, error, trace)
+
+    def know_the_account(self) -> None:
+        """Read the tenant's mapping, and before that what the HubSpot account defines, where that is not known."""
+        hubspot_definitions.keep_fresh(self.client, self.workspace, self.portal_id)
+        self.mapping = self.workspace.do(lambda connection: mappings.load(connection, self.portal_id))
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """The properties that are asked for with every deal."""
+        return (*self.mapping.properties, MERGED_IDS)
 
     @property
     def calls(self) -> int:

@@ -21,7 +21,7 @@ def import_first(run: Run, limit: int) -> None:
         fresh, available = _first_deals(run, limit, room)
         write(run, fresh, limit=limit, available=available)
     else:
-        available = run.client.search_deals(query(limit=1)).total
+        available = run.client.search_deals(query(properties=run.properties, limit=1)).total
     run.finish(available)
 
 
@@ -34,7 +34,7 @@ def _first_deals(run: Run, limit: int, room: int) -> tuple[list[SourceDeal], int
     available = 0
     for closed in ("false", "true"):
         wanted = limit if len(fresh) < room else 1
-        search = query(Filter("hs_is_closed", "EQ", closed), limit=wanted, sort="createdate")
+        search = query(Filter("hs_is_closed", "EQ", closed), properties=run.properties, limit=wanted, sort="createdate")
         found, total = searched(run.client, search, wanted)
         available += total
         fresh += sources(_unmapped(run, found)[: room - len(fresh)])

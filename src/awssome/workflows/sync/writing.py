@@ -74,6 +74,6 @@ def _apply(run: Run, connection: Connection, deals: list[SourceDeal], room: int 
     at = now()
     ids = {deal.id for deal in deals} | {old for deal in deals for old in deal.merged_ids}
     known = imports.known(connection, run.portal_id, ids)
-    made = plan(deals, known, run.stages, room, at.date())
+    made = plan(deals, known, run.mapping, room, at.date())
     imports.write(connection, made, portal_id=run.portal_id, sync_id=run.sync.id, at=at)
     return made
