@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     :ivar database_url: the control plane's PostgreSQL; without it, embedded servers are used.
     :ivar pgbin: directory of PostgreSQL's programs for the embedded servers.
     :ivar hubspot_base_url: a sandbox in place of HubSpot.
+    :ivar hubspot_limits: whose limits calls to HubSpot keep to: `oauth` for a marketplace app; `free`, `professional`
+        or `enterprise` for an app that is distributed privately, by what the accounts pay; `off` for load tests.
     :ivar aws_role_template_url: where infrastructure/tenant-role.yaml lies on S3.
     :ivar aws_principal_arn: the IAM principal that the platform works as, whom customers' roles trust.
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
     hubspot_base_url: str | None = None
     hubspot_client_id: str = ""
     hubspot_client_secret: SecretStr = SecretStr("")
+    hubspot_limits: Literal["oauth", "free", "professional", "enterprise", "off"] = "oauth"
     aws_role_template_url: str = ""
     aws_principal_arn: str = ""
     aws_console_url: str = ""

@@ -198,6 +198,7 @@ def services(plane: Plane) -> Services:
     from awssome.aws.roles import Roles
     from awssome.database.sessions import Sessions
     from awssome.domain.archives import ArchivePolicy
+    from awssome.hubspot.limits import TIERS
     from awssome.hubspot.oauth import app_for
     from awssome.workflows.queue import Queue
     from awssome.workflows.services import Services
@@ -215,6 +216,7 @@ def services(plane: Plane) -> Services:
             settings.hubspot_client_secret.get_secret_value(),
             addresses.url(addresses.bare(), "/hubspot/callback"),
         ),
+        hubspot_limits=TIERS[settings.hubspot_limits],
         roles=Roles(
             template_url=settings.aws_role_template_url,
             console_url=settings.aws_console_url,

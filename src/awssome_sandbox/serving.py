@@ -32,10 +32,11 @@ def bind(host: str, port: int) -> socket.socket:
         sys.exit(f"Cannot listen on {host}:{port}: {error.strerror}.")
 
 
-def address(bound: socket.socket) -> str:
+def address(bound: socket.socket, *, secure: bool = False) -> str:
     """The base URL of a bound socket."""
     host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def announce(**facts: object) -> None:

@@ -30,9 +30,10 @@ from awssome.domain.definitions import Account, Pipeline, PipelineStage, Propert
 from awssome.domain.imports import DealIssue, SourceDeal, plan
 from awssome.domain.mapping import FieldMapping, StageMapping
 from awssome.domain.secrets import Keys
-from awssome.domain.syncs import IssueKind, MappingState
+from awssome.domain.syncs import IssueKind, LostReason, MappingState
 from awssome.domain.tenants import EngineName, Placement
-from awssome.domain.times import now
+from awssome.domain.times import new_id, now
+from awssome.domain.vault import Vault
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.versions import EXPAND, NEXT, of_version, write_revision
@@ -163,10 +164,13 @@ def use_everything(sessions: Sessions, placement: Placement, master: Keys) -> No
     """Every query of the product on a tenant's tables, with what it wrote read back. May be done again."""
     with sessions.open(placement) as connection:
         _use_deals(connection)
+    vault = Vault(master)
     with sessions.open(placement) as connection:
-        assert data_keys.data_key(connection, master, placement.tenant_id)
-        data_keys.rewrap(connection, master, placement.tenant_id)
-        assert data_keys.key_for_new_tokens(connection, master, placement.tenant_id)
+        key = data_keys.data_key(connection, vault, placement.tenant_id)
+        data_keys.rewrap(connection, vault, placement.tenant_id)
+        assert data_keys.key_for_new_tokens(connection, vault, placement.tenant_id) == key
+        assert data_keys.key_named(connection, vault, placement.tenant_id, key.id) == key
+        assert data_keys.renew(connection, vault, placement.tenant_id).id != key.id
         _use_hubspot(connection)
     with sessions.open(placement) as connection:
         _use_mappings(connection)
@@ -216,7 +220,8 @@ def _use_deals(connection: Connection) -> None:
 
 def _use_hubspot(connection: Connection) -> None:
     soon = now() + timedelta(hours=1)
-    sealed = {"access_token": b"sealed", "refresh_token": b"sealed too", "expires_at": soon}
+    pair: dict[str, Any] = {"access_token": b"sealed", "refresh_token": b"sealed too", "key_id": new_id()}
+    sealed = {**pair, "expires_at": soon}
     told = {"portal_id": PORTAL, "hub_domain": "northwind.example", "scopes": ["oauth"], "connected_by": ALICE}
     hubspot.store(connection, **told, **sealed)
     hubspot.lock(connection)
@@ -224,7 +229,10 @@ def _use_hubspot(connection: Connection) -> None:
     here = hubspot.tokens(connection)
     assert here is not None
     assert here.access_token == b"sealed"
-    assert hubspot.mark_reconnect(connection, here.connected_at)
+    hubspot.reseal(connection, **pair)
+    hubspot.keep_account(connection, PORTAL, "northwind.example", currency="EUR", time_zone="Europe/Berlin")
+    assert hubspot.mark_reconnect(connection, here.connected_at, LostReason.REVOKED, dead=True)
+    hubspot.explain(connection, here.connected_at, LostReason.UNINSTALLED)
     hubspot.store(connection, **told, **sealed)
     before = hubspot.imports(connection)
     hubspot.add_imports(connection, 1)

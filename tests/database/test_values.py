@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from awssome.database.embedded import Cluster
 from awssome.database.engine import Server
@@ -138,6 +139,26 @@ def test_what_cannot_be_kept_is_refused_before_the_database_rounds_or_cuts_it(
     assert "Nothing was changed." in refused.value.message
     with sessions.open(placement) as connection:
         assert connection.execute(select(deal_registrations.c.id)).all() == []
+
+
+def test_of_an_array_with_a_row_that_is_refused_nothing_stays(
+    sessions: Sessions, make_workspace: Callable[[], Placement]
+) -> None:
+    placement, twice = make_workspace(), deal(new_id())
+    with pytest.raises(IntegrityError), sessions.open(placement) as connection:
+        connection.execute(insert(deal_registrations), [deal(new_id()), twice, twice, deal(new_id())])
+    with sessions.open(placement) as connection:
+        assert connection.execute(select(deal_registrations.c.id)).all() == []
+
+
+def test_an_array_meets_the_fence_as_one_row_does(
+    pool: Server, sessions: Sessions, make_workspace: Callable[[], Placement]
+) -> None:
+    placement = make_workspace()
+    pool.set_fence(placement.schema, 0, mode=FenceMode.MOVED, epoch=1)
+    with pytest.raises(Refused) as refused, sessions.open(placement) as connection:
+        connection.execute(insert(deal_registrations), [deal(new_id()), deal(new_id())])
+    assert refused.value.code is Code.FENCED
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
+from awssome.domain.budgets import Told
 from awssome.hubspot import oauth
-from awssome.hubspot.client import Client
+from awssome.hubspot.client import Answered, Client
 from awssome.hubspot.oauth import App, Tokens
 
 REDIRECT = "http://localhost:8000/hubspot/callback"
@@ -62,12 +63,29 @@ class Sandbox:
     def client(self, portal_id: int = NORTHWIND, **settings: Any) -> Client:
         """A client of a portal, without a budget and without refreshing unless `settings` say so."""
         token = self.connect(portal_id).access_token
-        defaults = {"access_token": lambda *, force=False: token, "reserve": spend_freely, "should_stop": lambda: False}
+        defaults = {"access_token": lambda *, force=False: token, "budget": Spending(), "should_stop": lambda: False}
         return Client(self.url, **{**defaults, **settings})
 
 
-def spend_freely(kind: str, calls: int) -> None:
-    """A budget that never ends."""
+class Spending:
+    """A budget that never ends, and remembers what was taken and told."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.told: list[Told | None] = []
+        self.rests: list[float | None] = []
+        self.closed = False
+
+    def take(self, kind: str) -> Answered:
+        self.taken.append(kind)
+        return self._answered
+
+    def _answered(self, told: Told | None, rest: float | None) -> None:
+        self.told.append(told)
+        self.rests.append(rest)
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @contextmanager

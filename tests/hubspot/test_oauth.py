@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -130,16 +131,16 @@ def test_a_refresh_that_names_no_refresh_token_keeps_the_old_one(left_out: objec
 
 def test_a_revoked_connection_needs_a_new_consent_and_can_be_revoked_again(sandbox: Sandbox) -> None:
     tokens = sandbox.connect(TAILSPIN)
-    oauth.revoke(sandbox.app(), tokens.refresh_token)
+    oauth.revoke(sandbox.app(), tokens.refresh_token, "refresh_token")
     with pytest.raises(NeedsReconnect, match="no longer accepts") as refused:
         oauth.refresh(sandbox.app(), tokens.refresh_token)
     assert refused.value.advice == "Connect HubSpot again."
-    oauth.revoke(sandbox.app(), tokens.refresh_token)
+    oauth.revoke(sandbox.app(), tokens.refresh_token, "refresh_token")
 
 
 def test_revoking_a_token_that_hubspot_calls_bad_is_done() -> None:
     app, requests = answering(httpx2.Response(400, json={"status": "BAD_REFRESH_TOKEN", "message": "unknown"}))
-    oauth.revoke(app, REFRESH)
+    oauth.revoke(app, REFRESH, "refresh_token")
     assert len(requests) == 1
 
 
@@ -180,9 +181,10 @@ def test_a_code_is_not_sent_again_after_a_failure_inside_hubspot() -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        {"fail": [{"status": 503, "times": 2, "endpoint": "oauth.token"}]},
+        {"fail": [{"status": 503, "times": 1, "endpoint": "oauth.token"}]},
         {"fail": [{"status": 524, "times": 1, "endpoint": "oauth.token"}]},
-        {"drop": [{"when": "before", "endpoint": "oauth.token"}, {"when": "after", "endpoint": "oauth.token"}]},
+        {"drop": [{"when": "before", "endpoint": "oauth.token"}]},
+        {"drop": [{"when": "after", "endpoint": "oauth.token"}]},
         {"drop": [{"when": "during", "endpoint": "oauth.token"}]},
     ],
     ids=str,
@@ -193,14 +195,44 @@ def test_a_refresh_gets_through_a_short_disturbance(sandbox: Sandbox, fault: dic
     assert oauth.refresh(sandbox.app(), tokens.refresh_token).access_token
 
 
-def test_a_page_does_not_wait_long_for_a_hubspot_that_is_down(sandbox: Sandbox, quick_retries: list[float]) -> None:
+def test_a_refresh_is_tried_twice_at_most(sandbox: Sandbox, quick_retries: list[float]) -> None:
     tokens = sandbox.connect()
     sandbox.order("faults", fail=[{"status": 502, "times": 9, "endpoint": "oauth.token"}])
     with pytest.raises(HubSpotDown) as refused:
         oauth.refresh(sandbox.app(), tokens.refresh_token)
     assert refused.value.code is Code.UPSTREAM
-    assert sandbox.statuses("oauth.token")["502"] == 3
-    assert sum(quick_retries) <= 5
+    assert sandbox.statuses("oauth.token")["502"] == 2
+    assert sum(quick_retries) <= 1
+
+
+def test_what_a_request_may_take_in_all_is_divided_among_its_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction in which a refresh is made has to end before the database ends it."""
+    clock = [100.0]
+    monkeypatch.setattr("awssome.hubspot.oauth.time.monotonic", lambda: clock[0])
+    app, requests = answering(httpx2.ReadTimeout("late"))
+
+    def let_time_pass(request: httpx2.Request) -> httpx2.Response:
+        limits = request.extensions["timeout"]
+        requests.append(request)
+        clock[0] += 2 * limits["connect"] + limits["write"] + limits["read"] + limits["pool"]  # TLS connects again
+        raise httpx2.ReadTimeout("late")
+
+    app = replace(app, transport=httpx2.MockTransport(let_time_pass))
+    for attempt in (lambda: oauth.refresh(app, REFRESH), lambda: oauth.introspect(app, ACCESS)):
+        clock[0] = 100.0
+        with pytest.raises(HubSpotDown):
+            attempt()
+        assert clock[0] - 100 <= oauth.LONGEST + 1
+    first = requests[0].extensions["timeout"]
+    assert (first["connect"], first["read"]) == (3.0, 8.0)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("body", [{}, {"status": "BAD_CLIENT_ID"}, {"category": "BANNED"}, {"status": "error"}])
+def test_a_refusal_that_does_not_name_the_refresh_token_says_nothing_of_it(status: int, body: dict[str, str]) -> None:
+    app, _ = answering(httpx2.Response(status, json=body))
+    with pytest.raises(Rejected):
+        oauth.refresh(app, REFRESH)
 
 
 def test_no_server_at_all_is_hubspot_down() -> None:
@@ -218,6 +250,60 @@ def test_too_many_requests_for_longer_than_a_page_can_wait_is_told_with_a_time()
     assert len(requests) == 1
     assert refused.value.code is Code.LIMITED
     assert 10 <= (refused.value.retry_after or 0) <= 12
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://app.hubspot.com/marketplace-install/4128831?step=done&app=awssome",
+        "https://app-eu1.hubspot.com/x",
+        "https://hubspot.com",
+    ],
+)
+def test_a_user_who_began_at_hubspot_goes_back_there_with_our_state(address: str) -> None:
+    app = oauth.app_for(None, "the-id", "s3cret", REDIRECT)
+    oauth.check_return_url(app, address)
+    back = urlsplit(oauth.with_state(address, "a state&more"))
+    assert address.startswith(f"{back.scheme}://{back.netloc}")
+    assert parse_qs(back.query) == {**parse_qs(urlsplit(address).query), "state": ["a state&more"]}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "/relative",
+        "//evil.example",
+        "http://app.hubspot.com/",
+        "https://hubspot.com.evil.example/",
+        "https://evilhubspot.com/",
+        "https://app.hubspot.com@evil.example/",
+        "https://evil.example/?app.hubspot.com",
+        "https://evil.example\\.hubspot.com/",
+        "https://evil.example#.hubspot.com",
+        "https://app.hubspot.com:8443/",
+        "https:app.hubspot.com",
+        "https:///app.hubspot.com",
+        "javascript:alert(1)//app.hubspot.com",
+        "https://app.hubspot.com/\r\nSet-Cookie: a=b",
+        " https://app.hubspot.com/",
+        "https://app.hubspot.com/\n",
+        "https://app.hubspot.com/" + "a" * 2_000,
+        "http://127.0.0.1:9/",
+    ],
+)
+def test_nobody_is_sent_back_to_anywhere_else(address: str) -> None:
+    with pytest.raises(Refused) as refused:
+        oauth.check_return_url(oauth.app_for(None, "the-id", "s3cret", REDIRECT), address)
+    assert refused.value.code is Code.INVALID
+
+
+def test_a_sandbox_is_gone_back_to_and_nothing_else() -> None:
+    app = oauth.app_for("http://127.0.0.1:9/", "the-id", "s3cret", REDIRECT)
+    oauth.check_return_url(app, "http://127.0.0.1:9/marketplace/done?a=b")
+    for address in ("http://127.0.0.1:90/", "https://127.0.0.1:9/", "https://app.hubspot.com/"):
+        with pytest.raises(Refused):
+            oauth.check_return_url(app, address)
 
 
 def test_credentials_travel_in_the_body_and_nowhere_else() -> None:

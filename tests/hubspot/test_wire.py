@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,10 +14,15 @@ from typing import Any
 import httpx2
 import pytest
 
+from awssome.domain.budgets import Told
+from awssome.domain.times import now
 from awssome.hubspot.client import Client
-from awssome.hubspot.errors import HubSpotDown, NeedsReconnect, RateLimited, Rejected
+from awssome.hubspot.errors import HubSpotDown, HubSpotError, MissingScopes, RateLimited, Rejected, TokenRefused
+from awssome.hubspot.limits import told_by
 from awssome.hubspot.models import Filter, Search
-from awssome.hubspot.transport import Lost, Patience, retry_delay
+from awssome.hubspot.transport import DAY_REST, Lost, Patience, retry_delay
+
+from .conftest import Spending
 
 TOKEN = "an-access-token"
 DEAL = {
@@ -37,7 +41,7 @@ def client_of(handler: Handler | httpx2.Response, **settings: Any) -> Client:
     answer = handler if callable(handler) else lambda request: handler
     defaults: dict[str, Any] = {
         "access_token": lambda *, force=False: TOKEN,
-        "reserve": lambda kind, calls: None,
+        "budget": Spending(),
         "should_stop": lambda: False,
         "sleep": lambda seconds: None,
         "transport": httpx2.MockTransport(answer),
@@ -161,11 +165,7 @@ def test_a_list_that_runs_in_circles_is_told_and_not_followed() -> None:
     "body",
     [
         {},
-        [],
         {"results": None},
-        {"results": [{**DEAL, "createdAt": "yesterday"}]},
-        {"results": [{**DEAL, "properties": ["an-access-token"]}]},
-        {"results": [{key: value for key, value in DEAL.items() if key != "id"}]},
         {"results": [DEAL], "paging": {"next": {"after": ["an-access-token"]}}},
     ],
 )
@@ -184,9 +184,90 @@ def test_definitions_that_do_not_fit_are_refused(body: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("broken", "id_", "reason"),
+    [
+        ({**DEAL, "createdAt": "yesterday an-access-token"}, "17", "cannot be read: createdAt."),
+        ({**DEAL, "properties": ["an-access-token"]}, "17", "cannot be read: properties."),
+        ({**DEAL, "properties": {"amount": ["an-access-token"]}}, "17", "cannot be read: properties.amount."),
+        ({**DEAL, "archived": None, "id": 18}, "18", "cannot be read: archived."),
+        ({key: value for key, value in DEAL.items() if key != "id"}, "", "cannot be read: id."),
+        ({**DEAL, "id": ""}, "", "cannot be read: id."),
+        ({**DEAL, "id": ["an-access-token"]}, "", "cannot be read: id."),
+        ("an-access-token", "", "cannot be read: all of it."),
+        (None, "", "cannot be read: all of it."),
+    ],
+)
+def test_a_deal_that_cannot_be_read_is_named_and_its_page_lives(broken: object, id_: str, reason: str) -> None:
+    answer = httpx2.Response(200, json={"total": 3, "results": [DEAL, broken, {"id": "19"}]})
+    with client_of(answer) as client:
+        found = [client.list_deals(), client.search_deals(Search()), client.batch_read_deals(["17", "18", "19"])]
+    for page in found:
+        assert [deal.id for deal in page.results] == ["17", "19"]
+        assert [deal.id for deal in page.unreadable] == [id_]
+        assert page.unreadable[0].reason == f"HubSpot's answer for this deal {reason}"
+        assert TOKEN not in repr(page)
+
+
+def test_of_a_deal_everything_but_its_id_may_be_missing() -> None:
+    (deal,) = client_of(httpx2.Response(200, json={"results": [{"id": "19"}]})).list_deals().results
+    assert (deal.properties, deal.created_at, deal.updated_at, deal.archived) == ({}, None, None, False)
+
+
+def test_one_deal_is_asked_for_by_its_id_and_a_merged_one_answers_with_the_survivor() -> None:
+    request = sent_by(lambda client: client.get_deal("16/x", ("dealname", "amount")), DEAL)
+    assert request.url.raw_path == b"/crm/objects/2026-03/deals/16%2Fx?properties=dealname%2Camount"
+    assert sent_by(lambda client: client.get_deal("16"), DEAL).url.query == b""
+    found = client_of(httpx2.Response(200, json=DEAL)).get_deal("16")
+    assert found is not None
+    assert found.id == "17"
+
+
+def test_a_deal_that_is_gone_is_none_and_an_answer_from_in_between_is_not_believed() -> None:
+    gone = {"status": "error", "message": "resource not found", "correlationId": "c-1"}
+    assert client_of(httpx2.Response(404, json=gone)).get_deal("16") is None
+    for odd in ({}, ["resource not found"]):
+        with pytest.raises(Rejected, match="HubSpot says 404"):
+            client_of(httpx2.Response(404, json=odd)).get_deal("16")
+    with pytest.raises(Rejected, match="HubSpot says 404"):
+        client_of(httpx2.Response(404, html="<h1>Not found</h1>")).get_deal("16")
+    with pytest.raises(Rejected, match="HubSpot says 404"):
+        client_of(httpx2.Response(404, json=gone)).list_deals()
+    with pytest.raises(Rejected, match="cannot be read"):
+        client_of(httpx2.Response(200, json={**DEAL, "properties": 7})).get_deal("16")
+
+
+def test_more_properties_than_an_address_holds_are_read_by_a_batch() -> None:
+    names = tuple(f"a_property_of_the_customer_{number}" for number in range(100))
+    requests: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        requests.append(request)
+        if request.method == "GET":
+            deals = [{**DEAL, "id": id_} for id_ in ("17", "18", "19")]
+            return httpx2.Response(200, json={"results": deals, "paging": {"next": {"after": "19"}}})
+        survivor = {"id": "90", "properties": {"hs_merged_object_ids": "18"}}
+        return httpx2.Response(200, json={"results": [{"id": "19"}, survivor, {**DEAL, "properties": {"new": "x"}}]})
+
+    client = client_of(handler)
+    page = client.list_deals("7", 50, names, archived=True)
+    assert [deal.id for deal in page.results] == ["17", "19"]
+    assert page.results[0].properties == {"new": "x"}
+    assert page.next == "19"
+    listed, batch = requests
+    assert dict(listed.url.params) == {"limit": "50", "archived": "true", "after": "7"}
+    assert dict(batch.url.params) == {"archived": "true"}
+    assert json.loads(batch.content)["inputs"] == [{"id": id_} for id_ in ("17", "18", "19")]
+    assert set(names) < set(json.loads(batch.content)["properties"])
+    requests.clear()
+    client.list_deals(properties=names[:40])
+    client.get_deal("17", names)
+    assert [request.method for request in requests] == ["GET", "POST"]
+    assert max(len(str(request.url)) for request in requests) <= 2000
+
+
+@pytest.mark.parametrize(
     "error",
     [
-        {"category": "INTERNAL_ERROR", "context": {"ids": ["1"]}},
         {"category": "OBJECT_NOT_FOUND"},
         {"category": "OBJECT_NOT_FOUND", "context": {"ids": []}},
         "OBJECT_NOT_FOUND",
@@ -198,6 +279,14 @@ def test_a_batch_error_of_another_kind_never_counts_as_a_deleted_deal(error: obj
         client_of(httpx2.Response(207, json=body)).batch_read_deals(["1"])
 
 
+def test_a_deal_that_hubspot_fails_to_read_is_named_and_is_not_missing() -> None:
+    error = {"category": "INTERNAL_ERROR", "context": {"ids": ["1", "2"]}}
+    body = {"status": "COMPLETE", "results": [DEAL], "numErrors": 2, "errors": [error]}
+    answer = client_of(httpx2.Response(207, json=body)).batch_read_deals(["1", "2", "17"])
+    assert ([deal.id for deal in answer.unreadable], answer.missing) == (["1", "2"], ())
+    assert [deal.id for deal in answer.results] == ["17"]
+
+
 def test_a_missing_permission_is_named() -> None:
     body = {
         "status": "error",
@@ -205,16 +294,37 @@ def test_a_missing_permission_is_named() -> None:
         "category": "MISSING_SCOPES",
         "errors": [{"message": "…", "context": {"requiredGranularScopes": ["crm.objects.deals.read"]}}, "odd"],
     }
-    with pytest.raises(NeedsReconnect, match=r"lacks a permission: crm\.objects\.deals\.read") as refused:
+    with pytest.raises(MissingScopes, match=r"lacks a permission: crm\.objects\.deals\.read") as refused:
         client_of(httpx2.Response(403, json=body)).list_deals()
     assert refused.value.scopes == ("crm.objects.deals.read",)
+    assert not refused.value.transient
 
 
-def test_credentials_that_hubspot_does_not_know_end_the_connection_without_a_retry() -> None:
-    client = client_of(httpx2.Response(401, json={"category": "INVALID_AUTHENTICATION", "message": "not found"}))
-    with pytest.raises(NeedsReconnect):
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx2.Response(401, json={"category": "INVALID_AUTHENTICATION", "message": "not found"}),
+        httpx2.Response(401, json={"category": "EXPIRED_AUTHENTICATION"}),
+        httpx2.Response(401),
+        httpx2.Response(530, html="error code: 1016"),
+    ],
+)
+def test_a_refused_token_is_renewed_once_and_refused_again_it_does_not_end_the_connection(
+    answer: httpx2.Response,
+) -> None:
+    asked: list[bool] = []
+
+    def access_token(*, force: bool = False) -> str:
+        asked.append(force)
+        return f"token-{len(asked)}"
+
+    client = client_of(answer, access_token=access_token)
+    with pytest.raises(TokenRefused) as refused:
         client.list_deals()
-    assert client.calls == 1
+    assert (asked, client.calls) == ([False, True], 2)
+    assert refused.value.transient
+    good = iter([answer, httpx2.Response(200, json={"results": [DEAL]})])
+    assert client_of(lambda request: next(good)).list_deals().results[0].id == "17"
 
 
 @pytest.mark.parametrize("status", [302, 400, 403, 404, 414, 415])
@@ -279,14 +389,14 @@ DAILY = {**TEN_SECONDLY, "message": "You have reached your daily limit.", "polic
         (httpx2.Response(429, json={"message": "You have reached your secondly limit."}), 1, 1.2),
         (httpx2.Response(429, json={"policyName": "SECONDLY"}), 1, 1.2),
         (httpx2.Response(429, text="slow down"), 10, 12),
-        (httpx2.Response(429, json=SECONDLY, headers={"Retry-After": "7"}), 7, 7),
-        (httpx2.Response(429, json=DAILY), math.inf, math.inf),
+        (httpx2.Response(429, json=SECONDLY, headers={"Retry-After": "7"}), 7, 8.4),
+        (httpx2.Response(429, json=DAILY), DAY_REST, DAY_REST * 1.2),
         (httpx2.Response(423), 2, 2.4),
         (httpx2.Response(477, headers={"Retry-After": "86400"}), 86400, 86400),
         (httpx2.Response(477), 60, 60),
         (httpx2.Response(500), 0.25, 0.5),
-        (httpx2.Response(530), 0.25, 0.5),
-        (httpx2.Response(408), 0.25, 0.5),
+        *((httpx2.Response(status), 0.25, 0.5) for status in (408, 502, 503, 504, 521, 523, 524)),
+        (Lost.UNREADABLE, 0.25, 0.5),
         (httpx2.Response(503, headers={"Retry-After": "soon"}), 0.25, 0.5),
         (httpx2.Response(503, headers={"Retry-After": "20"}), 20, 20),
         (Lost.UNSENT, 0.25, 0.5),
@@ -300,7 +410,7 @@ def test_how_long_to_wait_for_what(answer: httpx2.Response | Lost, least: float,
         assert len(set(delays)) > 1, "without jitter all workers come back at once"
 
 
-@pytest.mark.parametrize("status", [200, 207, 204, 301, 400, 401, 403, 404, 414])
+@pytest.mark.parametrize("status", [200, 207, 204, 301, 400, 401, 403, 404, 414, 530])
 def test_other_answers_stand(status: int) -> None:
     assert retry_delay(httpx2.Response(status), 0) is None
 
@@ -322,7 +432,112 @@ def test_a_limit_for_the_day_is_not_waited_for() -> None:
     with pytest.raises(RateLimited) as refused:
         client.list_deals()
     assert client.calls == 1
-    assert refused.value.retry_after is None
+    assert refused.value.transient
+    assert DAY_REST <= (refused.value.retry_after or 0) <= 1.2 * DAY_REST
+    assert refused.value.until is not None
+    assert 0 < (refused.value.until - now()).total_seconds() <= 1.2 * DAY_REST
+
+
+def test_an_account_that_is_moved_for_days_is_asked_again_after_one() -> None:
+    with pytest.raises(HubSpotDown, match="moving this account") as refused:
+        client_of(httpx2.Response(477, headers={"Retry-After": "900000"})).list_deals()
+    assert refused.value.retry_after == 86_400
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"status_code": 200, "text": '{"results": [{"id": "1'},
+        {"status_code": 200, "html": "<html>Just a moment</html>"},
+        {"status_code": 200, "json": []},
+        {"status_code": 200, "content": b"\xff\xfe"},
+        {"status_code": 200, "content": b"no gzip", "headers": {"Content-Encoding": "gzip"}},
+        {"status_code": 204},
+    ],
+)
+def test_an_answer_that_is_cut_or_not_hubspots_is_asked_for_again(broken: dict[str, Any]) -> None:
+    answers: Iterator[dict[str, Any]] = iter([broken, broken, {"status_code": 200, "json": {"results": [DEAL]}}])
+    client = client_of(lambda request: httpx2.Response(**next(answers)))
+    assert client.list_deals().results[0].id == "17"
+    assert (client.calls, client.failed) == (3, 2)
+    client = client_of(lambda request: httpx2.Response(**broken), patience=Patience(retries=2, seconds=9))
+    with pytest.raises(HubSpotDown, match="cannot be read at the moment") as refused:
+        client.list_deals()
+    assert refused.value.transient
+    assert client.calls == 3
+
+
+def test_which_errors_pass_by_themselves() -> None:
+    def met(answer: httpx2.Response) -> HubSpotError:
+        with pytest.raises(HubSpotError) as refused:
+            client_of(answer, patience=Patience(0, 0)).list_deals()
+        return refused.value
+
+    passing = [429, 423, 477, 408, 500, 502, 503, 504, 521, 523, 524, 530, 401]
+    assert all(met(httpx2.Response(status)).transient for status in passing)
+    assert not any(met(httpx2.Response(status)).transient for status in (302, 400, 403, 404, 414, 415))
+    assert (met(httpx2.Response(503, headers={"Retry-After": "20"})).until or now()) > now() + timedelta(seconds=15)
+
+
+def test_every_attempt_tells_the_budget_what_its_answer_tells() -> None:
+    headers = {
+        "X-HubSpot-RateLimit-Max": "110",
+        "X-HubSpot-RateLimit-Remaining": "108",
+        "X-HubSpot-RateLimit-Interval-Milliseconds": "10000",
+    }
+    answers: Iterator[httpx2.Response | Exception] = iter(
+        [
+            httpx2.ReadTimeout("late"),
+            httpx2.Response(429, json=TEN_SECONDLY, headers={**headers, "X-HubSpot-RateLimit-Remaining": "0"}),
+            httpx2.Response(429, json=SECONDLY),
+            httpx2.Response(502),
+            httpx2.Response(200, json={"results": [DEAL]}, headers=headers),
+        ]
+    )
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        outcome = next(answers)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    budget = Spending()
+    with client_of(handler, budget=budget) as client:
+        client.list_deals()
+    assert budget.taken == ["general"] * 5
+    assert budget.told == [None, Told(110, 0, 10.0), None, None, Told(110, 108, 10.0)]
+    assert budget.rests == [None, 10.0, 1.0, None, None]
+    assert budget.closed
+    assert (client.calls, client.failed, client.rate_limited) == (5, 4, 2)
+
+
+@pytest.mark.parametrize("odd", ["", "-1", "many", "1e3", "٣", "9" * 40])
+def test_headers_that_make_no_sense_tell_nothing(odd: str) -> None:
+    good = {"Max": "110", "Remaining": "7", "Interval-Milliseconds": "10000", "Daily": "900", "Daily-Remaining": "850"}
+    full = {f"X-HubSpot-RateLimit-{name}": value for name, value in good.items()}
+    assert told_by(httpx2.Headers({name.lower(): value for name, value in full.items()})) == Told(110, 7, 10.0, 50)
+    for name in ("Max", "Remaining", "Interval-Milliseconds"):
+        assert told_by({**full, f"X-HubSpot-RateLimit-{name}": odd}) is None
+
+
+def test_a_run_stops_when_more_than_5_percent_of_200_calls_failed_however_well_the_retries_went() -> None:
+    for every, stops in ((19, True), (21, False)):
+        attempts = iter(range(10**6))
+        client = client_of(
+            lambda request, attempts=attempts, every=every: (  # type: ignore[misc]
+                httpx2.Response(502) if next(attempts) % every == 0 else httpx2.Response(200, json={"results": []})
+            )
+        )
+        if stops:
+            with pytest.raises(HubSpotDown, match="failed 11 of the last 200") as refused:
+                for _ in range(300):
+                    client.list_deals()
+            assert client.calls == 200
+            assert refused.value.until is not None
+        else:
+            for _ in range(300):
+                client.list_deals()
+            assert client.calls > 300
 
 
 def test_waiting_has_a_budget_and_each_call_has_its_own() -> None:
@@ -365,7 +580,7 @@ def test_calls_share_one_connection() -> None:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        settings: dict[str, Any] = {"access_token": lambda *, force=False: TOKEN, "reserve": lambda kind, calls: None}
+        settings: dict[str, Any] = {"access_token": lambda *, force=False: TOKEN, "budget": Spending()}
         with Client(f"http://127.0.0.1:{server.server_port}", should_stop=lambda: False, **settings) as client:
             for _ in range(5):
                 client.list_deals()

@@ -63,6 +63,7 @@ class FakeControl:
         self.calls: list[tuple[str, Any]] = []
         self.denials: list[tuple[str, str]] = []
         self.archives: dict[UUID, m.ArchiveOut] = {}
+        self.deals: dict[str, dict[str, str]] = {}
         self.asked = 0
         self.down = False
 
@@ -288,6 +289,24 @@ class FakeControl:
     def start_sync(self, caller: Caller) -> m.SyncOut:
         self._note("start_sync", None)
         return m.SyncOut(sync_id=new_id())
+
+    def save_fields(self, caller: Caller, body: m.SaveFields) -> m.MappingSaved:
+        self._note("save_fields", body)
+        return m.MappingSaved(changed=[one.field for one in body.fields])
+
+    def save_stages(self, caller: Caller, body: m.SaveStages) -> m.MappingSaved:
+        self._note("save_stages", body)
+        return m.MappingSaved(changed=[f"{one.pipeline}/{one.stage}" for one in body.stages])
+
+    def refresh_definitions(self, caller: Caller) -> None:
+        self._note("refresh_definitions", None)
+
+    def read_deal(self, caller: Caller, body: m.ReadDeal) -> m.DealOut:
+        self._note("read_deal", body)
+        if body.deal_id not in self.deals:
+            raise Refused(Code.NOT_FOUND, f"Your HubSpot account has no deal {body.deal_id}.", "Copy the number.")
+        properties = self.deals[body.deal_id]
+        return m.DealOut(deal_id=body.deal_id, properties={name: properties.get(name) for name in body.properties})
 
     def export_own(self, caller: Caller) -> m.ArchiveOut:
         self._note("export_own", None)

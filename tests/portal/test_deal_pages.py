@@ -14,13 +14,14 @@ from uuid import UUID
 import pytest
 from httpx2 import Response
 
-from awssome.database.schema import deal_registrations, hubspot_mappings
+from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings
 from awssome.database.sessions import Sessions
 from awssome.database.tenant import deals
 from awssome.domain.deals import Stage as DealStage
 from awssome.domain.times import new_id, now
 from awssome.portal.deal_csv import guarded
 from awssome.portal.deal_form import Submitted
+from awssome.web.formats import day
 from tests.portal.conftest import Browser, Stage
 from tests.portal.fake import Tenant
 
@@ -45,7 +46,7 @@ def add(sessions: Sessions, tenant: Tenant, **values: Any) -> UUID:
     return made
 
 
-def come_from_hubspot(sessions: Sessions, tenant: Tenant, deal_id: UUID, edited: list[str]) -> None:
+def come_from_hubspot(sessions: Sessions, tenant: Tenant, deal_id: UUID, edited: list[str], **of_mapping: Any) -> None:
     """As a sync leaves it."""
 
     def work(connection: Any) -> None:
@@ -58,9 +59,8 @@ def come_from_hubspot(sessions: Sessions, tenant: Tenant, deal_id: UUID, edited:
                 registration_id=deal_id,
                 state="live",
                 source_hash=b"0" * 32,
-                first_sync_id=new_id(),
-                last_sync_id=new_id(),
                 created_at=now(),
+                **{"first_sync_id": new_id(), "last_sync_id": new_id()} | of_mapping,
             )
         )
 
@@ -69,9 +69,8 @@ def come_from_hubspot(sessions: Sessions, tenant: Tenant, deal_id: UUID, edited:
 
 def form_of(page: str) -> dict[str, str]:
     """What a browser would send of the deal's form as it stands."""
-    fields = {
-        name: unescape(value) for name, value in re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', page)
-    }
+    inputs = re.findall(r'<input(?![^>]*type="checkbox")[^>]* name="(\w+)"[^>]* value="([^"]*)"', page)
+    fields = {name: unescape(value) for name, value in inputs}
     fields |= {name: unescape(text) for name, text in re.findall(r'<textarea[^>]* name="(\w+)"[^>]*>([^<]*)<', page)}
     for name, options in re.findall(r'<select[^>]* name="(\w+)"[^>]*>(.*?)</select>', page, re.S):
         chosen = re.search(r'value="([^"]*)" selected', options)
@@ -96,8 +95,12 @@ def test_a_deal_is_written_shown_and_listed(alice: Browser) -> None:
         ("deal_amount", "a lot", "is not an amount"),
         ("target_close_date", "31.3.2027", "Use a date like"),
         ("customer_website", "javascript:alert(1)", "Use a web address"),
-        ("customer_country", "Germany", "has 7 characters"),
-        ("stage", "Won", "Choose one of the values"),
+        ("customer_country", "Atlantis", "no country that AWS knows"),
+        ("stage", "Won", "none of the values"),
+        ("use_case", "Cloud", "none of the values"),
+        ("sales_activities", "Talked", "none of the values"),
+        ("contract_months", "145", "a whole number from 1 to 144"),
+        ("customer_duns", "12345678", "looks like 123456789"),
         ("title", "x\x00y", "cannot be stored"),
     ],
 )
@@ -147,7 +150,7 @@ def test_a_form_sent_back_unchanged_changes_nothing(alice: Browser, northwind: T
 def test_two_people_who_edit_at_once_lose_nothing(
     stage: Stage, alice: Browser, northwind: Tenant, sessions: Sessions
 ) -> None:
-    deal_id = add(sessions, northwind, next_steps="Write to them", use_case="Backup")
+    deal_id = add(sessions, northwind, next_steps="Write to them", use_case="Networking")
     mia = stage.browser("mia")
     mine, hers = (form_of(who.get(f"/deals/{deal_id}/edit").text) for who in (alice, mia))
     mia.after(mia.client.post(f"/deals/{deal_id}/edit", data={**hers, "use_case": "Archiving", "next_steps": "Wait"}))
@@ -174,6 +177,83 @@ def test_a_refused_edit_keeps_what_was_typed_and_the_version(
     assert "Another" in alice.after(saved).text
 
 
+def test_several_choices_are_sent_and_kept_as_they_are(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    chosen = ["Co-Sell - Deal Support", "Co-Sell - Support for Public Tender / RFx"]
+    sent = {**NEW, "primary_needs": ["", *chosen]}
+    page = alice.after(alice.send("/deals/new", at="/deals/new", **sent)).text
+    assert "Co-Sell - Deal Support; Co-Sell - Support for Public Tender / RFx" in page
+    (deal_id,) = re.findall(r'href="/deals/([0-9a-f-]{36})/edit"', page)[:1]
+    form = form_of(alice.get(f"/deals/{deal_id}/edit").text)
+    sent = {**form, "primary_needs": ["", chosen[1]], "sales_activities": ""}
+    alice.client.post(f"/deals/{deal_id}/edit", data=sent)
+    deal = in_workspace(sessions, northwind, lambda connection: deals.find(connection, UUID(deal_id)))
+    assert (deal.values["primary_needs"], deal.values["sales_activities"]) == ([chosen[1]], None)
+
+
+def test_a_stored_value_that_is_no_choice_is_shown_and_not_emptied_unseen(
+    alice: Browser, northwind: Tenant, sessions: Sessions
+) -> None:
+    deal_id = add(sessions, northwind, use_case="Backup")
+    assert "AWS does not know “Backup”" in alice.get(f"/deals/{deal_id}").text
+    form = form_of(alice.get(f"/deals/{deal_id}/edit").text)
+    alice.client.post(f"/deals/{deal_id}/edit", data={**form, "next_steps": "Call them"})
+    assert in_workspace(sessions, northwind, lambda c: deals.find(c, deal_id)).values["use_case"] == "Backup"
+
+
+def test_hubspots_value_stands_under_a_persons_and_can_be_taken_again(
+    alice: Browser, northwind: Tenant, sessions: Sessions
+) -> None:
+    deal_id = add(sessions, northwind, next_steps="As HubSpot has it", deal_amount=Decimal("12.5"))
+    come_from_hubspot(sessions, northwind, deal_id, [])
+    form = form_of(alice.get(f"/deals/{deal_id}/edit").text)
+    changed = {**form, "next_steps": "Mine", "deal_amount": "13"}
+    page = alice.after(alice.client.post(f"/deals/{deal_id}/edit", data=changed)).text
+    assert "HubSpot says: As HubSpot has it" in page and "HubSpot says: 12.5" in page
+    taken = alice.send(f"/deals/{deal_id}/use-hubspot", at=f"/deals/{deal_id}", field="deal_amount", version=2)
+    page = alice.after(taken).text
+    assert "Deal amount is as HubSpot has it" in page and "HubSpot says: 12.5" not in page
+    deal = in_workspace(sessions, northwind, lambda connection: deals.find(connection, deal_id))
+    assert (deal.values["deal_amount"], deal.edited_fields) == (Decimal("12.5"), ("next_steps",))
+    assert deal.hubspot is not None and deal.hubspot.held_back == {"next_steps": "As HubSpot has it"}
+    stale = alice.send(f"/deals/{deal_id}/use-hubspot", at=f"/deals/{deal_id}", field="next_steps", version=2)
+    unknown = alice.send(f"/deals/{deal_id}/use-hubspot", at=f"/deals/{deal_id}", field="title", version=3)
+    none = alice.send(f"/deals/{deal_id}/use-hubspot", at=f"/deals/{deal_id}", field="nothing", version=3)
+    assert (stale.status_code, unknown.status_code, none.status_code) == (409, 409, 422)
+
+
+def test_a_viewer_sees_hubspots_value_and_cannot_take_it(
+    stage: Stage, alice: Browser, northwind: Tenant, sessions: Sessions
+) -> None:
+    deal_id = add(sessions, northwind, next_steps="Mine")
+    come_from_hubspot(sessions, northwind, deal_id, ["next_steps"], held_back={"next_steps": None})
+    vera = stage.browser("vera")
+    page = vera.get(f"/deals/{deal_id}").text
+    assert "HubSpot says: nothing" in page and "use-hubspot" not in page
+    refused = vera.send(f"/deals/{deal_id}/use-hubspot", at="/account", field="next_steps", version=1)
+    assert refused.status_code == 403
+
+
+def test_a_deal_tells_where_and_when_it_was_read(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    deal_id, first, last = add(sessions, northwind), new_id(), new_id()
+    at = now() - timedelta(days=30)
+    runs = {"first_sync_id": first, "last_sync_id": last, "modified_at": at, "read_at": at + timedelta(days=1)}
+    come_from_hubspot(sessions, northwind, deal_id, [], **runs)
+    line = {"id": new_id(), "registration_id": deal_id, "at": now(), "kind": "updated", "actor": "HubSpot"}
+    event = deal_events.insert().values(**line, changes={"title": ["A", "B"]}, sync_id=last)
+    in_workspace(sessions, northwind, lambda connection: connection.execute(event))
+    page = alice.get(f"/deals/{deal_id}").text
+    for shown in ("4128831", "9001", f"/hubspot/syncs/{first}", day(at.date()), day((at + timedelta(days=1)).date())):
+        assert shown in page
+    assert page.count(f"/hubspot/syncs/{last}") == 2, "in the panel, and in the timeline"
+
+
+def test_a_lost_deal_is_not_asked_about(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    deal_id = add(sessions, northwind, stage=DealStage.CLOSED_LOST)
+    page = alice.get(f"/deals/{deal_id}").text
+    assert "AWS takes no deal that was lost before it was submitted" in page and "Missing" not in page
+    assert "No match" in alice.get("/deals?readiness=incomplete").text
+
+
 def test_a_field_can_be_emptied(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
     deal_id = add(sessions, northwind, use_case="Backup")
     form = form_of(alice.get(f"/deals/{deal_id}/edit").text)
@@ -182,11 +262,15 @@ def test_a_field_can_be_emptied(alice: Browser, northwind: Tenant, sessions: Ses
 
 
 def test_a_deal_tells_for_each_field_where_it_comes_from(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
-    deal_id = add(sessions, northwind, customer_company="Fabrikam", use_case="Backup")
-    come_from_hubspot(sessions, northwind, deal_id, ["customer_company"])
+    deal_id = add(sessions, northwind, customer_company="Fabrikam", involvement="Co-Sell")
+    come_from_hubspot(sessions, northwind, deal_id, ["customer_company"], defaulted=["involvement"])
     page = alice.get(f"/deals/{deal_id}").text
     origins = dict(re.findall(r'<td class="title">([^<]+)</td>.*?<td class="aside quiet">([^<]+)</td>', page, re.S))
-    assert origins["Title"] == "HubSpot" and origins["Customer"] == "You" and origins["Use case"] == "Default"
+    assert (
+        origins["Title"] == "HubSpot"
+        and origins["Customer"] == "You"
+        and origins["What you want from AWS"] == "Default"
+    )
     assert "https://app.hubspot.com/contacts/4128831/record/0-3/9001" in page
 
 

@@ -15,8 +15,8 @@ import pytest
 from awssome.database import Connection
 from awssome.database.sessions import Sessions
 from awssome.database.tenant import deals, figures
-from awssome.database.tenant.deals import SORTS, Deal, Filters
-from awssome.domain.deals import Source, Stage
+from awssome.database.tenant.deals import SORTS, Deal, Filters, Hidden, HubSpotDeal
+from awssome.domain.deals import FIELD, Source, Stage
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement
 from awssome.domain.times import new_id
@@ -36,6 +36,12 @@ COMPLETE: dict[str, Any] = {
     "delivery_model": "SaaS or PaaS",
     "target_close_date": TODAY + timedelta(days=3000),
     "expected_aws_spend": Decimal("4200"),
+    "aws_spend_currency": "USD",
+    "use_case": "Database",
+    "sales_activities": ["Customer has shown interest in solution"],
+    "involvement": "Co-Sell",
+    "primary_needs": ["Co-Sell - Deal Support"],
+    "solution_id": "S-0012345",
 }
 
 Transaction = Callable[[], Any]
@@ -149,11 +155,12 @@ def test_filters_select(transaction: Transaction) -> None:
             assert deals.count(connection, filters, today=TODAY) == len(page.rows)
             return {deal.id for deal in page.rows}
 
-        assert ids() == {ready, lost}
+        early = add(connection)
+        assert ids() == {ready, lost, early}
         assert ids(stage=Stage.CLOSED_LOST) == {lost}
         assert ids(ready=True) == {ready}
-        assert ids(ready=False) == {lost}
-        assert ids(source=Source.MANUAL) == {ready, lost}
+        assert ids(ready=False) == {early}, "a lost one never becomes ready"
+        assert ids(source=Source.MANUAL) == {ready, lost, early}
         assert ids(source=Source.HUBSPOT) == set()
         assert ids(archived=True) == {away}
         assert ids(search="fabri", stage=Stage.QUALIFIED, ready=True) == {ready}
@@ -166,8 +173,8 @@ def test_a_ready_deal_is_ready_until_its_close_date_is_past(transaction: Transac
         assert deals.find(connection, deal_id, today=closing).ready
         late = closing + timedelta(days=1)
         assert not deals.find(connection, deal_id, today=late).ready
-        assert figures.summary(connection, today=closing) == figures.Summary(1, 1)
-        assert figures.summary(connection, today=late) == figures.Summary(1, 0)
+        assert figures.summary(connection, today=closing) == figures.Summary(1, 1, 0)
+        assert figures.summary(connection, today=late) == figures.Summary(1, 0, 1)
         deals.edit(connection, deal_id, 1, {"stage": Stage.LAUNCHED}, ALICE)
         assert deals.find(connection, deal_id, today=late).ready
 
@@ -293,13 +300,16 @@ def test_figures_leave_out_what_is_lost_or_archived(transaction: Transaction) ->
 
 
 def test_fields_tell_where_they_come_from() -> None:
-    values = dict.fromkeys(COMPLETE | {"use_case": 1, "next_steps": 1, "deal_amount": 1, "deal_currency": 1})
     at = datetime.now(UTC)
-    given = {**values, "title": "T", "stage": "Prospect", "next_steps": "Call", "use_case": "Backup"}
-    deal = Deal(new_id(), Source.HUBSPOT, given, ("next_steps",), False, 1, at, at, ALICE, None, None)
+    given = {**dict.fromkeys(FIELD), "title": "T", "stage": "Prospect", "next_steps": "Call", "visibility": "Full"}
+    held = {"next_steps": "Wait"}
+    linked = HubSpotDeal(7, "9", "live", at, at, new_id(), new_id(), held, frozenset({"visibility", "next_steps"}))
+    deal = Deal(new_id(), Source.HUBSPOT, given, ("next_steps",), False, 1, at, at, ALICE, None, linked)
     assert deal.origin("title") == deal.origin("stage") == "hubspot"
     assert deal.origin("next_steps") == "you"
-    assert deal.origin("use_case") == "default"
+    assert deal.hidden("next_steps") == Hidden("Wait")
+    assert deal.hidden("title") is None
+    assert deal.origin("visibility") == "default"
     assert deal.origin("customer_company") is None
 
 

@@ -23,9 +23,10 @@ from awssome.domain.tenants import Tier
 from awssome.domain.times import new_id
 from awssome.hubspot import oauth
 from awssome.hubspot.models import Deal
-from awssome.hubspot.oauth import App, Installation
+from awssome.hubspot.oauth import App
 from awssome.hubspot.transport import Patience
 from awssome.workflows import hubspot_connection, sync
+from awssome.workflows.hubspot_connection import Connected
 from awssome.workflows.services import WorkerServices
 from awssome.workflows.workspace import Workspace
 from tests.conftest import Tenancy
@@ -101,7 +102,7 @@ class Workshop:
         with self.services.registry.begin() as connection:
             return hubspot_connection.callback(connection, self.services.keys, state)
 
-    def complete(self, session_id: UUID, back: dict[str, str]) -> Installation:
+    def complete(self, session_id: UUID, back: dict[str, str]) -> Connected:
         """What the session does that began."""
         return hubspot_connection.connect(
             self.services,
@@ -112,7 +113,7 @@ class Workshop:
             code=back["code"],
         )
 
-    def connect(self, portal_id: int = NORTHWIND) -> Installation:
+    def connect(self, portal_id: int = NORTHWIND) -> Connected:
         """The whole way of connecting."""
         session_id, back = self.consent(portal_id)
         assert self.callback(back["state"]) == HOST
@@ -182,7 +183,7 @@ class Workshop:
 
     def others(self) -> int:
         with self.services.registry.begin() as connection:
-            return registered.others_connected(connection, self.id, NORTHWIND)
+            return len(registered.others_connected(connection, self.id, NORTHWIND))
 
 
 def first_ten(deals: Sequence[Deal]) -> list[str]:

@@ -18,6 +18,7 @@ from awssome.database import servers
 from awssome.database.mover import Mover
 from awssome.database.registry import Registry
 from awssome.domain.secrets import Keys
+from awssome.domain.vault import Vault
 from awssome.workflows import archives
 from awssome.workflows.archive_store import Directory
 
@@ -59,7 +60,13 @@ def restore_and_die(url: str, secret_key: str, root: Path, restore_id: UUID, ste
 def _services(url: str, secret_key: str, store: Directory) -> Any:
     """As much of a worker's services as archives need."""
     registry, keys = Registry(url, connections=2), Keys.from_text(secret_key)
-    return SimpleNamespace(registry=registry, keys=keys, archives=store, open_server=servers.opener(registry, keys))
+    return SimpleNamespace(
+        registry=registry,
+        keys=keys,
+        vault=Vault(keys),
+        archives=store,
+        open_server=servers.opener(registry, keys),
+    )
 
 
 def _die() -> None:

@@ -101,7 +101,9 @@ def fill(services: WorkerServices, tenancy: Tenancy) -> None:
             )
         )
         connection.execute(
-            insert(tenant_keys).values(id=new_id(), key_id="k1", wrapped_key=b"\x00\xff" * 20, created_at=now())
+            insert(tenant_keys).values(
+                id=new_id(), key_id="k1", wrapped_key=b"\x00\xff" * 20, created_at=now(), retired_at=now()
+            )
         )
         connection.execute(insert(field_mappings).values(field="title", property=None, updated_at=now()))
         connection.execute(insert(field_mappings).values(field="stage", property="", updated_at=now()))

@@ -27,7 +27,7 @@ _TYPE = {"newbusiness": "Net New Business", "existingbusiness": "Expansion"}
 def registered(deal_id: str, deal: Properties) -> dict[str, Any]:
     """The fields that HubSpot feeds, for a deal with these properties."""
     name = " ".join((deal["dealname"] or "").split())
-    amount = Decimal(deal["amount"]) if deal["amount"] else None
+    amount = Decimal(deal["amount"]) if deal["amount"] and exact(deal["amount"]) else None
     problem = (deal["description"] or "").strip()
     return {
         "title": _fit(name, 255) or f"Deal {deal_id}",
@@ -38,6 +38,11 @@ def registered(deal_id: str, deal: Properties) -> dict[str, Any]:
         "opportunity_type": _TYPE.get(deal["dealtype"] or ""),
         "business_problem": _fit(problem, 2000) or None,
     }
+
+
+def exact(amount: str) -> bool:
+    """Whether an amount is held as it is: one with more than four digits after the point is left out, never rounded."""
+    return len(amount.partition(".")[2]) <= 4
 
 
 def _fit(text: str, units: int) -> str:

@@ -37,6 +37,7 @@ from awssome.domain.moves import FenceMode, Phase
 from awssome.domain.secrets import Keys, new_secret_key
 from awssome.domain.tenants import EngineName, PlacementState, ServerKind, TenantState
 from awssome.domain.times import now
+from awssome.domain.vault import Vault
 from awssome.management import archives as managed
 from awssome.workflows import archives
 from awssome.workflows.services import WorkerServices
@@ -620,7 +621,7 @@ def test_who_is_restored_after_the_secret_key_was_taken_away_connects_anew(
 ) -> None:
     """The archive's data key is wrapped under a secret key that nobody has any more."""
     with services.sessions.open(placement_of(services, alice)) as connection:
-        data_key(connection, Keys.from_text(new_secret_key()), alice.id)
+        data_key(connection, Vault(Keys.from_text(new_secret_key())), alice.id)
         connection.execute(update(hubspot_tokens).values(refresh_token=b"sealed"))
     archive = exported(services, alice)
     with services.registry.begin() as connection:
@@ -630,10 +631,10 @@ def test_who_is_restored_after_the_secret_key_was_taken_away_connects_anew(
         assert tenants.find(connection, alice.id).hubspot_state == "reconnect"
     with services.sessions.open(placement_of(services, alice)) as connection:
         with pytest.raises(Refused):
-            data_key(connection, services.keys, alice.id)
-        fresh = key_for_new_tokens(connection, services.keys, alice.id)
-        assert data_key(connection, services.keys, alice.id) == fresh
-        assert key_for_new_tokens(connection, services.keys, alice.id) == fresh, "one that opens is kept"
+            data_key(connection, services.vault, alice.id)
+        fresh = key_for_new_tokens(connection, services.vault, alice.id)
+        assert data_key(connection, services.vault, alice.id) == fresh
+        assert key_for_new_tokens(connection, services.vault, alice.id) == fresh, "one that opens is kept"
 
 
 @only_sqlserver

@@ -131,7 +131,9 @@ def test_a_job_that_died_between_server_and_registry_is_run_again(
     key: str,
 ) -> None:
     tenancy = make_tenant()
-    sealing = Workspace(services, tenancy.id).do(lambda connection: data_key(connection, services.keys, tenancy.id))
+    sealing = Workspace(services, tenancy.id).do(
+        lambda connection: data_key(connection, services.vault, tenancy.id).clear
+    )
     if key == "another key":
         services = with_keys(services, Keys.from_text(new_secret_key(), secret_key))
     really = SERVERS[engine].set_password
@@ -149,7 +151,7 @@ def test_a_job_that_died_between_server_and_registry_is_run_again(
     rotation.rotate(services, tenancy.placement.placement_id, 2)  # once more: nothing to do
     assert placement_of(services, tenancy).secret_version == 2
     workspace = Workspace(services, tenancy.id)
-    assert workspace.do(lambda connection: data_key(connection, services.keys, tenancy.id)) == sealing
+    assert workspace.do(lambda connection: data_key(connection, services.vault, tenancy.id).clear) == sealing
 
 
 def test_a_tenant_that_is_suspended_before_the_job_is_run_again_opens_when_it_is_resumed(
@@ -260,7 +262,7 @@ def test_another_secret_key_takes_over_logins_tokens_and_servers(
 ) -> None:
     tenancy = make_tenant()
     workspace = Workspace(services, tenancy.id)
-    before = workspace.do(lambda connection: data_key(connection, services.keys, tenancy.id))
+    before = workspace.do(lambda connection: data_key(connection, services.vault, tenancy.id).clear)
     fresh = new_secret_key()
     between = with_keys(services, Keys.from_text(fresh, secret_key))
     assert placement_of(between, tenancy) == tenancy.placement, "what was made before is still known"
@@ -268,7 +270,10 @@ def test_another_secret_key_takes_over_logins_tokens_and_servers(
     rotate(between, tenancy)
     alone = with_keys(services, Keys.from_text(fresh))
     assert opens(alone, placement_of(alone, tenancy))
-    assert Workspace(alone, tenancy.id).do(lambda connection: data_key(connection, alone.keys, tenancy.id)) == before
+    assert (
+        Workspace(alone, tenancy.id).do(lambda connection: data_key(connection, alone.vault, tenancy.id).clear)
+        == before
+    )
     with alone.registry.begin() as connection:
         servers.admin_url(connection, alone.keys, servers.by_name(connection, "pool-1").id)
     with pytest.raises(Refused, match="another key"):

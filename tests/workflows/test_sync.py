@@ -29,6 +29,7 @@ from awssome.workflows import hubspot_connection, moves, sync
 from awssome.workflows.sync import ten
 from tests.hubspot.conftest import EMPTY, NORTHWIND, SECRET, TAILSPIN, WINGTIP, Sandbox
 from tests.workflows.conftest import Workshop, first_ten
+from tests.workflows.reference import exact
 
 Workshops = Callable[..., Workshop]
 
@@ -126,8 +127,8 @@ def test_values_arrive_as_they_are_in_hubspot(workshop: Workshops) -> None:
     live = paula.live()
     for deal in paula.deals():
         row, amount = live[deal.id].row, deal.properties["amount"]
-        assert row.deal_amount == (Decimal(amount) if amount else None)
-        name = " ".join((deal.properties["dealname"] or "").split())
+        assert row.deal_amount == (Decimal(amount) if amount and exact(amount) else None)
+        name = " ".join((deal.properties["dealname"] or "").split()) or f"Deal {deal.id}"
         assert row.title == name or (len(name) > 255 and row.title == name[:254] + "…")
         assert row.archived_at is None
 
@@ -164,14 +165,12 @@ def test_the_tenants_own_stages_count(workshop: Workshops, sandbox: Sandbox) -> 
     alice = workshop(TAILSPIN)
     deal_id = first_ten(alice.deals(TAILSPIN))[0]
     _edit_in_hubspot(sandbox, deal_id, pipeline="812704591", dealstage="1193847203")
-    issues = [issue for issue in alice.issues(alice.sync()) if issue.deal_id == deal_id and issue.field == "stage"]
-    assert len(issues) == 1
-    assert alice.live()[deal_id].row.stage == "Prospect"
-    own = {"pipeline": "812704591", "hubspot_stage": "1193847203", "stage": "Technical Validation"}
+    alice.sync()
+    assert alice.live()[deal_id].row.stage == "Technical Validation", "its chance to win is 0.5"
+    own = {"pipeline": "812704591", "hubspot_stage": "1193847203", "stage": "Committed"}
     alice.workspace.do(lambda connection: connection.execute(insert(stage_mappings).values(**own, updated_at=now())))
-    done = alice.sync()
-    assert alice.live()[deal_id].row.stage == "Technical Validation"
-    assert not [issue for issue in alice.issues(done) if issue.deal_id == deal_id and issue.field == "stage"]
+    alice.sync()
+    assert alice.live()[deal_id].row.stage == "Committed"
 
 
 def test_merged_deals_keep_one_registration(workshop: Workshops, sandbox: Sandbox) -> None:

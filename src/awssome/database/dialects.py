@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +42,27 @@ class _Bit(types.Boolean):
     def bind_processor(self, dialect: Dialect) -> Callable[[bool | None], bool | None]:
         """Of a boolean."""
         return lambda value: None if value is None else bool(value)
+
+
+class CopyingPostgreSQL(PGDialect_psycopg):
+    """PostgreSQL's dialect, which has many rows copied in.
+
+    The driver sends one statement for each row, and each fires the guard. COPY fires it once, and takes a row in a
+    fifth of the time.
+    """
+
+    supports_statement_cache = True
+
+    def do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        """Several rows of parameters."""
+        copy = _as_copy(statement)
+        if copy is None:
+            cursor.executemany(statement, parameters)
+            return
+        into, names = copy
+        with cursor.copy(into) as copying:
+            for row in parameters:
+                copying.write_row([row[name] for name in names])
 
 
 class TypedSQLServer(MSDialect_mssqlpython):
@@ -110,6 +133,25 @@ def execute_many(cursor: Any, statement: str, sizes: Sequence[InputSize], rows: 
     for row in rows:
         cursor.setinputsizes(_single(sizes))
         cursor.execute(statement, row)
+
+
+@lru_cache(maxsize=512)
+def _as_copy(statement: str) -> tuple[str, tuple[str, ...]] | None:
+    """An INSERT of nothing but parameters as a COPY, and their names in its order; None: it is something else."""
+    insert = _INSERT.fullmatch(statement)
+    if insert is None:
+        return None
+    names = tuple(_PARAMETER.findall(insert["values"]))
+    return f"COPY {insert['table']} {insert['columns']} FROM STDIN", names
+
+
+_PARAMETER = re.compile(r"%\((\w+)\)s(?:::[A-Z ]+(?:\(\d+(?:, \d+)?\))?)?")
+"""A parameter, and the type that it is cast to."""
+
+_INSERT = re.compile(
+    r"INSERT INTO (?P<table>[\w.\"]+) (?P<columns>\([\w\", ]+\)) "
+    rf"VALUES \((?P<values>{_PARAMETER.pattern}(?:, {_PARAMETER.pattern})*)\)"
+)
 
 
 def _single(sizes: Sequence[InputSize]) -> list[InputSize]:
@@ -184,3 +226,4 @@ _OF_VALUES: tuple[tuple[type, InputSize], ...] = (
 )
 
 registry.register("mssql.typed", __name__, TypedSQLServer.__name__)
+registry.register("postgresql.copying", __name__, CopyingPostgreSQL.__name__)

@@ -31,9 +31,11 @@ from awssome.database.servers import Opener, match_login
 from awssome.domain.archives import ArchiveKind, ArchiveState, RestoreState
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
-from awssome.domain.secrets import Keys
+from awssome.domain.secrets import Unopenable
+from awssome.domain.syncs import ConnectionState
 from awssome.domain.tenants import RETENTION_DAYS, Placement, PlacementState, TenantState
 from awssome.domain.times import now
+from awssome.domain.vault import Vault, Wrapped
 
 BLOCK = 1 << 20
 
@@ -49,7 +51,7 @@ class Restorer:
     """
 
     registry: Registry
-    keys: Keys
+    vault: Vault
     open_server: Opener
     files: Files
     step: Callable[[str], None] = lambda name: None
@@ -80,7 +82,7 @@ class Restorer:
             with self.registry.begin() as connection:
                 if tenants.find(connection, restore.tenant_id).placement_id == placement_id:
                     continue
-                placement = placements.find(connection, self.keys, placement_id)
+                placement = placements.find(connection, self.vault.keys, placement_id)
                 server_id = placements.server_of(connection, placement_id)
             self.open_server(server_id).drop(placement.schema, restore.mover)
             with self.registry.begin() as connection:
@@ -115,7 +117,7 @@ class Restorer:
             ends = []
             for placement_id in (restore.target_id, restore.source_id):
                 if placement_id is not None:
-                    placement = placements.find(connection, self.keys, placement_id)
+                    placement = placements.find(connection, self.vault.keys, placement_id)
                     ends.append((placement, placements.server_of(connection, placement_id)))
         target, *source = (_End(placement, self.open_server(server_id)) for placement, server_id in ends)
         switched = tenant.placement_id == restore.target_id
@@ -197,13 +199,16 @@ class Restorer:
                 [_named(table, row) for row in found.rows(table)] for table in (hubspot_tokens, tenant_keys)
             )
         tenant_id = end.placement.tenant_id
+        needed = {row["key_id"] or str(tenant_id) for row in tokens}
         try:
             for row in wrapped:
-                if row["id"] == str(tenant_id):
-                    self.keys.unwrap(bytes.fromhex(row["wrapped_key"] or ""), tenant_id, row["key_id"] or "")
-        except Refused:
+                if row["id"] in needed:
+                    sealing = Wrapped(bytes.fromhex(row["wrapped_key"] or ""), row["key_id"] or "", row["kms_key"])
+                    self.vault.unwrap(sealing, tenant_id)
+        except Unopenable:
             return None
-        return next((int(row["portal_id"]) for row in tokens if row["refresh_token"] and row["portal_id"]), None)
+        stand = (row for row in tokens if row["refresh_token"] and row["state"] != ConnectionState.RECONNECT)
+        return next((int(row["portal_id"]) for row in stand if row["portal_id"]), None)
 
     def _freeze(self, restore: Restore, source: _End, epoch: int) -> None:
         def asking() -> None:
@@ -221,7 +226,7 @@ class Restorer:
                     leave(source.server, source.placement.schema, restore.mover, trip.epoch + 1)
             trip.target.server.claim(schema, restore.mover)
             if not self._is_active(restore):
-                match_login(self.registry, self.keys, self.open_server, restore.tenant_id)
+                match_login(self.registry, self.vault.keys, self.open_server, restore.tenant_id)
             admit(trip.target.server, schema, restore.mover, trip.epoch + 1)
             opened = now()
         if source is not None:

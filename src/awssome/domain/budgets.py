@@ -25,7 +25,7 @@ LIFE = timedelta(seconds=2)
 the others have met."""
 
 TRANSIT = timedelta(seconds=3)
-"""How long a call may be on its way there. It counts only for calls of which nobody has told that they were answered."""
+"""How long a call may be on its way there. It counts only for calls of which nobody tells that they were answered."""
 
 MARGIN = 1.005
 """A window is taken to be a little longer than it is said to be: two clocks never run alike."""
@@ -144,9 +144,7 @@ def settle(ledger: Ledger, now: datetime, limit: Limit, usage: Usage) -> Ledger:
     day_calls = ledger.day_calls - len(usage.unused) if ledger.day == now.date() else 0
     if usage.told is not None:
         day_calls = max(day_calls, usage.told.day_calls or 0)
-    return replace(
-        ledger, slots=tuple(slots), blocked_until=blocked_until, day=now.date(), day_calls=max(0, day_calls)
-    )
+    return replace(ledger, slots=tuple(slots), blocked_until=blocked_until, day=now.date(), day_calls=max(0, day_calls))
 
 
 def reserve(

@@ -32,6 +32,17 @@ OLDEST = "k1"
 _NONCE = 12
 
 
+class Unopenable(Refused):
+    """What was sealed cannot be opened, however often it is tried: for somebody else, changed, or with another key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Code.UNAVAILABLE,
+            "A stored secret cannot be opened: it was sealed for somebody else or with another key.",
+            "An operator has to check AWSSOME_SECRET_KEY and AWSSOME_PREVIOUS_SECRET_KEYS.",
+        )
+
+
 @dataclass(frozen=True)
 class Keys:
     """The platform's secret key, and the keys for single uses that are derived from it.
@@ -81,7 +92,7 @@ class Keys:
     def unwrap(self, wrapped: bytes, tenant_id: UUID, key_id: str) -> bytes:
         """The opposite of `wrap`, under the key of that name.
 
-        :raises Refused: UNAVAILABLE when that key is not known, or the wrapped key is another tenant's or was changed.
+        :raises Unopenable: when that key is not known, or the wrapped key is another tenant's or was changed.
         """
         return unseal(_derive(self._named(key_id), f"wrap:{key_id}"), wrapped, tenant_id)
 
@@ -92,12 +103,26 @@ class Keys:
     def unseal_admin(self, sealed: bytes) -> str:
         """The opposite of `seal_admin`, under whichever key it was; only workers call it.
 
-        :raises Refused: UNAVAILABLE when no known key opens it.
+        :raises Unopenable: when no known key opens it.
         """
         for root, key_id in (*((root, _id_of(root)) for root in self._roots), (self._roots[-1], OLDEST)):
             with suppress(InvalidTag):
                 return _open(_derive(root, f"servers:{key_id}"), sealed, b"server").decode()
-        raise _sealed_otherwise()
+        raise Unopenable
+
+    def seal_install(self, text: str) -> bytes:
+        """What an installation that began at HubSpot waits with, encrypted for the registry under the present key."""
+        return _encrypt(_derive(self.root, "installs"), text.encode(), b"install")
+
+    def unseal_install(self, sealed: bytes) -> str:
+        """The opposite of `seal_install`, under whichever key it was.
+
+        :raises Unopenable: when no known key opens it.
+        """
+        for root in self._roots:
+            with suppress(InvalidTag):
+                return _open(_derive(root, "installs"), sealed, b"install").decode()
+        raise Unopenable
 
     def signature(self, purpose: str, message: str) -> str:
         """An HMAC-SHA256 over the message for one purpose, base64url."""
@@ -113,7 +138,7 @@ class Keys:
             return self._roots[-1]
         found = next((root for root in self._roots if _id_of(root) == key_id), None)
         if found is None:
-            raise _sealed_otherwise()
+            raise Unopenable
         return found
 
 
@@ -137,13 +162,20 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def seal(key: bytes, plaintext: bytes, tenant_id: UUID) -> bytes:
-    """AES-256-GCM (NIST SP 800-38D) with the tenant's id as associated data: 12 bytes of nonce, ciphertext, tag."""
-    return _encrypt(key, plaintext, tenant_id.bytes)
+def seal(key: bytes, plaintext: bytes, tenant_id: UUID, purpose: str = "") -> bytes:
+    """AES-256-GCM (NIST SP 800-38D): 12 bytes of nonce, ciphertext, tag. The tenant's id and what the plaintext is for
+    are associated data: it opens neither for another tenant nor in another place."""
+    return _encrypt(key, plaintext, tenant_id.bytes + purpose.encode())
 
 
-def unseal(key: bytes, sealed: bytes, tenant_id: UUID) -> bytes:
-    """The opposite of `seal`. :raises Refused: UNAVAILABLE when key, tenant or ciphertext do not belong together."""
+def unseal(key: bytes, sealed: bytes, tenant_id: UUID, purpose: str = "") -> bytes:
+    """The opposite of `seal`. What was sealed before purposes were bound opens for any.
+
+    :raises Unopenable: when key, tenant, purpose and ciphertext do not belong together.
+    """
+    if purpose:
+        with suppress(InvalidTag):
+            return _open(key, sealed, tenant_id.bytes + purpose.encode())
     return _decrypt(key, sealed, tenant_id.bytes)
 
 
@@ -175,16 +207,8 @@ def _decrypt(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
     try:
         return _open(key, sealed, bound_to)
     except InvalidTag:
-        raise _sealed_otherwise() from None
+        raise Unopenable from None
 
 
 def _open(key: bytes, sealed: bytes, bound_to: bytes) -> bytes:
     return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to)
-
-
-def _sealed_otherwise() -> Refused:
-    return Refused(
-        Code.UNAVAILABLE,
-        "A stored secret cannot be opened: it was sealed for somebody else or with another key.",
-        "An operator has to check AWSSOME_SECRET_KEY and AWSSOME_PREVIOUS_SECRET_KEYS.",
-    )

@@ -84,6 +84,19 @@ class ConnectionState(StrEnum):
     DISCONNECTED = "disconnected"
 
 
+class LostReason(StrEnum):
+    """Why HubSpot no longer lets us in."""
+
+    REVOKED = "revoked"
+    """It no longer takes our refresh token: the access was withdrawn, or given to a newer consent."""
+
+    UNINSTALLED = "uninstalled"
+    """The app was removed from the HubSpot account."""
+
+    SCOPES = "scopes"
+    """The access lacks a permission that Awssome needs. The tokens are good, and kept to be given back."""
+
+
 class MappingState(StrEnum):
     """The HubSpot end of a mapping."""
 

@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 import httpx2
 
+from awssome.domain.budgets import Told
 from awssome.hubspot.errors import MALFORMED_TOKEN, HubSpotDown, Rejected, failure, problem_of
-from awssome.hubspot.limits import BATCH, LIST_PAGE, LONGEST_URL, Kind, Told, told_by
+from awssome.hubspot.limits import BATCH, LIST_PAGE, LONGEST_URL, Kind, told_by
 from awssome.hubspot.models import (
     Account,
     BatchResult,
@@ -41,17 +42,21 @@ class AccessToken(Protocol):
     def __call__(self, *, force: bool = False) -> str: ...
 
 
+Answered = Callable[[Told | None, float | None], None]
+"""Called when a call is over, with what the answer tells of the limit, and with the seconds for which nobody may call
+if it was refused for the limit."""
+
+
 class Budget(Protocol):
     """The account's budget of calls."""
 
-    def take(self, kind: Kind) -> None:
+    def take(self, kind: Kind) -> Answered:
         """Wait until one call may be made; may raise to give up."""
-
-    def answered(self, kind: Kind, told: Told | None, rest: float | None) -> None:
-        """What came of the call: what the answer tells of the limit, and for how many seconds nobody may call."""
+        ...
 
     def close(self) -> None:
         """Give back what was taken ahead and not used."""
+        ...
 
 
 JUDGED, BEARABLE = 200, 10
@@ -231,10 +236,12 @@ class Client:
         """The JSON object of the answer; an empty one for a 404 of HubSpot's own, with `or_missing`."""
         patience = replace(self._patience)
         body: dict[str, Any] = {}
+        answered: Answered
 
         def before() -> None:
+            nonlocal answered
             self._judged.check()
-            self._budget.take(kind)
+            answered = self._budget.take(kind)
             self.calls += 1
 
         def after(outcome: Outcome) -> None:
@@ -243,8 +250,7 @@ class Client:
             self.failed += failed
             self.rate_limited += rest is not None
             self._judged.count(failed)
-            headers = outcome.headers if isinstance(outcome, httpx2.Response) else {}
-            self._budget.answered(kind, told_by(headers), rest)
+            answered(told_by(outcome.headers if isinstance(outcome, httpx2.Response) else {}), rest)
 
         def readable(response: httpx2.Response) -> bool:
             nonlocal body

@@ -6,25 +6,37 @@ and never part of an error.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field
 
+from awssome.domain.errors import Code, Refused
 from awssome.hubspot.errors import BadCode, HubSpotError, NeedsReconnect, Problem, Rejected, failure, problem_of
 from awssome.hubspot.models import parse
 from awssome.hubspot.transport import Patience, json_of, open_http, send
 from awssome.hubspot.version import API_VERSION
+
+LONGEST = 18.0
+"""Seconds that any of these requests takes at most, its retries included: a refresh is made in a transaction, which
+must end well before the database ends it."""
 
 SCOPES = ("oauth", "crm.objects.deals.read")
 """What a user consents to: deals, their pipelines and properties; `oauth` for account details and to uninstall."""
 
 _API = "https://api.hubapi.com"
 _CONSENT = "https://app.hubspot.com/oauth/authorize"
+_PLAIN_URL = re.compile(
+    r"https?://[A-Za-z0-9.:-]+(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?"
+)
 _RETRIES, _RETRY_SECONDS = 2, 5.0
-_DEAD = frozenset({"BAD_REFRESH_TOKEN", "BAD_AUTH_CODE", "EXPIRED_AUTH_CODE", "invalid_grant"})
+_DEAD = frozenset({"BAD_REFRESH_TOKEN", "invalid_grant"})
+_BAD_CODE = frozenset({"BAD_AUTH_CODE", "EXPIRED_AUTH_CODE", "invalid_grant"})
 _WRONG_SETTING = frozenset(
     {"BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "BAD_REDIRECT_URI", "MISMATCH_REDIRECT_URI_AUTH_CODE", "invalid_client"}
 )
@@ -107,6 +119,24 @@ def authorize_url(app: App, state: str) -> str:
     return str(httpx2.URL(app.consent_url, params=params))
 
 
+def with_state(return_url: str, state: str) -> str:
+    """Where a user goes on who began to install the app at HubSpot: back there, with our state."""
+    return str(httpx2.URL(return_url).copy_merge_params({"state": state}))
+
+
+def check_return_url(app: App, return_url: str) -> None:
+    """Whether an address is one of HubSpot's own pages, or of the sandbox that stands in for it.
+
+    :raises Refused: INVALID for any other: nobody is sent anywhere by what stands in a link to us.
+    """
+    if not (len(return_url) <= 2_000 and _PLAIN_URL.fullmatch(return_url) and _is_hubspots(app, return_url)):
+        raise Refused(
+            Code.INVALID,
+            "The address that this link leads back to is not one of HubSpot's. Nothing was changed.",
+            "Begin again, here with Connect HubSpot or in HubSpot's Marketplace.",
+        )
+
+
 def exchange(app: App, code: str) -> Tokens:
     """The tokens for the code that came back from the consent page. A code works once, so this is never sent twice.
 
@@ -116,19 +146,23 @@ def exchange(app: App, code: str) -> Tokens:
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": app.redirect_uri}
     response = _post(app, "token", form, repeatable=False)
     if not response.is_success:
-        raise _failure(problem_of(response), BadCode())
+        problem = problem_of(response)
+        raise BadCode if problem.code in _BAD_CODE else _refusal(problem)
     return parse(Tokens, json_of(response))
 
 
 def refresh(app: App, refresh_token: str) -> Tokens:
-    """A new access token. HubSpot may give a new refresh token with it: store what comes back, whatever it is.
+    """A new access token, within `LONGEST` and one retry. HubSpot may give a new refresh token with it: store what
+    comes back, whatever it is.
 
-    :raises NeedsReconnect: when the refresh token is dead.
+    :raises NeedsReconnect: when HubSpot calls the refresh token dead. No other refusal says so.
     :raises HubSpotDown, RateLimited, Rejected: see `client.Client`.
     """
-    response = _post(app, "token", {"grant_type": "refresh_token", "refresh_token": refresh_token})
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    response = _post(app, "token", form, retries=1)
     if not response.is_success:
-        raise _failure(problem_of(response), NeedsReconnect())
+        problem = problem_of(response)
+        raise NeedsReconnect if problem.code in _DEAD else _refusal(problem)
     answer = json_of(response)
     if not answer.get("refresh_token"):
         answer = {**answer, "refresh_token": refresh_token}
@@ -143,28 +177,29 @@ def introspect(app: App, token: str) -> Installation:
     """
     response = _post(app, "token/introspect", {"token": token, "token_type_hint": "access_token"})
     if not response.is_success:
-        raise _failure(problem_of(response), NeedsReconnect())
+        raise _refusal(problem_of(response))
     answer = json_of(response)
     if answer.get("active") is False:
         raise NeedsReconnect
     return parse(Installation, {name: value for name, value in answer.items() if value is not None})
 
 
-def revoke(app: App, refresh_token: str) -> None:
-    """End a refresh token; a dead one is fine. This may end the connection of every tenant of that HubSpot account.
+def revoke(app: App, token: str, kind: Literal["refresh_token", "access_token"]) -> None:
+    """End a token; a dead one is fine. To end a refresh token may end the connection of every tenant of that HubSpot
+    account, to end an access token ends nothing else.
 
     :raises HubSpotDown, RateLimited, Rejected: see `client.Client`.
     """
-    response = _post(app, "token/revoke", {"token": refresh_token, "token_type_hint": "refresh_token"})
+    response = _post(app, "token/revoke", {"token": token, "token_type_hint": kind})
     problem = problem_of(response)
     if not response.is_success and problem.code not in _DEAD:
-        raise _failure(problem, NeedsReconnect())
+        raise _refusal(problem)
 
 
 def uninstall(app: App, access_token: str) -> None:
     """Remove our app from the HubSpot account, for everybody in it; HubSpot tells its administrators by e-mail.
 
-    :raises NeedsReconnect: when HubSpot no longer takes the token, as after an uninstallation.
+    :raises NeedsReconnect: when HubSpot does not take the token: it has expired, or the app is uninstalled already.
     :raises HubSpotDown, RateLimited, Rejected: see `client.Client`.
     """
     path = f"/appinstalls/{API_VERSION}/external-install"
@@ -175,10 +210,17 @@ def uninstall(app: App, access_token: str) -> None:
         raise failure(response)
 
 
-def _failure(problem: Problem, dead: HubSpotError) -> HubSpotError:
-    """The error for an answer about tokens; `dead`: what it is when the token or code is no good."""
-    if problem.code in _DEAD:
-        return dead
+def _is_hubspots(app: App, address: str) -> bool:
+    parts = urlsplit(address)
+    if app.consent_url != _CONSENT:
+        own = urlsplit(app.consent_url)
+        return (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
+    host = parts.netloc  # with a port or somebody's name in it, it is none of HubSpot's
+    return parts.scheme == "https" and (host == "hubspot.com" or host.endswith(".hubspot.com"))
+
+
+def _refusal(problem: Problem) -> HubSpotError:
+    """The error for an answer about tokens that says nothing of the token."""
     if problem.code in _WRONG_SETTING:
         return Rejected(
             "HubSpot does not recognise this platform's app.",
@@ -188,9 +230,12 @@ def _failure(problem: Problem, dead: HubSpotError) -> HubSpotError:
     return Rejected("HubSpot refused a request about the connection.", problem=problem)
 
 
-def _post(app: App, path: str, form: Mapping[str, str], *, repeatable: bool = True) -> httpx2.Response:
+def _post(
+    app: App, path: str, form: Mapping[str, str], *, repeatable: bool = True, retries: int = _RETRIES
+) -> httpx2.Response:
     credentials = {"client_id": app.client_id, "client_secret": app.client_secret}
-    return _send(app, "POST", f"/oauth/{API_VERSION}/{path}", data={**form, **credentials}, repeatable=repeatable)
+    data = {**form, **credentials}
+    return _send(app, "POST", f"/oauth/{API_VERSION}/{path}", data=data, repeatable=repeatable, retries=retries)
 
 
 def _send(
@@ -201,12 +246,25 @@ def _send(
     data: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     repeatable: bool = True,
+    retries: int = _RETRIES,
 ) -> httpx2.Response:
+    ends = time.monotonic() + LONGEST
+
+    def request() -> httpx2.Request:
+        timeout = _share(ends - time.monotonic())
+        return http.build_request(method, path, data=data, headers=headers, timeout=timeout)
+
     with open_http(app.base_url, app.transport) as http:
         return send(
             http,
-            lambda: http.build_request(method, path, data=data, headers=headers),
-            patience=Patience(_RETRIES, _RETRY_SECONDS),
+            request,
+            patience=Patience(retries, _RETRY_SECONDS),
             should_stop=lambda: False,
             repeatable=repeatable,
         )
+
+
+def _share(left: float) -> httpx2.Timeout:
+    """Timeouts that together, the handshake of TLS counted as a second connecting, do not exceed what is left."""
+    left = max(left, 0.5)
+    return httpx2.Timeout(connect=min(3.0, left / 5), write=left / 10, read=min(8.0, left / 2), pool=left / 10)

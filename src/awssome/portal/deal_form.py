@@ -147,6 +147,9 @@ def _field(field: Field, text: str, error: str, note: str) -> dict[str, Any]:
     if field.choices:
         blank = [] if field.name == "stage" or field.kind == "choices" else [("", "Not chosen")]
         given["options"] = blank + options(field)
+        # What is stored but not offered stays in the form, so that it is not emptied unseen.
+        if field.kind != "choices" and text and text not in dict(given["options"]):
+            given["options"] += [(text, f"{text} (not known to AWS)")]
     if field.kind == "choices":
         given["value"] = [part.strip() for part in text.split(";")]
     if field.kind == "url":

@@ -182,7 +182,7 @@ def request_restore(
 
 def restorer(services: WorkerServices) -> Restorer:
     """Carries restores on."""
-    return Restorer(services.registry, services.keys, services.open_server, services.archives.reading)
+    return Restorer(services.registry, services.vault, services.open_server, services.archives.reading)
 
 
 def expire(services: WorkerServices, archive_id: UUID) -> None:

@@ -152,9 +152,9 @@ def _rewrap(services: WorkerServices, before: Placement, after: Placement) -> No
     """
     try:
         with services.sessions.open(before) as connection:
-            rewrap(connection, services.keys, before.tenant_id)
+            rewrap(connection, services.vault, before.tenant_id)
     except Refused as refused:
         if refused.code is not Code.FENCED:
             raise
         with services.sessions.open(after) as connection:
-            rewrap(connection, services.keys, before.tenant_id)
+            rewrap(connection, services.vault, before.tenant_id)

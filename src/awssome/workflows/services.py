@@ -15,6 +15,7 @@ from awssome.domain.addresses import Addresses
 from awssome.domain.archives import ArchivePolicy
 from awssome.domain.budgets import Limit
 from awssome.domain.secrets import Keys
+from awssome.domain.vault import KeyService, Vault
 from awssome.hubspot.limits import LIMITS, Kind
 from awssome.hubspot.oauth import App
 from awssome.workflows.archive_store import ArchiveStore
@@ -29,6 +30,7 @@ class Services:
     :param dormant_days: a free tenant at which nobody looks for so long is archived; 0: never.
     :param hubspot_limits: the budgets that calls to HubSpot keep to; a kind that is not named has none, which is for
         load tests against a sandbox without limits.
+    :param kms: wraps the tenants' data keys if it names a key for that, and unwraps what it has wrapped.
     """
 
     registry: Registry
@@ -42,6 +44,12 @@ class Services:
     archive_policy: ArchivePolicy = field(default_factory=ArchivePolicy, kw_only=True)
     dormant_days: int = field(default=0, kw_only=True)
     hubspot_limits: Mapping[Kind, Limit] = field(default_factory=lambda: LIMITS, kw_only=True)
+    kms: KeyService | None = field(default=None, kw_only=True)
+
+    @property
+    def vault(self) -> Vault:
+        """What wraps the tenants' data keys."""
+        return Vault(self.keys, self.kms)
 
 
 @dataclass(frozen=True)

@@ -4,5 +4,7 @@ It runs as a process of its own (`python -m awssome_sandbox.hubspot`) and is rea
 2026-09 and v3 answer alike; OAuth v1 is kept for old clients. State is in memory and is touched by one thread only, the
 event loop's: handlers are plain functions that never wait, so there are no locks.
 
-Not there: properties' history, associations, writing deals through the CRM API (the control API changes them instead).
+A deal is changed in one place, `portals`, whether by the CRM API, the control API or the pages.
+
+Not there: the companies and contacts that deals are associated with.
 """

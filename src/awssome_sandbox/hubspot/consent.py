@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from awssome_sandbox.hubspot.oauth import KNOWN_SCOPES, REQUIRED_SCOPES, App
+from awssome_sandbox.hubspot.showing import extended
 from awssome_sandbox.hubspot.wire import Call, Sandbox, endpoint
 from awssome_sandbox.pages import render
 
@@ -49,11 +50,13 @@ def show(sandbox: Sandbox, call: Call) -> Response:
 
 
 def decide(sandbox: Sandbox, call: Call) -> Response:
-    """Allow or decline: back to the app, with a code or with an error."""
+    """Allow or decline: back to the app, with a code or with an error. Or leave: the app hears nothing."""
     form = call.form()
     request = _read(sandbox, form)
     if isinstance(request, Response):
         return request
+    if form.get("decision") == "leave":
+        return HTMLResponse(render("hubspot/left.html", app=request.app))
     if form.get("decision") != "allow":
         return request.back(error="access_denied", error_description="The user did not authorize the app")
     portal_id = form.get("portal_id", "")
@@ -74,8 +77,7 @@ class _Request:
     def back(self, **answer: str) -> Response:
         if self.state is not None:
             answer["state"] = self.state
-        joint = "&" if urlsplit(self.redirect_uri).query else "?"
-        return RedirectResponse(f"{self.redirect_uri}{joint}{urlencode(answer)}", 303)
+        return RedirectResponse(extended(self.redirect_uri, **answer), 303)
 
 
 def _read(sandbox: Sandbox, given: dict[str, str]) -> _Request | Response:

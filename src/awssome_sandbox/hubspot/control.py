@@ -8,15 +8,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from awssome_sandbox.hubspot.definitions import PROPERTIES
 from awssome_sandbox.hubspot.errors import invalid, not_found
 from awssome_sandbox.hubspot.faults import Faults
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
+from awssome_sandbox.hubspot.seed import truth_of
+from awssome_sandbox.hubspot.showing import show
 from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox, answer, endpoint
-from awssome_sandbox.pages import render
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
@@ -34,9 +35,11 @@ def routes(sandbox: Sandbox) -> list[Route]:
         ("POST", "/_sandbox/codes/expire", expire_codes),
         ("POST", "/_sandbox/uninstall", uninstall),
         ("GET", "/_sandbox/portals", portals),
+        ("GET", "/_sandbox/truth/{portal_id:int}", truth),
         ("POST", "/_sandbox/deals", create_deal),
         ("POST", "/_sandbox/deals/merge", merge_deals),
         ("PATCH", "/_sandbox/deals/{id:int}", edit_deal),
+        ("DELETE", "/_sandbox/deals/{id:int}", delete_deal),
         ("POST", "/_sandbox/deals/{id:int}/archive", archive_deal),
         ("POST", "/_sandbox/deals/{id:int}/restore", restore_deal),
     ]
@@ -45,15 +48,14 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 def start_page(sandbox: Sandbox, _call: Call) -> Response:
     """Which accounts and apps there are, and what was called."""
-    page = render(
+    return show(
         "hubspot/start.html",
-        portals=sandbox.portals.values(),
+        sandbox,
         apps=sandbox.oauth.apps.values(),
         installs=[install for install in sandbox.oauth.installs.values() if install.refresh_token],
         limited=sandbox.limits is not None,
         calls=_stats(sandbox)["endpoints"],
     )
-    return HTMLResponse(page)
 
 
 def stats(sandbox: Sandbox, _call: Call) -> Response:
@@ -73,8 +75,10 @@ def faults(sandbox: Sandbox, _call: Call) -> Response:
 
 
 def order_faults(sandbox: Sandbox, call: Call) -> Response:
-    """Order faults: `{"latency_ms", "short_search_pages", "fail": [{"status", "times", "endpoint", "retry_after"}],
-    "drop": [{"when", "times", "endpoint"}]}`, all optional."""
+    """Order faults, all optional: `{"latency_ms", "index_lag_ms", "short_search_pages", "short_list_pages",
+    "unreliable_order", "mix", "seed", "fail": [{"status", "category", "retry_after"}], "drop": [{"when"}],
+    "spoil": [{"how", "seconds", "fields", "ids"}]}`; each item of a list with `endpoint`, and `times` or `rate`.
+    `faults` says what they mean."""
     sandbox.faults.order(call.json())
     return faults(sandbox, call)
 
@@ -86,7 +90,7 @@ def clear_faults(sandbox: Sandbox, call: Call) -> Response:
 
 
 def expire_tokens(sandbox: Sandbox, _call: Call) -> Response:
-    """Let all access tokens be expired."""
+    """Let all access tokens be expired; those of private apps never are."""
     return answer({"expired": sandbox.oauth.expire_access_tokens()})
 
 
@@ -120,6 +124,12 @@ def portals(sandbox: Sandbox, _call: Call) -> Response:
     return answer({"portals": [_portal_facts(portal) for portal in sandbox.portals.values()]})
 
 
+def truth(sandbox: Sandbox, call: Call) -> Response:
+    """What a portal holds now, in the form of the truth file."""
+    portal = _portal(sandbox, {"portal_id": call.path["portal_id"]})
+    return Response("".join(truth_of(portal)), media_type="application/json;charset=utf-8")
+
+
 def create_deal(sandbox: Sandbox, call: Call) -> Response:
     """Add a deal: `{"portal_id", "properties"}`; the first portal when none is named."""
     body = call.json()
@@ -132,6 +142,12 @@ def edit_deal(sandbox: Sandbox, call: Call) -> Response:
     body = call.json()
     portal = _portal(sandbox, body)
     return _deal(portal, portal.edit(call.path["id"], _properties(body)))
+
+
+def delete_deal(sandbox: Sandbox, call: Call) -> Response:
+    """Take a deal away for good: `{"portal_id"}`."""
+    _portal(sandbox, call.json()).delete(call.path["id"])
+    return Response(status_code=204)
 
 
 def archive_deal(sandbox: Sandbox, call: Call) -> Response:
@@ -150,7 +166,7 @@ def merge_deals(sandbox: Sandbox, call: Call) -> Response:
     """Merge two deals into a new one: `{"portal_id", "ids": [primary, other]}`."""
     body = call.json()
     ids = body.get("ids")
-    if not isinstance(ids, list) or len(ids) != 2 or not all(str(id_).isdigit() for id_ in ids):
+    if not isinstance(ids, list) or len(ids) != 2 or not all(str(id_).isdecimal() for id_ in ids):
         raise invalid("ids must be the ids of two deals.")
     portal = _portal(sandbox, body)
     return _deal(portal, portal.merge(int(ids[0]), int(ids[1])))

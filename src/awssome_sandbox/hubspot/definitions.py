@@ -66,6 +66,7 @@ PIPELINES = (
 )
 
 STAGES = {stage.id: stage for pipeline in PIPELINES for stage in pipeline.stages}
+PIPELINE_OF = {stage.id: pipeline for pipeline in PIPELINES for stage in pipeline.stages}
 
 DOLLARS = {"USD": 1.0, "EUR": 1.08, "GBP": 1.27, "JPY": 0.0067, "CHF": 1.13}
 """What one unit of a currency is worth: the fixed rates by which amounts are shown in the company's currency."""
@@ -126,20 +127,12 @@ READ_ONLY = {"createdate", "hs_lastmodifieddate", "hs_merged_object_ids", "hs_ob
 }
 
 ALWAYS_RETURNED = ("createdate", "hs_lastmodifieddate", "hs_object_id")
+PROPERTY_GROUP = "dealinformation"
 SEARCH_RETURNED = ("amount", "closedate", "dealname", "dealstage", "pipeline")
 
 
-def pipelines_answer() -> dict[str, Any]:
-    """The body of `GET /crm/pipelines/{version}/deals`."""
-    return {"results": [_pipeline(pipeline, order) for order, pipeline in enumerate(PIPELINES)]}
-
-
-def properties_answer() -> dict[str, Any]:
-    """The body of `GET /crm/properties/{version}/deals`."""
-    return {"results": [_property(definition, order) for order, definition in enumerate(PROPERTIES.values())]}
-
-
-def _pipeline(pipeline: Pipeline, order: int) -> dict[str, Any]:
+def pipeline_answer(pipeline: Pipeline, order: int) -> dict[str, Any]:
+    """A pipeline with its stages, as the API tells it."""
     return {
         "id": pipeline.id,
         "label": pipeline.label,
@@ -163,7 +156,8 @@ def _pipeline(pipeline: Pipeline, order: int) -> dict[str, Any]:
     }
 
 
-def _property(definition: Property, order: int) -> dict[str, Any]:
+def property_answer(definition: Property, order: int) -> dict[str, Any]:
+    """A property's definition, as the API tells it."""
     read_only = definition.name in READ_ONLY
     return {
         "name": definition.name,
@@ -171,7 +165,7 @@ def _property(definition: Property, order: int) -> dict[str, Any]:
         "type": definition.type,
         "fieldType": definition.field,
         "description": "",
-        "groupName": "dealinformation",
+        "groupName": PROPERTY_GROUP,
         "options": [
             {"label": label, "value": value, "displayOrder": place, "hidden": False}
             for place, (value, label) in enumerate(definition.options)
@@ -187,4 +181,18 @@ def _property(definition: Property, order: int) -> dict[str, Any]:
         "createdAt": _DEFINED_AT,
         "updatedAt": _DEFINED_AT,
         "modificationMetadata": {"archivable": False, "readOnlyDefinition": True, "readOnlyValue": read_only},
+    }
+
+
+def old_definition(definition: dict[str, Any]) -> dict[str, Any]:
+    """The same as versions 1 and 2 tell it."""
+    kept = ("name", "label", "description", "groupName", "type", "fieldType", "options", "displayOrder", "calculated")
+    return {
+        **{name: definition[name] for name in kept},
+        "readOnlyValue": definition["modificationMetadata"]["readOnlyValue"],
+        "readOnlyDefinition": True,
+        "hidden": False,
+        "mutableDefinitionNotDeletable": True,
+        "deleted": False,
+        "hubspotDefined": True,
     }

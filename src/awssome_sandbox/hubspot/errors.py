@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,9 +24,26 @@ class HubSpotError(Exception):
         self.headers = dict(headers or {})
 
 
+class InvalidValues(HubSpotError):
+    """Values that properties cannot take; the message ends with all the problems as JSON, as HubSpot's does.
+
+    :ivar problems: what is wrong with each, made by `problem_of`.
+    """
+
+    def __init__(self, problems: Sequence[dict[str, Any]]) -> None:
+        told = f"Property values were not valid: {json.dumps(list(problems), ensure_ascii=False)}"
+        super().__init__(400, {"status": "error", "message": told, "category": "VALIDATION_ERROR"})
+        self.problems = problems
+
+
 def invalid(message: str, category: str = "VALIDATION_ERROR", status: int = 400) -> HubSpotError:
     """A request that HubSpot cannot make sense of."""
     return HubSpotError(status, {"status": "error", "message": message, "category": category})
+
+
+def problem_of(name: str, message: str, error: str) -> dict[str, Any]:
+    """What is wrong with one property's value, as HubSpot tells it within `InvalidValues`."""
+    return {"isValid": False, "message": message, "error": error, "name": name}
 
 
 def not_found(message: str = "resource not found") -> HubSpotError:
@@ -33,9 +51,25 @@ def not_found(message: str = "resource not found") -> HubSpotError:
     return invalid(message, "OBJECT_NOT_FOUND", 404)
 
 
+def missing_deals(ids: Sequence[str]) -> dict[str, Any]:
+    """What a batch's answer says in addition, with status 207, about ids under which there is no deal."""
+    error = {
+        "status": "error",
+        "category": "OBJECT_NOT_FOUND",
+        "message": "Could not get some DEAL objects, they may be deleted or not exist. Check that ids are valid.",
+        "context": {"ids": list(ids)},
+    }
+    return {"numErrors": 1, "errors": [error]}
+
+
 def oauth(error: str, status: str, message: str) -> HubSpotError:
     """A refusal of the token endpoints: HubSpot answers in RFC 6749's shape and in its own at once."""
     return HubSpotError(400, {"error": error, "error_description": message, "status": status, "message": message})
+
+
+def bad_refresh_token() -> HubSpotError:
+    """The refresh token is over: the app was uninstalled, or its access was revoked."""
+    return oauth("invalid_grant", "BAD_REFRESH_TOKEN", "refresh token is invalid, expired or revoked")
 
 
 def no_credentials() -> HubSpotError:
@@ -88,6 +122,11 @@ def missing_scopes(required: Sequence[str]) -> HubSpotError:
     )
 
 
+def banned() -> HubSpotError:
+    """HubSpot has shut the app out."""
+    return invalid("This app is not allowed to make this call.", "BANNED", 403)
+
+
 def ten_secondly_limit(group: str, headers: Mapping[str, str]) -> HubSpotError:
     """Too many calls of one app in one portal within ten seconds."""
     return HubSpotError(
@@ -101,6 +140,20 @@ def ten_secondly_limit(group: str, headers: Mapping[str, str]) -> HubSpotError:
         },
         headers,
     )
+
+
+def daily_limit(group: str, headers: Mapping[str, str]) -> HubSpotError:
+    """The private apps of an account have used up the day's calls."""
+    body = {
+        "status": "error",
+        "message": "You have reached your daily limit.",
+        "errorType": "RATE_LIMIT",
+        "policyName": "DAILY",
+        "groupName": group,
+    }
+    error = HubSpotError(429, body, headers)
+    error.body["requestId"] = error.body["correlationId"]
+    return error
 
 
 def secondly_limit() -> HubSpotError:

@@ -7,6 +7,7 @@ gets that same refresh token, and whoever revokes it ends it for all.
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 import time
 import zlib
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from awssome_sandbox.hubspot.errors import bad_refresh_token
 from awssome_sandbox.hubspot.errors import oauth as refusal
 
 ACCESS_SECONDS = 1800
@@ -24,11 +26,15 @@ KNOWN_SCOPES = {*REQUIRED_SCOPES, "crm.objects.owners.read", "crm.objects.deals.
 
 @dataclass
 class App:
-    """A registered app. Every scope of `REQUIRED_SCOPES` is marked as required in it."""
+    """A registered app. Every scope of `REQUIRED_SCOPES` is marked as required in it.
+
+    :ivar tier: for a private app, the tier of its account, on which its limits hang; None for an OAuth app.
+    """
 
     client_id: str
     client_secret: str
     redirect_uris: list[str]
+    tier: str | None = None
 
     @property
     def id(self) -> int:
@@ -55,6 +61,10 @@ class AccessToken:
     scopes: list[str]
     expires: float
 
+    def grants(self, scope: str) -> bool:
+        """Whether it may what the scope stands for; a private app may everything."""
+        return scope in self.scopes or self.install.app.tier is not None
+
 
 @dataclass
 class _Code:
@@ -67,6 +77,7 @@ class _Code:
 class AuthorizationServer:
     """Everything OAuth that HubSpot remembers.
 
+    :ivar exchanged: the codes that were exchanged for tokens.
     :ivar rotate: hand out a new refresh token at each refresh and end the old one. HubSpot is not known to do so, and
         does not promise that it will not.
     """
@@ -75,8 +86,15 @@ class AuthorizationServer:
         self.apps = {app.client_id: app for app in apps}
         self.installs: dict[tuple[str, int], Install] = {}
         self.rotate = False
+        self.exchanged: set[str] = set()
         self._codes: dict[str, _Code] = {}
         self._access: dict[str, AccessToken] = {}
+        self._private: dict[str, AccessToken] = {}
+
+    def add_private_app(self, token: str, portal_id: int, tier: str) -> None:
+        """Let a token of a portal's private app be good for ever, for everything."""
+        app = App(f"private-{len(self._private) + 1}", "", [], tier)
+        self._private[token] = AccessToken(token, Install(app, portal_id), sorted(KNOWN_SCOPES), math.inf)
 
     def consent(self, app: App, portal_id: int, scopes: list[str], redirect_uri: str) -> str:
         """A person allowed an app in a portal: the single-use code to send back."""
@@ -120,6 +138,7 @@ class AuthorizationServer:
         self.installs[app.client_id, install.portal_id] = install
         install.scopes = known.scopes
         install.refresh_token = install.refresh_token or _refresh_token()
+        self.exchanged.add(code)
         return self._issue(install)
 
     def refresh(self, app: App, refresh_token: str) -> AccessToken:
@@ -129,15 +148,14 @@ class AuthorizationServer:
         """
         install = self._by_refresh_token(app, refresh_token)
         if install is None:
-            message = "refresh token is invalid, expired or revoked"
-            raise refusal("invalid_grant", "BAD_REFRESH_TOKEN", message)
+            raise bad_refresh_token()
         if self.rotate:
             install.refresh_token = _refresh_token()
         return self._issue(install)
 
     def access(self, token: str) -> AccessToken | None:
         """What an access token stands for, expired or not; None when it is unknown."""
-        return self._access.get(token)
+        return self._access.get(token) or self._private.get(token)
 
     def lookup(self, app: App, token: str) -> AccessToken | Install | None:
         """What a token of an app stands for: a valid access token, or the install of a valid refresh token."""

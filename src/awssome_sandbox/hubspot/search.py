@@ -1,31 +1,28 @@
-"""The CRM search: filters, sorts, cursors and their limits.
+"""The CRM search: filters, words, sorts, cursors and their limits.
 
-Matches are computed by one scan and kept until the portal's deals change, so that the pages of one search cost one
-scan. A comparison never matches an empty value, archived deals are never found, and nothing can be read past the
-10,000th match.
+Matches are kept until the index learns something new, so that the pages of one search cost one search. Archived deals
+are never found (save for the index's lag), and nothing can be read past the 10,000th match.
 """
 
 from __future__ import annotations
 
 import json
+import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from awssome_sandbox.hubspot import filters
 from awssome_sandbox.hubspot.definitions import PROPERTIES
-from awssome_sandbox.hubspot.errors import HubSpotError, invalid
+from awssome_sandbox.hubspot.errors import invalid
+from awssome_sandbox.hubspot.index import Index
 from awssome_sandbox.hubspot.portals import Deal, Portal
 
-DEFAULT_LIMIT, MAX_LIMIT, MAX_MATCHES = 10, 200, 10_000
-MAX_GROUPS, MAX_FILTERS, MAX_FILTERS_IN_ALL, MAX_BODY = 5, 6, 18, 3_000
+DEFAULT_LIMIT, MAX_LIMIT, MAX_MATCHES, MAX_BODY = 10, 200, 10_000, 3_000
 _KEPT_SEARCHES = 64
-_MAX_VALUES = 100
-
-_Comparable = Decimal | str
-_Test = Callable[[Deal], bool]
+_DISPLACED = 300
+"""How many places a result can be away from its own when the order is unreliable: more than a page has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,188 +37,89 @@ class Matches:
 class Searches:
     """Runs searches over portals and keeps what recent ones found."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, int, str], list[Deal]] = OrderedDict()
+    def __init__(self, portals: Iterable[Portal]) -> None:
+        self._indexes = {portal.id: Index(portal) for portal in portals}
+        self._kept: OrderedDict[tuple[int, int, bool, str], list[int]] = OrderedDict()
 
-    def page(self, portal: Portal, query: dict[str, Any], *, with_holes: bool = False) -> Matches:
+    def page(
+        self, portal: Portal, query: dict[str, Any], *, lag: float, with_holes: bool = False, jumbled: bool = False
+    ) -> Matches:
         """One page of the deals that match a search's body.
 
+        :param lag: seconds until a change can be found.
         :param with_holes: let the cursor run over places without results, so that pages come short or empty with a
             next cursor, as the real service's sometimes do.
+        :param jumbled: let results stand some hundred places away from where the wanted order has them.
         :raises HubSpotError: 400 for a body that HubSpot would refuse, or a page past the 10,000th match.
         """
         limit, after = _limit(query), _after(query)
         if after + limit > MAX_MATCHES:
             raise invalid("Paging is limited to the first 10,000 results of a search.")
-        matches = self._matches(portal, query)
-        if not with_holes:
-            more = after + limit < len(matches)
-            return Matches(matches[after : after + limit], len(matches), str(after + limit) if more else None)
-        start, end = _without_holes(after, limit), _without_holes(after + limit, limit)
-        return Matches(matches[start:end], len(matches), str(after + limit) if end < len(matches) else None)
+        index = self._indexes[portal.id]
+        index.catch_up(lag)
+        matches = self._matches(index, query, jumbled=jumbled)
+        start, end = after, after + limit
+        if with_holes:
+            start, end = _without_holes(start, limit), _without_holes(end, limit)
+        deals = [index.deals[id_] for id_ in matches[start:end]]
+        return Matches(deals, len(matches), str(after + limit) if end < len(matches) else None)
 
-    def _matches(self, portal: Portal, query: dict[str, Any]) -> list[Deal]:
+    def _matches(self, index: Index, query: dict[str, Any], *, jumbled: bool) -> list[int]:
         asked = {name: query.get(name) for name in ("filterGroups", "filters", "sorts", "query")}
         canonical = json.dumps(asked, sort_keys=True)
         if len(canonical) > MAX_BODY:
             raise invalid("The request's filters exceed the maximum of 3,000 characters.")
-        key = (portal.id, portal.revision, canonical)
+        key = (index.portal.id, index.revision, jumbled, canonical)
         if key not in self._kept:
-            self._kept[key] = _scan(portal, query)
+            found = _found(index, query)
+            self._kept[key] = _jumbled(found, canonical) if jumbled else found
             while len(self._kept) > _KEPT_SEARCHES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
 
 
-def _scan(portal: Portal, query: dict[str, Any]) -> list[Deal]:
-    tests = _tests(portal, query)
-    words = str(query.get("query") or "").lower().split()
-    found = []
-    for id_ in portal.live_ids:
-        deal = portal.deals[id_]
-        if tests and not any(all(test(deal) for test in group) for group in tests):
-            continue
-        if words and not _contains(deal, words):
-            continue
-        found.append(deal)
-    return _sorted(portal, found, query.get("sorts") or [])
+def _found(index: Index, query: dict[str, Any]) -> list[int]:
+    sort = _sort(query.get("sorts") or [])
+    passing = filters.passing(index, query)
+    if words := str(query.get("query") or "").lower().split():
+        with_words = index.with_words(words)
+        passing = with_words if passing is None else passing & with_words
+    everything = passing is None or len(passing) == len(index.deals)
+    ids = index.deals.keys() if passing is None else passing
+    if sort is None:
+        return index.column("hs_object_id").ids.copy() if everything else sorted(ids)
+    name, descending = sort
+    ordered = index.column(name).ids
+    full = ordered.copy() if everything else [id_ for id_ in ordered if id_ in ids]
+    if descending:
+        full.reverse()
+    return full if len(full) == len(ids) else full + sorted(ids - set(full))
 
 
-def _tests(portal: Portal, query: dict[str, Any]) -> list[list[_Test]]:
-    groups = query.get("filterGroups") or []
-    if not groups and query.get("filters"):
-        groups = [{"filters": query["filters"]}]
-    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
-        raise invalid("filterGroups must be a list of objects.")
-    filters = [group.get("filters") or [] for group in groups]
-    if len(groups) > MAX_GROUPS:
-        raise invalid(f"The maximum number of filterGroups is {MAX_GROUPS}.")
-    if any(len(group) > MAX_FILTERS for group in filters) or sum(map(len, filters)) > MAX_FILTERS_IN_ALL:
-        raise invalid(f"The maximum is {MAX_FILTERS} filters in a group and {MAX_FILTERS_IN_ALL} in all.")
-    return [[_test(portal, filter_) for filter_ in group] for group in filters]
-
-
-def _test(portal: Portal, filter_: dict[str, Any]) -> _Test:
-    if not isinstance(filter_, dict):
-        raise invalid("A filter must be an object.")
-    name, operator = filter_.get("propertyName"), filter_.get("operator")
-    if name not in PROPERTIES:
-        raise invalid(f'There was a problem with the request: property "{name}" does not exist.')
-
-    def value(deal: Deal) -> _Comparable | None:
-        return _comparable(name, portal.value(deal, name))
-
-    def operand(key: str = "value") -> _Comparable:
-        given = filter_.get(key)
-        if given is None or isinstance(given, (list, dict)):
-            raise invalid(f"The operator {operator} of {name} requires a {key}.")
-        return _operand(name, str(given))
-
-    def operands() -> set[_Comparable]:
-        given = filter_.get("values")
-        if not isinstance(given, list) or not given or len(given) > _MAX_VALUES:
-            raise invalid(f"The operator {operator} of {name} requires values, {_MAX_VALUES} at most.")
-        return {_operand(name, str(item)) for item in given}
-
-    match operator:
-        case "HAS_PROPERTY":
-            return lambda deal: portal.value(deal, name) is not None
-        case "NOT_HAS_PROPERTY":
-            return lambda deal: portal.value(deal, name) is None
-        case "EQ":
-            wanted = operand()
-            return lambda deal: value(deal) == wanted
-        case "NEQ":
-            unwanted = operand()
-            return lambda deal: value(deal) not in (None, unwanted)
-        case "IN":
-            among = operands()
-            return lambda deal: value(deal) in among
-        case "NOT_IN":
-            barred = {None, *operands()}
-            return lambda deal: value(deal) not in barred
-        case "GT":
-            floor = operand()
-            return lambda deal: (found := value(deal)) is not None and found > floor  # type: ignore[operator]
-        case "GTE":
-            floor = operand()
-            return lambda deal: (found := value(deal)) is not None and found >= floor  # type: ignore[operator]
-        case "LT":
-            ceiling = operand()
-            return lambda deal: (found := value(deal)) is not None and found < ceiling  # type: ignore[operator]
-        case "LTE":
-            ceiling = operand()
-            return lambda deal: (found := value(deal)) is not None and found <= ceiling  # type: ignore[operator]
-        case "BETWEEN":
-            low, high = operand(), operand("highValue")
-            return lambda deal: (found := value(deal)) is not None and low <= found <= high  # type: ignore[operator]
-    raise invalid(f'Invalid input JSON: "{operator}" is not one of the operators.')
-
-
-def _comparable(name: str, value: str | None) -> _Comparable | None:
-    """A stored value in the form that compares rightly: numbers as numbers, times as fixed-width text."""
-    if value is None:
-        return None
-    match PROPERTIES[name].type:
-        case "number":
-            return Decimal(value)
-        case "datetime":
-            return value if len(value) == 24 else _time(value)
-        case "string":
-            return value.lower()
-    return value
-
-
-def _operand(name: str, given: str) -> _Comparable:
-    """A filter's value in the same form; times come as milliseconds since the epoch or in ISO 8601."""
-    kind = PROPERTIES[name].type
-    try:
-        if kind == "datetime":
-            return _time(given)
-        if kind == "number":
-            return Decimal(given)
-    except (ValueError, OverflowError, InvalidOperation):
-        raise _bad_operand(name, given) from None
-    return given.lower() if kind == "string" else given
-
-
-def _bad_operand(name: str, given: str) -> HubSpotError:
-    return invalid(f'There was a problem with the request: "{given}" is no {PROPERTIES[name].type} for "{name}".')
-
-
-def _time(text: str) -> str:
-    if text.lstrip("-").isdigit():
-        seconds, milliseconds = divmod(int(text), 1000)
-        moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
-    else:
-        moment = datetime.fromisoformat(text)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _contains(deal: Deal, words: list[str]) -> bool:
-    text = " ".join(deal.entered.get(name, "") for name in ("dealname", "description", "dealtype")).lower()
-    return all(word in text for word in words)
-
-
-def _sorted(portal: Portal, deals: list[Deal], sorts: list[Any]) -> list[Deal]:
-    """By the one sort that HubSpot takes, empty values last; without one in order of creation."""
+def _sort(sorts: list[Any]) -> tuple[str, bool] | None:
+    """The one sort that HubSpot takes: by which property, and whether descending. Empty values come last."""
     if not isinstance(sorts, list) or len(sorts) > 1:
         raise invalid("Only one sort is allowed.")
     if not sorts:
-        return deals
+        return None
     sort = sorts[0]
-    name, descending = (
-        (sort, False) if isinstance(sort, str) else (sort.get("propertyName"), sort.get("direction") == "DESCENDING")
-    )
-    if isinstance(sort, str) and sort.startswith("-"):
-        name, descending = sort[1:], True
+    if isinstance(sort, str):
+        name, descending = sort.removeprefix("-"), sort.startswith("-")
+    elif isinstance(sort, dict):
+        name, descending = str(sort.get("propertyName")), sort.get("direction") == "DESCENDING"
+    else:
+        raise invalid("A sort must be a property's name or an object.")
     if name not in PROPERTIES:
         raise invalid(f'There was a problem with the request: property "{name}" does not exist.')
-    keyed = [(_comparable(name, portal.value(deal, name)), deal) for deal in deals]
-    full = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=descending)
-    return [deal for _, deal in full] + [deal for key, deal in keyed if key is None]
+    return name, descending
+
+
+def _jumbled(ids: list[int], seed: str) -> list[int]:
+    """The same ids, each up to some hundred places from its own; the same for every page of one search."""
+    rng = random.Random(seed)
+    places = {id_: place + rng.randrange(_DISPLACED) for place, id_ in enumerate(ids)}
+    return sorted(ids, key=places.__getitem__)
 
 
 def _limit(query: dict[str, Any]) -> int:

@@ -1,20 +1,22 @@
 """The seeded portals: deterministic deals with the oddities of real accounts.
 
 The same seed, number and day give the same deals. Dates hang on the day, so that open deals close in the future
-whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5", several currencies, pipelines
-with numbered stages, names in many scripts, very long names and names that look like markup, close dates in the past or
-missing, texts too short or too long for AWS, an import in which many deals share one millisecond, archived and merged
-deals.
+whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5" or of nineteen digits, several
+currencies and accounts that know only one and name none, pipelines with numbered stages, missing names, names in many
+scripts, very long names and names that look like markup, close dates in the past or missing, texts too short or too
+long for AWS, an import in which many deals share one millisecond, archived and merged deals.
 """
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+from awssome_sandbox.hubspot.changes import USER, Change
 from awssome_sandbox.hubspot.definitions import PIPELINES, PROPERTIES
 from awssome_sandbox.hubspot.portals import Deal, Person, Portal, properties_of
 
@@ -43,7 +45,13 @@ _ODD_NAMES = (
     "'; DROP TABLE deals; --",
     '=HYPERLINK("https://example.com","spreadsheet formula")',
     "Dashed — “smart quotes” and a\u00a0no-break space",
+    "  Spaces around, a tab\tand a line\nbreak within  ",
+    "Cafe\u0301 combined, zero\u200bwidth, \u202eright to left\u202c",
+    "Beyond the basic plane: 𝒜𝓌𝓈 👩\u200d💻",
 )
+_ODD_AMOUNTS = ("123456789012.3456", "0.0001", "999999999999999.9999", "-2500.75", "0007.50")
+_TOO_FINE = "1234.567891"
+_ODD_TEXT = 'First line\r\nsecond\tline \u2028 “quotes”, "quotes", \\ and {{ braces }} <script>alert(1)</script> 🚀'
 _PROBLEMS = (
     "The customer's data centre lease ends next year, and every workload has to move before then.",
     "Reports take a night to run; the customer needs them within minutes to steer its shops.",
@@ -57,13 +65,14 @@ _LOST_REASONS = ("Price", "Lost to a competitor", "No budget this year", "Projec
 _CURRENCIES = ("USD",) * 7 + ("EUR",) * 2 + ("GBP", "JPY", "CHF")
 
 
-def seed_portals(deals: int, seed: int, today: date) -> list[Portal]:
+def seed_portals(deals: int, seed: int, today: date, sizes: Mapping[int, int] | None = None) -> list[Portal]:
     """The portals that a person can choose on the consent page; the first has the wanted number of live deals.
 
     The others are a smaller one, one below the free tier's limit, and an empty one.
 
     :param deals: live deals of the first portal; archived and merged ones come on top.
     :param today: the day on which dates hang.
+    :param sizes: live deals of further portals, by id; one that is named here and not among the four is added.
     """
     northwind = _portal(
         4128831, "northwind-cloud.com", "USD", "US/Eastern", "-05:00", ("Nora", "Quinn"), ("Sam", "Okafor")
@@ -77,30 +86,44 @@ def seed_portals(deals: int, seed: int, today: date) -> list[Portal]:
     empty = _portal(
         7390265, "blue-yonder-air.com", "GBP", "Europe/London", "+00:00", ("Asha", "Patel"), ("Tom", "Reed")
     )
-    for place, (portal, count) in enumerate(((northwind, deals), (tailspin, 60), (wingtip, 7), (empty, 0))):
+    usual = ((northwind, deals), (tailspin, 60), (wingtip, 7), (empty, 0))
+    sizes = dict(sizes or {})
+    chosen = {portal.id: (portal, sizes.pop(portal.id, count)) for portal, count in usual}
+    for id_, count in sizes.items():
+        names = ("Mira", "Holt"), ("Ivo", "Brandt")
+        chosen[id_] = (_portal(id_, f"portal-{id_}.example", "USD", "US/Central", "-06:00", *names), count)
+    for place, (portal, count) in enumerate(chosen.values()):
         _fill(portal, count, random.Random(f"{seed}/{place}"), today, several_currencies=place == 0)
-    return [northwind, tailspin, wingtip, empty]
+    return [portal for portal, _ in chosen.values()]
 
 
 def write_truth(portal: Portal, path: Path) -> None:
-    """Write what was seeded in a portal: its live and archived deals with every property, and the ids merged away.
-
-    :param path: receives `{"portal", "merged", "deals": [{"id", "archived", "properties"}]}`, one deal a line.
-    """
+    """Write what is in a portal; see `truth_of`."""
     with path.open("w", encoding="utf-8") as file:
-        head = {
-            "portal": {"id": portal.id, "domain": portal.domain},
-            "merged": {str(k): str(v) for k, v in portal.merged.items()},
+        file.writelines(truth_of(portal))
+
+
+def truth_of(portal: Portal) -> Iterator[str]:
+    """What is in a portal as JSON text, one deal a line: its live and archived deals with every property and what they
+    are associated with, and the ids merged away.
+
+    `{"portal", "merged", "deals": [{"id", "archived", "properties", "companies", "contacts"}]}`
+    """
+    head = {
+        "portal": {"id": portal.id, "domain": portal.domain},
+        "merged": {str(k): str(v) for k, v in portal.merged.items()},
+    }
+    yield json.dumps(head)[:-1] + ', "deals": ['
+    for place, deal in enumerate(portal.deals[id_] for id_ in sorted(portal.deals)):
+        row = {
+            "id": str(deal.id),
+            "archived": bool(deal.archived_at),
+            "properties": properties_of(portal, deal, PROPERTIES),
+            "companies": [str(id_) for id_ in deal.companies],
+            "contacts": [str(id_) for id_ in deal.contacts],
         }
-        file.write(json.dumps(head)[:-1] + ', "deals": [')
-        for place, deal in enumerate(portal.deals[id_] for id_ in sorted(portal.deals)):
-            row = {
-                "id": str(deal.id),
-                "archived": bool(deal.archived_at),
-                "properties": properties_of(portal, deal, PROPERTIES),
-            }
-            file.write((",\n" if place else "\n") + json.dumps(row, ensure_ascii=False))
-        file.write("\n]}\n")
+        yield (",\n" if place else "\n") + json.dumps(row, ensure_ascii=False)
+    yield "\n]}\n"
 
 
 def _portal(id_: int, domain: str, currency: str, zone: str, offset: str, *names: tuple[str, str]) -> Portal:
@@ -144,7 +167,8 @@ def _generate(portal: Portal, kinds: list[bool], rng: random.Random, midnight: i
         entered["createdate"] = _iso(created)
         entered["hs_lastmodifieddate"] = _iso(modified)
         archived_at = _iso(max(modified, midnight - rng.randrange(1, 80 * _DAY))) if archived else None
-        deals.append(Deal(id_, entered, archived_at))
+        companies, contacts = _linked(portal, place)
+        deals.append(Deal(id_, entered, archived_at, _changes(place, entered), companies, contacts))
     return deals
 
 
@@ -176,7 +200,39 @@ def _values(
         values["hubspot_owner_id"] = str(rng.choice(portal.people).id)
     if stage.probability == "0.0" and chance() < 0.7:
         values["closed_lost_reason"] = rng.choice(_LOST_REASONS)
+    values |= _oddities(place)
+    if place % 97 == 46:
+        del values["dealname"]
     return values
+
+
+def _oddities(place: int) -> dict[str, str]:
+    """What few deals have instead of the usual values. It draws nothing, so that all others stay as they are."""
+    odd = {}
+    if place % 61 == 47:
+        odd["amount"] = _ODD_AMOUNTS[place // 61 % len(_ODD_AMOUNTS)]
+    if place % 211 == 168:
+        odd["amount"] = _TOO_FINE
+    if place % 73 == 50:
+        odd["description"] = _ODD_TEXT
+    return odd
+
+
+def _changes(place: int, entered: dict[str, str]) -> tuple[Change, ...]:
+    """Two deals in seven began at another stage; the rest have only ever had the values that they have."""
+    created, modified = entered["createdate"], entered["hs_lastmodifieddate"]
+    stages = next(pipeline.stages for pipeline in PIPELINES if pipeline.id == entered["pipeline"])
+    first, now = stages[place % 2].id, entered["dealstage"]
+    if place % 7 not in (2, 4) or created == modified or first == now:
+        return ()
+    return (Change(modified, "edited", USER, {"dealstage": (first, now)}),)
+
+
+def _linked(portal: Portal, place: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids of a deal's companies and contacts: none for some, two companies for few; companies have several deals."""
+    company, contact = 9_400_000_000 + portal.id + place // 3, 11_000_000 + portal.id * 10 + place
+    companies = () if place % 9 == 8 else (company, company + 500_000) if place % 17 == 4 else (company,)
+    return companies, () if place % 4 == 3 else (contact, contact + 700_000) if place % 5 == 1 else (contact,)
 
 
 def _name(place: int, rng: random.Random) -> str:

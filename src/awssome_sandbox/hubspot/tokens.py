@@ -15,6 +15,10 @@ from awssome_sandbox.hubspot.oauth import AccessToken, App, Install
 from awssome_sandbox.hubspot.wire import Call, Sandbox, answer, endpoint
 
 VERSIONS = ("2026-03", "2026-09", "v3")
+_OLD_FACTS = {
+    "access_token": ("app_id", "expires_in", "is_private_distribution", "signed_access_token"),
+    "refresh_token": ("client_id",),
+}
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
@@ -85,10 +89,14 @@ def uninstall(sandbox: Sandbox, call: Call) -> Response:
 
 
 def old_token_facts(sandbox: Sandbox, call: Call) -> Response:
-    """OAuth v1: what a token stands for, asked without the app's secret."""
+    """OAuth v1: what a token stands for, asked without the app's secret; access and refresh tokens at addresses of
+    their own."""
+    use = "access_token" if "/access-tokens/" in call.url.path else "refresh_token"
     for app in sandbox.oauth.apps.values():
-        if facts := _facts(sandbox, app, call.path["token"]):
-            return answer(facts)
+        facts = _facts(sandbox, app, call.path["token"])
+        if facts and facts["token_use"] == use:
+            kept = ("token", "user", "hub_domain", "scopes", "hub_id", "user_id", *_OLD_FACTS[use])
+            return answer({**{name: facts[name] for name in kept}, "token_type": use.removesuffix("_token")})
     raise not_found("token not found")
 
 
@@ -124,8 +132,30 @@ def _facts(sandbox: Sandbox, app: App, token: str) -> dict[str, Any] | None:
             "scopes": found.scopes,
             "expires_in": _seconds_left(found),
             "is_private_distribution": False,
+            "signed_access_token": _signed(found, user_id),
         }
     return facts
+
+
+def _signed(access: AccessToken, user_id: int) -> dict[str, Any]:
+    """The token as HubSpot's own services carry it about."""
+    return {
+        "expiresAt": int(access.expires * 1000),
+        "scopes": " ".join(access.scopes),
+        "hubId": access.install.portal_id,
+        "userId": user_id,
+        "appId": access.install.app.id,
+        "signature": "",
+        "newSignature": "",
+        "scopeToScopeGroupPks": "",
+        "trialScopes": "",
+        "trialScopeToScopeGroupPks": "",
+        "isUserLevel": False,
+        "isPrivateDistribution": False,
+        "isServiceAccount": False,
+        "hublet": "na1",
+        "installingUserId": user_id,
+    }
 
 
 def _seconds_left(access: AccessToken) -> int:

@@ -1,7 +1,8 @@
 """Between Starlette and the handlers: one call, its answer, the faults in between and the count of it all.
 
 A handler is a plain function of `Sandbox` and `Call`. `endpoint` turns it into a route, reads the body, lets the
-ordered faults happen, maps `HubSpotError`, and counts the call under the route's name.
+ordered faults happen, maps `HubSpotError`, and counts the call under the route's name. Every answer has a correlation
+id, in a header and, when it is an error, in its body as well.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from awssome_sandbox.hubspot.errors import HubSpotError, invalid, ten_secondly_limit
-from awssome_sandbox.hubspot.faults import ENDPOINTS, Drop, Failure, Faults
+from awssome_sandbox.hubspot.delivery import Cut, spoiled
+from awssome_sandbox.hubspot.errors import HubSpotError, invalid
+from awssome_sandbox.hubspot.failures import failed, page
+from awssome_sandbox.hubspot.faults import ENDPOINTS, Failure, Faults, Hit
 from awssome_sandbox.hubspot.limits import Limits
 from awssome_sandbox.hubspot.oauth import AuthorizationServer
 from awssome_sandbox.hubspot.portals import Portal
-from awssome_sandbox.hubspot.search import Searches
+from awssome_sandbox.hubspot.search import Matches, Searches
+
+CORRELATION = "X-HubSpot-Correlation-Id"
+TARGET_MAX = 16_384
+"""Characters of an address with its query at most; beyond is a 414. Clients that name every property come close."""
 
 
 @dataclass
@@ -34,20 +39,36 @@ class Sandbox:
     """Everything that the sandbox remembers.
 
     :ivar limits: None when rate limits are off.
+    :ivar index_lag_ms: until the search sees a change, unless the faults say otherwise.
     :ivar calls: how often each endpoint answered with each status.
     """
 
     portals: dict[int, Portal]
     oauth: AuthorizationServer
     limits: Limits | None
+    index_lag_ms: float = 0
     faults: Faults = field(default_factory=Faults)
-    searches: Searches = field(default_factory=Searches)
     calls: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._searches = Searches(self.portals.values())
 
     @property
     def first_portal(self) -> Portal:
         """The portal that the truth file describes."""
         return next(iter(self.portals.values()))
+
+    def search(self, portal: Portal, query: dict[str, Any]) -> Matches:
+        """One page of a search, with the oddities that are in force; see `Searches.page`."""
+        faults = self.faults
+        lag = self.index_lag_ms if faults.index_lag_ms is None else faults.index_lag_ms
+        return self._searches.page(
+            portal,
+            query,
+            lag=lag / 1000,
+            with_holes=faults.short_search_pages,
+            jumbled=faults.unreliable_order,
+        )
 
 
 class Call:
@@ -58,6 +79,7 @@ class Call:
         self.query = request.query_params
         self.headers = request.headers
         self.url = request.url
+        self.target_length = len(request.scope["raw_path"]) + len(request.scope["query_string"])
         self.body = body
 
     def form(self) -> dict[str, str]:
@@ -82,6 +104,35 @@ class Call:
             raise invalid("Invalid input JSON: the body must be an object.")
         return value
 
+    def names(self, parameter: str) -> list[str]:
+        """A query parameter that lists names, with commas or by being repeated."""
+        given = ",".join(self.query.getlist(parameter)).split(",")
+        return [name.strip() for name in given if name.strip()]
+
+    def whole(self, parameter: str, default: int) -> int:
+        """A query parameter that is a number.
+
+        :raises HubSpotError: 400 for anything else.
+        """
+        text = self.query.get(parameter, "")
+        if text and not text.isdigit():
+            raise invalid(f'Invalid {parameter} "{text}": it must be a number.')
+        return int(text) if text else default
+
+    def flag(self, parameter: str) -> bool:
+        """A query parameter that is true or false; false when it is absent."""
+        return self.query.get(parameter, "false").lower() == "true"
+
+    def inputs(self, key: str = "id") -> list[str]:
+        """The ids that a batch's body lists.
+
+        :raises HubSpotError: 400 for a body that is no batch.
+        """
+        inputs = self.json().get("inputs")
+        if not isinstance(inputs, list) or not all(isinstance(item, dict) and key in item for item in inputs):
+            raise invalid(f"Invalid input JSON: inputs must be a list of objects with an {key}.")
+        return [str(item[key]) for item in inputs]
+
 
 Handler = Callable[[Sandbox, Call], Response]
 
@@ -103,77 +154,35 @@ def endpoint(sandbox: Sandbox, name: str, method: str, path: str, handler: Handl
 
     async def serve(request: Request) -> Response:
         call = Call(request, await request.body())
-        drop = failure = None
+        hit = Hit()
         if faulty:
             await asyncio.sleep(sandbox.faults.latency_ms / 1000)
-            drop = sandbox.faults.next_drop(name)
-            failure = sandbox.faults.next_failure(name)
-        if drop and drop.when == "before":
-            return _Cut(drop)
-        response = _failed(failure) if failure else _handled(sandbox, call, handler)
+            hit = sandbox.faults.hit(name)
+        if hit.drop and hit.drop.when == "before":
+            return Cut(hit.drop)
+        response = _failed(hit.failure, name) if hit.failure else _handled(sandbox, call, handler)
+        response.headers.setdefault(CORRELATION, str(uuid.uuid4()))
         sandbox.calls[name, response.status_code] += 1
-        return _Cut(drop, response) if drop else response
+        if hit.drop:
+            return Cut(hit.drop, response)
+        return await spoiled(response, hit.spoiling) if hit.spoiling else response
 
     return Route(path, serve, methods=[method], name=name)
 
 
-class Connections(H11Protocol):
-    """uvicorn's protocol, which in addition knows each connection by its client's address, so that it can be cut."""
-
-    by_client: dict[tuple[str, int], asyncio.Transport] = {}  # noqa: RUF012
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if self.client:
-            self.by_client[self.client] = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.client:
-            self.by_client.pop(self.client, None)
-
-
-class _Cut(Response):
-    """Cut the connection instead of answering, or in the middle of the answer."""
-
-    def __init__(self, drop: Drop, response: Response | None = None) -> None:
-        super().__init__()
-        self._half = response if drop.when == "during" else None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        transport = Connections.by_client[scope["client"]]
-        if self._half:
-            content = bytes(self._half.body)
-            await send(
-                {"type": "http.response.start", "status": self._half.status_code, "headers": self._half.raw_headers}
-            )
-            await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
-            transport.close()
-        else:
-            transport.abort()
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-
 def _handled(sandbox: Sandbox, call: Call, handler: Handler) -> Response:
+    if call.target_length > TARGET_MAX:
+        return page(414)
     try:
         return handler(sandbox, call)
     except HubSpotError as error:
-        return answer(error.body, error.status, error.headers)
+        return _refusal(error)
 
 
-def _failed(failure: Failure) -> Response:
-    headers = {"Retry-After": str(failure.retry_after)} if failure.retry_after is not None else {}
-    if failure.status == 477 and not headers:
-        headers = {"Retry-After": "3600"}
-    if failure.status == 429:
-        limit = ten_secondly_limit("publicapi:ordered", headers)
-        return answer(limit.body, limit.status, limit.headers)
-    if failure.status in (502, 504) or failure.status >= 520:
-        return HTMLResponse(f"<html><body><h1>{failure.status}</h1>Bad gateway</body></html>", failure.status, headers)
-    told = {
-        423: "This resource is locked. Wait 2 seconds before the next call.",
-        477: "This account is being migrated to another hosting location.",
-    }.get(failure.status, "There was a problem with the request.")
-    body = {"status": "error", "message": told, "correlationId": str(uuid.uuid4())}
-    return answer(body, failure.status, headers)
+def _failed(failure: Failure, endpoint: str) -> Response:
+    answered = failed(failure, endpoint)
+    return answered if isinstance(answered, Response) else _refusal(answered)
+
+
+def _refusal(error: HubSpotError) -> Response:
+    return answer(error.body, error.status, {**error.headers, CORRELATION: error.body["correlationId"]})

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from awssome.database import dialects as dialects
 from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
 from awssome.database.postgresql.driver import parameters, run
 from awssome.domain.errors import Refused
@@ -80,5 +81,5 @@ def unknown(error: BaseException) -> bool:
     return getattr(error, "sqlstate", None) in ("42P01", "42703")
 
 
-ENTRANCE = Entrance("postgresql+psycopg://", connect_as_tenant, begin, refusal, unknown)
+ENTRANCE = Entrance("postgresql+copying://", connect_as_tenant, begin, refusal, unknown)
 """How sessions of tenants are opened on PostgreSQL."""

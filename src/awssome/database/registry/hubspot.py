@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -23,13 +23,31 @@ STATE_LIFE = timedelta(minutes=10)
 _ONE_FREE_TENANT = "tenants_one_free_by_portal"
 
 
-def new_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant_id: UUID, host: str) -> None:
-    """Remember a consent that begins. :param digest: of the state that HubSpot will carry back."""
+def new_state(
+    connection: Connection,
+    digest: bytes,
+    *,
+    session_id: UUID,
+    tenant_id: UUID,
+    host: str,
+    return_url: str | None = None,
+) -> None:
+    """Remember a consent that begins.
+
+    :param digest: of the state that HubSpot will carry back.
+    :param return_url: where HubSpot wants the browser afterwards, when the user began there.
+    """
     at = now()
     connection.execute(delete(oauth_states).where(oauth_states.c.expires_at < at - timedelta(days=1)))
     connection.execute(
         insert(oauth_states).values(
-            digest=digest, session_id=session_id, tenant_id=tenant_id, host=host, expires_at=at + STATE_LIFE
+            digest=digest,
+            session_id=session_id,
+            tenant_id=tenant_id,
+            host=host,
+            expires_at=at + STATE_LIFE,
+            origin="hubspot" if return_url else None,
+            return_url=return_url,
         )
     )
 
@@ -48,8 +66,8 @@ def hand_over(connection: Connection, digest: bytes) -> str:
     return str(host)
 
 
-def use_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant_id: UUID) -> None:
-    """Use a state that was handed over, once.
+def use_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant_id: UUID) -> str | None:
+    """Use a state that was handed over, once. Where HubSpot wants the browser afterwards, if it began there.
 
     :raises Refused: FORBIDDEN for another session or tenant than the one that began; GONE when it cannot be used.
     """
@@ -64,6 +82,7 @@ def use_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant
             "Begin again with Connect HubSpot.",
         )
     connection.execute(update(oauth_states).where(s.digest == digest).values(used_at=now()))
+    return row.return_url  # type: ignore[no-any-return]
 
 
 def gone() -> Refused:
@@ -109,19 +128,16 @@ def disconnect(connection: Connection, tenant_id: UUID) -> None:
     _set(connection, tenant_id, "none", None, None)
 
 
-def others_connected(connection: Connection, tenant_id: UUID, portal_id: int) -> int:
-    """How many other tenants are connected to the account."""
+def others_connected(connection: Connection, tenant_id: UUID, portal_id: int) -> list[UUID]:
+    """The other tenants that are connected to the account, also those that have to connect again."""
     t = tenants.c
-    return connection.execute(
-        select(func.count())
-        .select_from(tenants)
-        .where(
-            t.hubspot_portal_id == portal_id,
-            t.hubspot_state == "connected",
-            t.id != tenant_id,
-            t.state != TenantState.DELETED,
-        )
-    ).scalar_one()
+    query = select(t.id).where(
+        t.hubspot_portal_id == portal_id,
+        t.hubspot_state != "none",
+        t.id != tenant_id,
+        t.state != TenantState.DELETED,
+    )
+    return list(connection.scalars(query))
 
 
 def _set(connection: Connection, tenant_id: UUID, state: str, portal_id: int | None, hub_domain: str | None) -> None:

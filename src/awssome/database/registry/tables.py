@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy import (
     text as sql,
 )
-from sqlalchemy.dialects.postgresql import INET, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
 
 from awssome.database.types import Day, Instant, text
 
@@ -399,6 +399,8 @@ hubspot_budgets = Table(
     Column("portal_id", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", text(16), primary_key=True),
     Column("next_at", Instant, nullable=False),
+    # When the slot of each call is free again (`domain.budgets`).
+    Column("slots", ARRAY(Instant)),
     # What HubSpot's answers have said of the limit, and how long no worker may call.
     Column("max_calls", Integer),
     Column("window_ms", Integer),

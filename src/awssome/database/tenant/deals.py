@@ -190,6 +190,13 @@ def find(connection: Connection, deal_id: UUID, *, today: date | None = None) ->
     return _deal(row)
 
 
+def find_by_hubspot(connection: Connection, portal_id: int, deal_id: str) -> Deal | None:
+    """The registration of a HubSpot deal; None when it has none."""
+    m = hubspot_mappings.c
+    row = connection.execute(_select(now().date()).where(m.portal_id == portal_id, m.deal_id == deal_id)).first()
+    return None if row is None else _deal(row)
+
+
 def timeline(connection: Connection, deal_id: UUID, *, limit: int = 100) -> list[Event]:
     """What happened to the deal, newest first."""
     query = (

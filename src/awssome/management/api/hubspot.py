@@ -52,7 +52,7 @@ def connect_hubspot(caller: Admin, body: m.ConnectIn) -> m.HubSpotOut:
         code=body.code,
     )
     with caller.registry.begin() as connection:
-        audit.record(connection, caller.actor, "hubspot.connected", caller.tenant.id, portal=found.hub_id)
+        audit.record(connection, caller.actor, "hubspot.connected", caller.tenant.id, portal=found.portal_id)
         return views.tenant(caller.services, connection, tenants.find(connection, caller.tenant.id)).hubspot
 
 

@@ -17,7 +17,7 @@ from awssome.database.registry import tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import Superseded
 from awssome.domain.tenants import AWAY, TenantState, imports_allowed
-from awssome.hubspot.errors import Cancelled, HubSpotError, NeedsReconnect
+from awssome.hubspot.errors import Cancelled, HubSpotError, MissingScopes
 from awssome.hubspot.transport import Patience
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.hubspot_calls import JOB_PATIENCE
@@ -68,8 +68,8 @@ def run(
         except (Superseded, Cancelled):
             raise NotNow from None
         except HubSpotError as error:
-            if access is not None and isinstance(error, NeedsReconnect):
-                access.lost()
+            if access is not None and isinstance(error, MissingScopes):
+                access.lacks_permission()
             fail(workspace, sync, error)
         except Refused as refused:
             ours = refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED)  # a database of ours, not HubSpot

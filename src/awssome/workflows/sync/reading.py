@@ -65,5 +65,5 @@ def _age(deal: Deal) -> tuple[datetime, int, str]:
     try:
         created = datetime.fromisoformat(deal.properties.get("createdate") or "")
     except ValueError:
-        created = deal.created_at
+        created = deal.created_at or datetime.max
     return created if created.tzinfo else created.replace(tzinfo=UTC), len(deal.id), deal.id

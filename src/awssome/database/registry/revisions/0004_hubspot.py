@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from awssome.database.types import Day, Instant
 
@@ -11,6 +12,7 @@ down_revision = "0003"
 
 def upgrade() -> None:
     """Only ever adds: the version before works on."""
+    op.add_column("hubspot_budgets", sa.Column("slots", ARRAY(Instant())))
     op.add_column("hubspot_budgets", sa.Column("max_calls", sa.Integer()))
     op.add_column("hubspot_budgets", sa.Column("window_ms", sa.Integer()))
     op.add_column("hubspot_budgets", sa.Column("remaining", sa.Integer()))
