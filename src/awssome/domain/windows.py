@@ -30,6 +30,10 @@ DOUBTS = 2
 
 END_OF_IDS = 2**63
 
+FULL_EVERY = timedelta(days=7)
+"""How often all deals are read although only changes are needed: what a search never tells (that we were given or lost
+the right to see a deal, that one is gone without a trace) shows then. HubSpot keeps deleted deals for 90 days."""
+
 Spot = tuple[int, int]
 """Where a deal is: when it was last modified, in milliseconds since 1970, and its id."""
 
@@ -53,6 +57,25 @@ class Window:
     def by_id(self) -> bool:
         """Whether the range of ids says anything."""
         return (self.first_id, self.end_id) != (1, END_OF_IDS)
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far the syncs have followed a HubSpot account.
+
+    :ivar changed_until: no change before this moment is missing, by HubSpot's clock and but for what its search tells
+        late.
+    :ivar full_at: when all deals were read last.
+    :ivar mapping_hash: the mapping by which that was done.
+    """
+
+    changed_until: datetime
+    full_at: datetime
+    mapping_hash: bytes
+
+    def suffices(self, mapping_hash: bytes, at: datetime) -> bool:
+        """Whether it is enough to read what has changed since."""
+        return mapping_hash == self.mapping_hash and at < self.full_at + FULL_EVERY
 
 
 def open_window(watermark: datetime, today: datetime) -> Window:

@@ -1,11 +1,12 @@
 """A sync: brings a tenant's HubSpot deals in, page by page, and can be interrupted anywhere.
 
 Its state is its row in `sync_history`: whoever takes it up raises the attempt number, which every transaction checks,
-and each page commits deals, counts and the next cursor together. A job that is run twice, or after a kill, goes on
-where the last page ended.
+and each page commits deals, counts and position together. A job that is run twice, or after a kill, goes on where the
+last page ended.
 
 `running` is one attempt at a sync; `everything` and `ten` decide what it reads, `reading` reads it from HubSpot,
-`reconciling` looks up what was not come across, and `writing` writes it.
+`changes` follows what has changed, `reconciling` looks up what was not come across, `writing` writes it, and `ending`
+says how an attempt ends that has not come to the end.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from awssome.hubspot.transport import Patience
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.hubspot_calls import JOB_PATIENCE
 from awssome.workflows.services import Services
+from awssome.workflows.sync.ending import STUMBLES, NotNow, Parked, fail, leave, park, stumble
 from awssome.workflows.sync.everything import import_all
-from awssome.workflows.sync.running import ATTEMPTS, NotNow, Run, claim, fail
+from awssome.workflows.sync.running import Run, claim
 from awssome.workflows.sync.ten import import_first
 from awssome.workflows.workspace import Workspace
 
-__all__ = ["ATTEMPTS", "NotNow", "run"]
+__all__ = ["STUMBLES", "NotNow", "Parked", "run"]
 
 
 def run(
@@ -42,7 +44,7 @@ def run(
 
     :param should_abort: asked between pages and while waiting.
     :param patience: what one call to HubSpot may spend on retries.
-    :raises NotNow: when it was interrupted, or another worker is on it.
+    :raises NotNow: when it was interrupted, or another worker is on it; `Parked` when it waits for something to pass.
     """
     with services.registry.holding(f"sync:{tenant_id}") as held:
         if not held:
@@ -56,32 +58,35 @@ def run(
         sync = workspace.do(lambda connection: claim(connection, sync_id, deal_limit))
         if sync is None:
             return
-        access = None
+        access, spent = None, dict[str, int]()
         try:
             access = HubSpotAccess(services, workspace)
-            with Run(services, workspace, access, sync, should_abort, patience) as running:
-                running.know_the_account()
-                if sync.deal_limit is None:
-                    import_all(running)
-                else:
-                    import_first(running, sync.deal_limit)
-        except (Superseded, Cancelled):
+            running = Run(services, workspace, access, sync, should_abort, patience)
+            try:
+                with running:
+                    running.prepare()
+                    if sync.deal_limit is None:
+                        import_all(running)
+                    else:
+                        import_first(running, sync.deal_limit)
+            finally:
+                spent = running.spent
+        except Superseded:
             raise NotNow from None
+        except Cancelled:
+            leave(workspace, sync, spent)
         except HubSpotError as error:
             if access is not None and isinstance(error, MissingScopes):
                 access.lacks_permission()
-            fail(workspace, sync, error)
+            if error.transient:
+                park(workspace, sync, error, spent)
+            else:
+                fail(workspace, sync, error, spent)
         except Refused as refused:
-            ours = refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED)  # a database of ours, not HubSpot
-            if ours and sync.attempt < ATTEMPTS:
-                raise NotNow from refused
-            fail(workspace, sync, refused)
+            if refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED):  # a database of ours, not HubSpot
+                park(workspace, sync, refused, spent)
+            else:
+                fail(workspace, sync, refused, spent)
         except Exception:
-            if sync.attempt >= ATTEMPTS:
-                broken = Refused(
-                    Code.UNAVAILABLE,
-                    "The sync stopped because of a defect in Awssome. What came in until then is here and safe.",
-                    "Sync again. If it stops again, ask support.",
-                )
-                fail(workspace, sync, broken)
+            stumble(workspace, sync, spent)
             raise

@@ -5,9 +5,9 @@ from __future__ import annotations
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant import imports
 from awssome.domain.imports import SourceDeal
-from awssome.domain.syncs import MappingState
+from awssome.domain.syncs import MappingState, SyncMode
 from awssome.hubspot.models import Deal, Filter
-from awssome.workflows.sync.reading import query, searched, sources
+from awssome.workflows.sync.reading import count, query, searched, sources
 from awssome.workflows.sync.reconciling import reconcile
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import write
@@ -15,13 +15,14 @@ from awssome.workflows.sync.writing import write
 
 def import_first(run: Run, limit: int) -> None:
     """What is here is looked up; if there is room, the next deals come in. :param limit: of mappings ever made."""
+    run.note(mode=SyncMode.FIRST_TEN, mapping_hash=run.mapping.digest)
     reconcile(run, (MappingState.LIVE, MappingState.ARCHIVED))
     room = max(0, limit - run.workspace.do(stored.imports))
     if room:
         fresh, available = _first_deals(run, limit, room)
         write(run, fresh, limit=limit, available=available)
     else:
-        available = run.client.search_deals(query(properties=run.properties, limit=1)).total
+        available = count(run.client)
     run.finish(available)
 
 
