@@ -66,10 +66,10 @@ def choose(run: Run, limit: int) -> Choice:
     if not chosen:
         # Asked for by id, too: a search still finds what was deleted or merged a moment ago.
         first = [deal.id for deal in found[:room]]
-        answer = look_up(run.client, first, run.properties) if first else Answer([], [], [])
+        oldest = look_up(run.client, first, run.properties) if first else Answer([], [], [])
         why = f"The free plan imports {limit} deals: open ones first, oldest first. This one is not among them."
         left_out = [_left_out(deal, why, "Upgrade to import it, or pick it while there are places.") for deal in found]
-        return Choice(answer.deals, answer.failed, [], [], left_out[room:], available)
+        return Choice(oldest.deals, oldest.failed, [], [], left_out[room:], available)
     waiting = [pick for pick in chosen if not pick.imported][:room]
     answer = look_up(run.client, [pick.deal_id for pick in waiting], run.properties) if waiting else None
     deals = _in_order(waiting, answer.deals) if answer else []
