@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 TENANTS ?= 300
+READERS := clients meltano airbyte singer
 BIN := .venv/bin
 ROOT := $(filter 0,$(shell id -u))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -29,6 +30,9 @@ bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and
 	$(BIN)/python -m benchmarks.migrate
 	$(BIN)/python -m benchmarks.archives
 	$(BIN)/python -m benchmarks.neighbours
+
+peers: setup $(READERS:%=.venv-readers/%/.installed) ## let HubSpot's own clients and public extractors read the HubSpot sandbox
+	$(BIN)/pytest -n 0 -m peers tests/sandbox/peers $(OPTIONS)
 
 screenshots: setup browser ## every page after the story, light and dark, wide and narrow
 	$(BIN)/python -m tests.end_to_end.screenshots
@@ -58,4 +62,9 @@ endif
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.txt
 	@touch $@
 
-.PHONY: help setup demo test check bench screenshots browser
+.venv-readers/%/.installed: requirements/readers-%.txt .venv/.installed
+	$(PYTHON) -m venv .venv-readers/$*
+	.venv-readers/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: help setup demo test check bench peers screenshots browser
