@@ -197,6 +197,12 @@ def test_an_address_may_be_long_but_not_too_long(hubspot: HubSpot, bearer) -> No
     assert (refused.status_code, refused.headers["content-type"].split(";")[0]) == (414, "text/html")
 
 
+@pytest.mark.parametrize("token", ["two words", "caf\xe9", "Bearer=x=y"])
+def test_a_token_that_is_none_does_not_reach_hubspot(hubspot: HubSpot, token: str) -> None:
+    refused = hubspot.http.get(DEALS, headers={"Authorization": f"Bearer {token}".encode("latin-1")})
+    assert (refused.status_code, refused.headers["content-type"].split(";")[0]) == (530, "text/html")
+
+
 def test_every_answer_has_a_correlation_id(hubspot: HubSpot, bearer) -> None:
     answers = [
         hubspot.http.get(DEALS, headers=bearer),
