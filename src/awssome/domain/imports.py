@@ -112,6 +112,7 @@ class DealIssue:
 
     :ivar code: names the reason for programs.
     :ivar value: what HubSpot has in place of something that could be taken.
+    :ivar detail: of a preview: field -> [text as it is, text as it would be].
     """
 
     kind: IssueKind
@@ -123,6 +124,7 @@ class DealIssue:
     advice: str
     code: str = ""
     value: str = ""
+    detail: Mapping[str, Any] | None = None
 
 
 @dataclass

@@ -195,6 +195,7 @@ def report(connection: Connection, sync_id: UUID, issues: Sequence[DealIssue]) -
                     "advice": issue.advice,
                     "code": issue.code or None,
                     "value": issue.value or None,
+                    "detail": dict(issue.detail) if issue.detail else None,
                 }
                 for issue in issues
             ],

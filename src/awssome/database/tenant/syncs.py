@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from awssome.database.functions import age
 from awssome.database.schema import sync_history, sync_issues
+from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import IssueKind, Superseded, SyncKind, SyncMode, SyncState
 from awssome.domain.times import new_id, now
 
@@ -111,15 +112,23 @@ class SyncIssue:
     detail: Any
 
 
-def latest(connection: Connection) -> Sync | None:
-    """The newest sync, open or ended."""
-    newest = history(connection, limit=1)
+def latest(connection: Connection, *, imports: bool = False) -> Sync | None:
+    """The newest run, open or ended. :param imports: previews and retries do not count."""
+    newest = history(connection, limit=1, imports=imports)
     return newest[0] if newest else None
 
 
-def history(connection: Connection, *, limit: int = 20, before: datetime | None = None) -> list[Sync]:
-    """Syncs, newest first. :param before: continues a page from the `requested_at` of its last sync."""
+def history(
+    connection: Connection, *, limit: int = 20, before: datetime | None = None, imports: bool = False
+) -> list[Sync]:
+    """Runs, newest first.
+
+    :param before: continues a page from the `requested_at` of its last run.
+    :param imports: previews and retries do not count.
+    """
     query = select(*_SYNC).order_by(sync_history.c.requested_at.desc()).limit(limit)
+    if imports:
+        query = query.where(func.coalesce(sync_history.c.kind, SyncKind.IMPORT) == SyncKind.IMPORT)
     if before is not None:
         query = query.where(sync_history.c.requested_at < before)
     return [_sync(row) for row in connection.execute(query)]
@@ -131,8 +140,10 @@ def find(connection: Connection, sync_id: UUID) -> Sync | None:
     return _sync(row) if row else None
 
 
-def issues(connection: Connection, sync_id: UUID, *, limit: int = 100, offset: int = 0) -> list[SyncIssue]:
-    """What a sync had to tell: first what concerns several deals, then deal by deal."""
+def issues(
+    connection: Connection, sync_id: UUID, *, kind: IssueKind | None = None, limit: int = 100, offset: int = 0
+) -> list[SyncIssue]:
+    """What a sync had to tell: first what concerns several deals, then deal by deal. :param kind: None: every kind."""
     query = (
         select(*_ISSUE)
         .where(sync_issues.c.sync_id == sync_id)
@@ -140,6 +151,8 @@ def issues(connection: Connection, sync_id: UUID, *, limit: int = 100, offset: i
         .limit(limit)
         .offset(offset)
     )
+    if kind is not None:
+        query = query.where(sync_issues.c.kind == kind)
     return [SyncIssue(**{**row._mapping, "kind": IssueKind(row.kind)}) for row in connection.execute(query)]
 
 
@@ -147,6 +160,14 @@ def count_issues(connection: Connection, sync_id: UUID) -> int:
     """How many issues a sync has."""
     query = select(func.count()).select_from(sync_issues).where(sync_issues.c.sync_id == sync_id)
     return connection.execute(query).scalar_one()
+
+
+def count_by_kind(connection: Connection, sync_id: UUID) -> dict[IssueKind, int]:
+    """How many issues of each kind a sync has."""
+    i = sync_issues.c
+    query = select(i.kind, func.count()).where(i.sync_id == sync_id).group_by(i.kind)
+    found = {IssueKind(kind): number for kind, number in connection.execute(query)}
+    return {kind: found.get(kind, 0) for kind in IssueKind}
 
 
 def create(connection: Connection, requested_by: str, kind: SyncKind = SyncKind.IMPORT) -> Sync:
@@ -194,6 +215,13 @@ def claim(
     return _existing(connection, sync_id) if changed.rowcount == 1 else None
 
 
+def begin_anew(connection: Connection, sync: Sync, **values: Any) -> None:
+    """Nothing counts that the run has counted and told before. :raises Superseded: see there."""
+    counted = ("seen", "created", "updated", "unchanged", "left_out", "failed", "archived", "restored", "merged")
+    _change(connection, sync, **dict.fromkeys(counted, 0), **values)
+    connection.execute(delete(sync_issues).where(sync_issues.c.sync_id == sync.id))
+
+
 def hold(connection: Connection, sync: Sync) -> None:
     """Hold the sync's row until the transaction ends. :raises Superseded: see there."""
     _change(connection, sync, attempt=sync.attempt)
@@ -224,6 +252,23 @@ def fail(connection: Connection, sync: Sync, problem: str, advice: str, **values
 def park(connection: Connection, sync: Sync, until: datetime, problem: str, advice: str, **values: Any) -> None:
     """The sync waits, and goes on by itself at a moment. :raises Superseded: see there."""
     _change(connection, sync, **values, resume_at=until, problem=problem[:1000], advice=advice[:500])
+
+
+def cancel(connection: Connection, sync_id: UUID, by: str) -> None:
+    """End a sync that waits or runs: whoever is at it fails its next transaction. What came in stays.
+
+    :param by: who wants it so.
+    :raises Refused: NOT_FOUND when there is none; CONFLICT when it has ended already.
+    """
+    s = sync_history.c
+    ended = {"state": SyncState.CANCELLED, "finished_at": now(), "open_slot": None, "position": None, "resume_at": None}
+    open_ = s.state.in_((SyncState.QUEUED, SyncState.RUNNING))
+    told = {"problem": f"{by} has ended this run.", "advice": None}
+    if connection.execute(update(sync_history).where(s.id == sync_id, open_).values(**ended, **told)).rowcount == 1:
+        return
+    if find(connection, sync_id) is None:
+        raise Refused(Code.NOT_FOUND, "There is no such sync in your workspace.", "Look for it on the page HubSpot.")
+    raise Refused(Code.CONFLICT, "The run has ended already. Nothing was changed.", "Look at its report.")
 
 
 def forget_old(connection: Connection, *, before: datetime, keep: int) -> bool:

@@ -6,7 +6,8 @@ last page ended.
 
 `running` is one attempt at a sync; `everything` and `ten` decide what it reads, `reading` reads it from HubSpot,
 `changes` follows what has changed, `reconciling` looks up what was not come across, `writing` writes it, and `ending`
-says how an attempt ends that has not come to the end.
+says how an attempt ends that has not come to the end. `preview` tells what a sync would do, and `retry` is one for the
+deals of the inbox.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from uuid import UUID
 
 from awssome.database.registry import tenants
 from awssome.domain.errors import Code, Refused
-from awssome.domain.syncs import Superseded
+from awssome.domain.syncs import Superseded, SyncKind
 from awssome.domain.tenants import AWAY, TenantState, imports_allowed
 from awssome.hubspot.errors import Cancelled, HubSpotError, MissingScopes
 from awssome.hubspot.transport import Patience
@@ -25,6 +26,8 @@ from awssome.workflows.hubspot_calls import JOB_PATIENCE
 from awssome.workflows.services import Services
 from awssome.workflows.sync.ending import STUMBLES, NotNow, Parked, fail, leave, park, stumble
 from awssome.workflows.sync.everything import import_all
+from awssome.workflows.sync.preview import preview
+from awssome.workflows.sync.retry import retry
 from awssome.workflows.sync.running import Run, claim
 from awssome.workflows.sync.ten import import_first
 from awssome.workflows.workspace import Workspace
@@ -65,10 +68,7 @@ def run(
             try:
                 with running:
                     running.prepare()
-                    if sync.deal_limit is None:
-                        import_all(running)
-                    else:
-                        import_first(running, sync.deal_limit)
+                    _go(running)
             finally:
                 spent = running.spent
         except Superseded:
@@ -90,3 +90,15 @@ def run(
         except Exception:
             stumble(workspace, sync, spent)
             raise
+
+
+def _go(run: Run) -> None:
+    """From where the run stands to its end."""
+    if run.sync.kind is SyncKind.PREVIEW:
+        preview(run)
+    elif run.sync.kind is SyncKind.RETRY:
+        retry(run)
+    elif run.sync.deal_limit is None:
+        import_all(run)
+    else:
+        import_first(run, run.sync.deal_limit)

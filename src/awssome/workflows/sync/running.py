@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -114,10 +114,11 @@ class Run:
             self.sync = replace(found, calls=calls, retried=retried, rate_limited=rate_limited)
         self.position = columns.get("position", self.position)
 
-    def finish(self, available: int, changed_until: datetime | None = None) -> None:
+    def finish(self, available: int, changed_until: datetime | None = None, *, told: Sequence[DealIssue] = ()) -> None:
         """The sync is done.
 
         :param available: how many deals HubSpot has.
+        :param told: what there is to tell of deals that stay in HubSpot.
         :param changed_until: no change in HubSpot before this moment is missing; None: nothing is known of that.
         """
 
@@ -127,6 +128,7 @@ class Run:
             left_out = {}
             if self.sync.deal_limit is not None:
                 left_out = {"left_out": there - here}
+                imports.report(connection, self.sync.id, told)
                 if there > here:
                     imports.report(connection, self.sync.id, [_no_room(there - here, there, self.sync.deal_limit)])
             if self.sync.mode is SyncMode.FULL:
