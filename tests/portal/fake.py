@@ -16,6 +16,7 @@ from awssome.control.client import Caller, Control
 from awssome.domain.addresses import Addresses
 from awssome.domain.archives import ArchiveKind, ArchiveState
 from awssome.domain.errors import Code, Refused
+from awssome.domain.syncs import SyncKind
 from awssome.domain.tenants import Placement, Role, ServerKind, TenantState, Tier
 from awssome.domain.times import new_id
 
@@ -48,6 +49,8 @@ class FakeControl:
     :ivar down: whether it does not answer at all.
     :ivar denials: what the portal reported: (e-mail address or "", action).
     :ivar asked: how often the context was asked for.
+    :ivar hubspot: the deals of the HubSpot account.
+    :ivar running: the kind of the run that is under way.
     """
 
     def __init__(self, addresses: Addresses) -> None:
@@ -65,6 +68,8 @@ class FakeControl:
         self.denials: list[tuple[str, str]] = []
         self.archives: dict[UUID, m.ArchiveOut] = {}
         self.deals: dict[str, dict[str, str]] = {}
+        self.hubspot: list[m.DealRow] = []
+        self.running: SyncKind | None = None
         self.asked = 0
         self.down = False
 
@@ -308,9 +313,22 @@ class FakeControl:
         self._note("disconnect_hubspot", None)
         return m.Accepted(message="HubSpot is disconnected. Your deals are kept.")
 
-    def start_sync(self, caller: Caller) -> m.SyncOut:
-        self._note("start_sync", None)
-        return m.SyncOut(sync_id=new_id())
+    def start_sync(self, caller: Caller, body: m.StartSync | None = None) -> m.SyncOut:
+        self._note("start_sync", body)
+        return m.SyncOut(sync_id=new_id(), kind=self.running or (body or m.StartSync()).kind)
+
+    def cancel_sync(self, caller: Caller, sync_id: UUID) -> None:
+        self._note("cancel_sync", sync_id)
+
+    def hubspot_deals(self, caller: Caller, search: str = "", after: str = "") -> m.DealPage:
+        self._note("hubspot_deals", (search, after))
+        found = [deal for deal in self.hubspot if search.lower() in deal.title.lower()]
+        start = int(after or 0)
+        following = str(start + 25) if start + 25 < len(found) else None
+        return m.DealPage(deals=found[start : start + 25], total=len(found), after=following)
+
+    def pick_deals(self, caller: Caller, body: m.Picks) -> None:
+        self._note("pick_deals", body)
 
     def save_fields(self, caller: Caller, body: m.SaveFields) -> m.MappingSaved:
         self._note("save_fields", body)

@@ -218,9 +218,22 @@ class Control:
         """Revoke and forget the tokens; the message says what HubSpot was told."""
         return self._call(m.Accepted, "DELETE", "/hubspot/connection", caller, timeout=_AT_HUBSPOT)
 
-    def start_sync(self, caller: Caller) -> m.SyncOut:
+    def start_sync(self, caller: Caller, body: m.StartSync | None = None) -> m.SyncOut:
         """Start a sync, or name the one that runs. :raises Refused: CONFLICT when HubSpot is not connected."""
-        return self._call(m.SyncOut, "POST", "/syncs", caller)
+        return self._call(m.SyncOut, "POST", "/syncs", caller, body or m.StartSync())
+
+    def cancel_sync(self, caller: Caller, sync_id: UUID) -> None:
+        """End a sync that waits or runs. :raises Refused: NOT_FOUND, or CONFLICT when it has ended."""
+        self._send("POST", f"/syncs/{sync_id}/cancel", caller)
+
+    def hubspot_deals(self, caller: Caller, search: str = "", after: str = "") -> m.DealPage:
+        """Deals as HubSpot has them now. :raises Refused: CONFLICT when HubSpot is not connected."""
+        query = {"search": search, "after": after}
+        return self._call(m.DealPage, "GET", "/hubspot/deals", caller, query={k: v for k, v in query.items() if v})
+
+    def pick_deals(self, caller: Caller, body: m.Picks) -> None:
+        """Choose the deals that come in. :raises Refused: INVALID when there are more than places."""
+        self._send("POST", "/hubspot/picks", caller, body)
 
     # --- the mapping of HubSpot's deals
 

@@ -59,6 +59,10 @@ from awssome.control.messages.people import UseLink as UseLink
 from awssome.control.messages.servers import AddServer as AddServer
 from awssome.control.messages.servers import DrainOut as DrainOut
 from awssome.control.messages.servers import ServerRow as ServerRow
+from awssome.control.messages.syncs import DealPage as DealPage
+from awssome.control.messages.syncs import DealRow as DealRow
+from awssome.control.messages.syncs import Picks as Picks
+from awssome.control.messages.syncs import StartSync as StartSync
 from awssome.control.messages.syncs import SyncOut as SyncOut
 from awssome.control.messages.tenants import CreateTenant as CreateTenant
 from awssome.control.messages.tenants import Credentials as Credentials
