@@ -13,9 +13,9 @@ import pytest
 from awssome.control import messages as m
 from awssome.database.schema import field_mappings, stage_mappings
 from awssome.database.sessions import Sessions
-from awssome.database.tenant import deals, mappings
+from awssome.database.tenant import deals, hubspot, mappings
 from awssome.domain.deals import Stage as DealStage
-from awssome.domain.definitions import Account, Pipeline, PipelineStage, Property
+from awssome.domain.definitions import Pipeline, PipelineStage, Property
 from awssome.domain.errors import Code, Refused
 from awssome.domain.mapping import DEFAULT_FIELDS, FieldMapping
 from awssome.domain.times import now
@@ -54,11 +54,11 @@ PROPERTIES = (
 
 def define(sessions: Sessions, tenant: Tenant, days_ago: float = 0) -> None:
     """As a look at HubSpot leaves it."""
-    account = Account("EUR", "Europe/Berlin", PIPELINES)
     at = now() - timedelta(days=days_ago)
 
     def work(connection: Any) -> None:
-        mappings.define(connection, PORTAL, "northwind-cloud.com", account, PROPERTIES, ui_domain=None, at=at)
+        hubspot.keep_account(connection, PORTAL, "northwind-cloud.com", currency="EUR", time_zone="Europe/Berlin")
+        mappings.define(connection, PORTAL, PIPELINES, PROPERTIES, at=at)
 
     in_workspace(sessions, tenant, work)
 

@@ -70,8 +70,10 @@ def show_stages(request: Request, me: Viewer) -> Response:
 @router.post("/hubspot/mapping/stages")
 def save_stages(request: Request, me: ActingAdmin, sent: Stages) -> Response:
     """Save the stages."""
+    known = _known(request, me)
+    there = {(pipeline.id, stage.id) for pipeline in known.account.pipelines for stage in pipeline.stages}
     chosen = mapping_form.as_choices(sent.stages)
-    stages = [_stage(key, chosen.get(key)) for key in sent.stages]
+    stages = [_stage(key, chosen.get(key)) for key in sent.stages if key in there]
     try:
         saved = parts(request).control.save_stages(me.person.caller, m.SaveStages(version=sent.version, stages=stages))
     except Refused as refused:

@@ -24,6 +24,7 @@ SKIP = "skip"
 
 _FITTING = {"money": ("number",), "whole": ("number",), "date": ("date", "datetime")}
 _VALUES_SHOWN = 200
+_LONGEST_VERSION = 64
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ async def sent_fields(request: Request) -> SentFields:
     form = await request.form()
     fields = {name: _sent_field(form, FIELD[name]) for name in names() if f"property.{name}" in form}
     deal_id = _text(form, "deal").strip() or _text(form, "picked")
-    return SentFields(fields, _text(form, "version"), deal_id)
+    return SentFields(fields, _text(form, "version")[:_LONGEST_VERSION], deal_id)
 
 
 Fields = Annotated[SentFields, Depends(sent_fields)]
@@ -63,7 +64,8 @@ async def sent_stages(request: Request) -> SentStages:
     """A dependency: as `sent_fields`."""
     form = await request.form()
     keys = zip(form.getlist("pipeline"), form.getlist("stage"), form.getlist("becomes"), strict=False)
-    return SentStages({(str(pipe), str(stage)): str(to) for pipe, stage, to in keys}, _text(form, "version"))
+    stages = {(str(pipeline), str(stage)): str(to) for pipeline, stage, to in keys}
+    return SentStages(stages, _text(form, "version")[:_LONGEST_VERSION])
 
 
 Stages = Annotated[SentStages, Depends(sent_stages)]
