@@ -202,6 +202,7 @@ def test_a_deal_is_tried_by_the_form_that_is_not_saved(
     for shown in ("A sync would change", "the mapping that you tried is not saved", "€1,250.50", "Retail"):
         assert shown in page
     assert "HubSpot's “swap” is mapped to no value of Type" in page
+    assert "Qualified To Buy (Sales Pipeline)" in page
     assert "You have set it" in page and "Fill in customer." in page
     assert sent(stage, "read_deal")[0].deal_id == "9001" and "sector" in sent(stage, "read_deal")[0].properties
     now_there = in_workspace(sessions, mapped, lambda connection: deals.find(connection, deal_id))
