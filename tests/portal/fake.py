@@ -62,6 +62,7 @@ class FakeControl:
         self.links: dict[str, m.LinkInfo] = {}
         self.tickets: dict[str, tuple[str, UUID]] = {}
         self.states: dict[str, str] = {}
+        self.return_url: str | None = None
         self.refusals: dict[str, Refused] = {}
         self.calls: list[tuple[str, Any]] = []
         self.denials: list[tuple[str, str]] = []
@@ -272,9 +273,11 @@ class FakeControl:
 
     # --- HubSpot
 
-    def authorize_hubspot(self, caller: Caller) -> m.AuthorizeOut:
-        self._note("authorize_hubspot", None)
+    def authorize_hubspot(self, caller: Caller, return_url: str | None = None) -> m.AuthorizeOut:
+        self._note("authorize_hubspot", return_url)
         self.states["state-1"] = caller.host
+        if return_url is not None:
+            return m.AuthorizeOut(url=f"{return_url}?state=state-1")
         return m.AuthorizeOut(url="https://app.hubspot.com/oauth/authorize?client_id=1&state=state-1")
 
     def hubspot_callback(self, caller: Caller, state: str) -> m.CallbackOut:
@@ -283,9 +286,28 @@ class FakeControl:
             raise Refused(Code.GONE, "This answer of HubSpot was used already, or is too old.", "Connect again.")
         return m.CallbackOut(host=self.states.pop(state))
 
-    def connect_hubspot(self, caller: Caller, body: m.ConnectIn) -> m.HubSpotOut:
+    def connect_hubspot(self, caller: Caller, body: m.ConnectIn) -> m.ConnectedOut:
         self._note("connect_hubspot", body)
-        return m.HubSpotOut(state="connected", portal_id=4128831, hub_domain="northwind-cloud.com")
+        return m.ConnectedOut(portal_id=4128831, hub_domain="northwind-cloud.com", return_url=self.return_url)
+
+    def decline_hubspot(self, caller: Caller, body: m.DeclineIn) -> None:
+        self._note("decline_hubspot", body)
+
+    def begin_install(self, caller: Caller, body: m.InstallIn) -> m.InstallRef:
+        self._note("begin_install", body)
+        return m.InstallRef(install="install-1")
+
+    def look_at_install(self, caller: Caller, install: str) -> m.InstallOut:
+        self._note("look_at_install", install)
+        return m.InstallOut(
+            portal_id=4128831, hub_domain="northwind-cloud.com", return_url="https://app.hubspot.com/done"
+        )
+
+    def claim_install(self, caller: Caller, install: str) -> m.ConnectedOut:
+        self._note("claim_install", install)
+        return m.ConnectedOut(
+            portal_id=4128831, hub_domain="northwind-cloud.com", return_url="https://app.hubspot.com/done"
+        )
 
     def disconnect_hubspot(self, caller: Caller) -> m.Accepted:
         self._note("disconnect_hubspot", None)

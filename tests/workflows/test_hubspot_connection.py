@@ -56,7 +56,7 @@ def test_connecting_keeps_sealed_tokens_and_names_the_account(workshop: Workshop
             unseal(key, row.access_token, tenant_id, purpose)
     account = alice.workspace.do(lambda connection: connection.execute(select(hubspot_accounts)).one())
     assert (account.portal_id, account.hub_domain) == (NORTHWIND, "northwind-cloud.com")
-    assert (account.currency, account.time_zone, account.ui_domain) == ("USD", "US/Eastern", "app.hubspot.com")
+    assert (account.currency, account.time_zone, account.ui_domain) == ("USD", "UTC", "app.hubspot.com")
 
 
 def test_a_state_is_handed_over_and_used_once(workshop: Workshops) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 from awssome.hubspot.errors import Rejected
@@ -95,6 +95,11 @@ class Deal(Model):
     archived: bool = False
     archived_at: datetime | None = None
     url: str | None = None
+
+    @field_validator("properties", "archived", mode="before")
+    @classmethod
+    def _null_is_missing(cls, value: Any, field: ValidationInfo) -> Any:
+        return value if value is not None else {} if field.field_name == "properties" else False
 
 
 class Unreadable(Model):

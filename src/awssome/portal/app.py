@@ -139,11 +139,12 @@ def create(options: Options) -> FastAPI:
         app.add_exception_handler(kind, send_elsewhere)
     app.add_middleware(Hosts, addresses=options.addresses)
     own_hosts = f"{options.addresses.scheme}://*.{options.addresses.domain}{options.addresses.suffix}"
+    bare = options.addresses.url(options.addresses.bare()).rstrip("/")
     furnish(
         app,
         pages,
         session_cookie=SESSION_COOKIE,
-        form_targets=(options.hubspot_origin.rstrip("/"), own_hosts),
+        form_targets=(*_hubspot(options.hubspot_origin.rstrip("/")), bare, own_hosts),
         metrics=figures,
         gate=Middleware(
             Admission,
@@ -154,6 +155,11 @@ def create(options: Options) -> FastAPI:
         ),
     )
     return app
+
+
+def _hubspot(origin: str) -> tuple[str, ...]:
+    """Where HubSpot's pages are: an account's may be in another region, on a host of its own."""
+    return (origin, "https://*.hubspot.com") if origin.endswith(".hubspot.com") else (origin,)
 
 
 def health() -> dict[str, str]:

@@ -72,6 +72,7 @@ def main() -> None:
         bound,
         http=Connections,
         h11_max_incomplete_event_size=HEAD_MAX,
+        server_header=False,
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )

@@ -153,4 +153,6 @@ def _nothing(id_: str, other: str) -> dict[str, Any]:
         "subCategory": "crm.associations.NO_ASSOCIATIONS_FOUND",
         "message": f"No {other} is associated with deal {id_}.",
         "context": {"fromObjectId": [id_], "fromObjectType": ["deal"], "toObjectType": [other]},
+        "links": {},
+        "errors": [],
     }

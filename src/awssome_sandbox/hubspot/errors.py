@@ -58,6 +58,8 @@ def missing_deals(ids: Sequence[str]) -> dict[str, Any]:
         "category": "OBJECT_NOT_FOUND",
         "message": "Could not get some DEAL objects, they may be deleted or not exist. Check that ids are valid.",
         "context": {"ids": list(ids)},
+        "links": {},
+        "errors": [],
     }
     return {"numErrors": 1, "errors": [error]}
 

@@ -21,8 +21,8 @@ from awssome_sandbox.hubspot.portals import Deal, Portal
 
 DEFAULT_LIMIT, MAX_LIMIT, MAX_MATCHES, MAX_BODY = 10, 200, 10_000, 3_000
 _KEPT_SEARCHES = 64
-_DISPLACED = 300
-"""How many places a result can be away from its own when the order is unreliable: more than a page has."""
+_DISPLACED = 1_000
+"""How many places a result can be away from its own when the order is unreliable: many more than a page has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Searches:
         :param lag: seconds until a change can be found.
         :param with_holes: let the cursor run over places without results, so that pages come short or empty with a
             next cursor, as the real service's sometimes do.
-        :param jumbled: let results stand some hundred places away from where the wanted order has them.
+        :param jumbled: let results stand hundreds of places away from where the wanted order has them.
         :raises HubSpotError: 400 for a body that HubSpot would refuse, or a page past the 10,000th match.
         """
         limit, after = _limit(query), _after(query)
@@ -116,7 +116,7 @@ def _sort(sorts: list[Any]) -> tuple[str, bool] | None:
 
 
 def _jumbled(ids: list[int], seed: str) -> list[int]:
-    """The same ids, each up to some hundred places from its own; the same for every page of one search."""
+    """The same ids, each up to a thousand places from its own; the same for every page of one search."""
     rng = random.Random(seed)
     places = {id_: place + rng.randrange(_DISPLACED) for place, id_ in enumerate(ids)}
     return sorted(ids, key=places.__getitem__)

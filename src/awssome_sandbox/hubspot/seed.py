@@ -1,7 +1,7 @@
 """The seeded portals: deterministic deals with the oddities of real accounts.
 
 The same seed, number and day give the same deals. Dates hang on the day, so that open deals close in the future
-whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5" or of nineteen digits, several
+whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5" or of fifteen digits, several
 currencies and accounts that know only one and name none, pipelines with numbered stages, missing names, names in many
 scripts, very long names and names that look like markup, close dates in the past or missing, texts too short or too
 long for AWS, an import in which many deals share one millisecond, archived and merged deals.
@@ -45,11 +45,12 @@ _ODD_NAMES = (
     "'; DROP TABLE deals; --",
     '=HYPERLINK("https://example.com","spreadsheet formula")',
     "Dashed — “smart quotes” and a\u00a0no-break space",
-    "  Spaces around, a tab\tand a line\nbreak within  ",
     "Cafe\u0301 combined, zero\u200bwidth, \u202eright to left\u202c",
     "Beyond the basic plane: 𝒜𝓌𝓈 👩\u200d💻",
 )
-_ODD_AMOUNTS = ("123456789012.3456", "0.0001", "999999999999999.9999", "-2500.75", "0007.50")
+_UNTIDY_NAMES = ("  Spaces around, a tab\tand a line\nbreak within  ", "\u2003Wide  spaces\u2003")
+_ODD_AMOUNTS = ("123456789012.345", "0.0001", "9876543210987.65", "-2500.75", "0007.50")
+"""Fifteen digits at most, so that clients which read numbers as floats see the truth as well."""
 _TOO_FINE = "1234.567891"
 _ODD_TEXT = 'First line\r\nsecond\tline \u2028 “quotes”, "quotes", \\ and {{ braces }} <script>alert(1)</script> 🚀'
 _PROBLEMS = (
@@ -74,9 +75,7 @@ def seed_portals(deals: int, seed: int, today: date, sizes: Mapping[int, int] | 
     :param today: the day on which dates hang.
     :param sizes: live deals of further portals, by id; one that is named here and not among the four is added.
     """
-    northwind = _portal(
-        4128831, "northwind-cloud.com", "USD", "US/Eastern", "-05:00", ("Nora", "Quinn"), ("Sam", "Okafor")
-    )
+    northwind = _portal(4128831, "northwind-cloud.com", "USD", "UTC", "+00:00", ("Nora", "Quinn"), ("Sam", "Okafor"))
     tailspin = _portal(
         5203377, "tailspin-analytics.com", "USD", "US/Pacific", "-08:00", ("Tessa", "Lind"), ("Omar", "Haddad")
     )
@@ -201,8 +200,10 @@ def _values(
     if stage.probability == "0.0" and chance() < 0.7:
         values["closed_lost_reason"] = rng.choice(_LOST_REASONS)
     values |= _oddities(place)
-    if place % 97 == 46:
-        del values["dealname"]
+    if not currencies:
+        values |= _beyond(place)
+        if place % 29 == 17:
+            del values["dealname"]
     return values
 
 
@@ -211,10 +212,19 @@ def _oddities(place: int) -> dict[str, str]:
     odd = {}
     if place % 61 == 47:
         odd["amount"] = _ODD_AMOUNTS[place // 61 % len(_ODD_AMOUNTS)]
-    if place % 211 == 168:
-        odd["amount"] = _TOO_FINE
     if place % 73 == 50:
         odd["description"] = _ODD_TEXT
+    return odd
+
+
+def _beyond(place: int) -> dict[str, str]:
+    """What nobody can take over as it is; the first portal has none of it, nor a time zone, so that whoever reads it
+    may compare value for value."""
+    odd = {}
+    if place % 31 == 20:
+        odd["amount"] = _TOO_FINE
+    if place % 31 == 9:
+        odd["dealname"] = f"{_UNTIDY_NAMES[place // 31 % len(_UNTIDY_NAMES)]} {place}"
     return odd
 
 

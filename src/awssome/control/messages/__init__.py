@@ -13,10 +13,16 @@ from awssome.control.messages.base import Accepted as Accepted
 from awssome.control.messages.base import Body as Body
 from awssome.control.messages.base import ErrorBody as ErrorBody
 from awssome.control.messages.base import Problem as Problem
+from awssome.control.messages.hubspot import AuthorizeIn as AuthorizeIn
 from awssome.control.messages.hubspot import AuthorizeOut as AuthorizeOut
 from awssome.control.messages.hubspot import CallbackIn as CallbackIn
 from awssome.control.messages.hubspot import CallbackOut as CallbackOut
+from awssome.control.messages.hubspot import ConnectedOut as ConnectedOut
 from awssome.control.messages.hubspot import ConnectIn as ConnectIn
+from awssome.control.messages.hubspot import DeclineIn as DeclineIn
+from awssome.control.messages.hubspot import InstallIn as InstallIn
+from awssome.control.messages.hubspot import InstallOut as InstallOut
+from awssome.control.messages.hubspot import InstallRef as InstallRef
 from awssome.control.messages.lifecycle import ChangeServer as ChangeServer
 from awssome.control.messages.lifecycle import DrainPlan as DrainPlan
 from awssome.control.messages.lifecycle import PlannedMove as PlannedMove

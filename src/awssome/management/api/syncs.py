@@ -20,6 +20,7 @@ from awssome.domain.tenants import Role, imports_allowed
 from awssome.hubspot.models import Deal
 from awssome.management.api.guard import TenantCall, tenant_call
 from awssome.workflows import hubspot_picks
+from awssome.workflows.hubspot_access import not_connected, reconnect
 from awssome.workflows.hubspot_picks import Shown
 from awssome.workflows.workspace import Workspace
 
@@ -38,8 +39,10 @@ def start_sync(caller: Member, body: m.StartSync | None = None) -> m.SyncOut:
     :raises Refused: CONFLICT when HubSpot is not connected, or when a retry has nothing to try.
     """
     asked = body or m.StartSync()
+    if caller.tenant.hubspot_state == "reconnect":
+        raise reconnect()
     if caller.tenant.hubspot_state != "connected":
-        raise Refused(Code.CONFLICT, "HubSpot is not connected.", "Connect HubSpot first.")
+        raise not_connected()
     sync = _workspace(caller).do(lambda connection: _create(connection, caller.session.email, asked))
     # The job is enqueued also for a sync that was open before: should its job be lost, this brings it back.
     with caller.registry.begin() as connection:

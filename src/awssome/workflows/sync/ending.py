@@ -107,5 +107,5 @@ def _or_later(workspace: Workspace, work: Any) -> None:
 def _pause(error: Refused, times: int, at: datetime) -> datetime:
     """When to go on: after a pause that doubles, and not before HubSpot says."""
     told = error.until if isinstance(error, HubSpotError) else None
-    ours = at + min(FIRST_PAUSE * 2 ** min(times, 10), LONGEST_PAUSE)
+    ours = at + min(FIRST_PAUSE * (1 << min(times, 10)), LONGEST_PAUSE)
     return max(told, ours) if told else ours

@@ -1,4 +1,4 @@
-"""Airbyte's `source-hubspot`: deals with associations in full, archived ones, and an incremental run by search."""
+"""Airbyte's `source-hubspot`: deals with their associations, archived ones, and an incremental run by search."""
 
 from __future__ import annotations
 
