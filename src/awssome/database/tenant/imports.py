@@ -116,10 +116,16 @@ def mapped(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> s
     return set(connection.scalars(query))
 
 
-def count_live(connection: Connection, portal_id: int) -> int:
-    """How many deals of the HubSpot account are here: the X of "Imported X of Y deals"."""
+def count_live(connection: Connection, portal_id: int, *, changed_before: datetime | None = None) -> int:
+    """How many deals of the HubSpot account are here: the X of "Imported X of Y deals".
+
+    :param changed_before: only those that, as far as is known, were last changed in HubSpot before this moment.
+    """
     query = select(func.count()).select_from(hubspot_mappings)
-    return connection.execute(query.where(_m.portal_id == portal_id, _m.state == MappingState.LIVE)).scalar_one()
+    query = query.where(_m.portal_id == portal_id, _m.state == MappingState.LIVE)
+    if changed_before is not None:
+        query = query.where(_m.modified_at < changed_before)
+    return connection.execute(query).scalar_one()
 
 
 def write(
