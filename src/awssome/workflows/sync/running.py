@@ -119,15 +119,15 @@ class Run:
         available: int,
         changed_until: datetime | None = None,
         *,
-        told: Sequence[DealIssue] = (),
         beyond: int = 0,
+        told: Sequence[DealIssue] = (),
     ) -> None:
         """The sync is done.
 
         :param available: how many deals HubSpot has.
-        :param told: what there is to tell of deals that stay in HubSpot.
         :param changed_until: no change in HubSpot before this moment is missing; None: nothing is known of that.
         :param beyond: how many deals HubSpot counts that are not here.
+        :param told: why deals stay in HubSpot.
         """
 
         def work(connection: Connection) -> None:
