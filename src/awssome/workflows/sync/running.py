@@ -127,7 +127,7 @@ class Run:
         :param available: how many deals HubSpot has.
         :param changed_until: no change in HubSpot before this moment is missing; None: nothing is known of that.
         :param beyond: how many deals HubSpot counts that are not here.
-        :param told: what there is to tell of deals that stay in HubSpot.
+        :param told: why deals stay in HubSpot.
         """
 
         def work(connection: Connection) -> None:
