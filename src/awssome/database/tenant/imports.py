@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Update, bindparam, func, insert, select, update
+from sqlalchemy import Row, Select, Update, bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings, sync_issues
 from awssome.database.tenant import failing
 from awssome.database.tenant.deals import changes
-from awssome.domain.deals import FIELD, Source
+from awssome.domain.deals import FIELD, Source, as_text
 from awssome.domain.errors import Code, Refused
 from awssome.domain.imports import DealIssue, Known, Plan
 from awssome.domain.syncs import IssueKind, MappingState
@@ -69,16 +69,8 @@ def known(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> di
 
     Holds the registrations until the transaction ends: they are what users write, too, and write first.
     """
-    query = (
-        select(_m.deal_id, _m.registration_id, _m.state, _m.source_hash, *(_r[name] for name in FIELD))
-        .add_columns(_m.modified_at, _m.created_at, _m.held_back, _m.defaulted)
-        .add_columns(_r.edited_fields, _r.archived_at, _r.archived_by, _r.updated_by)
-        .join_from(hubspot_mappings, deal_registrations, _r.id == _m.registration_id)
-        .where(_m.portal_id == portal_id, _m.deal_id.in_(list(deal_ids)))
-        .with_for_update(of=deal_registrations)
-        .with_hint(deal_registrations, "WITH (UPDLOCK)", "mssql")
-    )
-    return {row.deal_id: _known(row) for row in connection.execute(query)}
+    rows = connection.execute(_KNOWN, {"portal": portal_id, "deals": list(deal_ids)})
+    return {row.deal_id: _known(row) for row in rows}
 
 
 def read_before(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, datetime | None]:
@@ -213,6 +205,17 @@ def failed(issues: Iterable[DealIssue]) -> list[DealIssue]:
     return [issue for issue in issues if issue.kind is IssueKind.FAILED and issue.deal_id]
 
 
+# Made once: to put so many columns together takes as long as to ask for them.
+_KNOWN: Select[Any] = (
+    select(_m.deal_id, _m.registration_id, _m.state, _m.source_hash, *(_r[name] for name in FIELD))
+    .add_columns(_m.modified_at, _m.created_at, _m.held_back, _m.defaulted)
+    .add_columns(_r.edited_fields, _r.archived_at, _r.archived_by, _r.updated_by)
+    .join_from(hubspot_mappings, deal_registrations, _r.id == _m.registration_id)
+    .where(_m.portal_id == bindparam("portal"), _m.deal_id.in_(bindparam("deals", expanding=True)))
+    .with_for_update(of=deal_registrations)
+    .with_hint(deal_registrations, "WITH (UPDLOCK)", "mssql")
+)
+
 _REREAD: Update = (
     update(hubspot_mappings)
     .where(_m.deal_id == bindparam("of_deal"))
@@ -266,7 +269,12 @@ def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, a
         ],
     )
     arrived: list[tuple[UUID, str, Any]] = [
-        (one.registration_id, "imported", changes({}, one.values)) for one in plan.created
+        (
+            one.registration_id,
+            "imported",
+            {name: [None, as_text(value)] for name, value in one.values.items() if value is not None},
+        )
+        for one in plan.created
     ]
     _record(connection, arrived, sync_id, at)
 
