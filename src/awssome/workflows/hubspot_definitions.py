@@ -41,7 +41,7 @@ def refresh(services: Services, tenant_id: UUID) -> None:
     """Ask HubSpot now. :raises Refused: CONFLICT when HubSpot is not connected; what the client raises."""
     workspace = Workspace(services, tenant_id, patience=5.0)
     access = HubSpotAccess(services, workspace)
-    with client_of(services, access, patience=PAGE_PATIENCE) as client:
+    with client_of(services, access, patience=PAGE_PATIENCE, urgent=True) as client:
         fetch(client, workspace, access.portal_id)
 
 
@@ -51,7 +51,7 @@ def read_deal(services: Services, tenant_id: UUID, deal_id: str, properties: Seq
     :raises Refused: NOT_FOUND when HubSpot has none; CONFLICT when it is not connected; what the client raises.
     """
     access = HubSpotAccess(services, Workspace(services, tenant_id, patience=5.0))
-    with client_of(services, access, patience=PAGE_PATIENCE) as client:
+    with client_of(services, access, patience=PAGE_PATIENCE, urgent=True) as client:
         found = client.batch_read_deals([deal_id], properties).results
     if not found:
         raise Refused(
