@@ -249,7 +249,8 @@ def test_a_worker_that_is_killed_leaves_a_sync_that_goes_on(
     _wait(lambda: _is_free(paula))
     done = paula.sync(sync_id)
     assert (done.state, done.attempt) == (SyncState.DONE, 2)
-    assert done.calls - killed.calls == 3 - killed.seen // 100  # what was written is not fetched again
+    # What was written is not fetched again; in the end numbers are compared, which takes two calls.
+    assert done.calls - killed.calls == 3 - killed.seen // 100 + 2
     assert (done.created, done.seen, done.unchanged) == (len(there), len(there), 0)
     assert (done.imported, done.available, paula.connection().imports) == (len(there), len(there), len(there))
     _each_deal_once(paula)

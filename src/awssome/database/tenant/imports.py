@@ -116,10 +116,16 @@ def mapped(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> s
     return set(connection.scalars(query))
 
 
-def count_live(connection: Connection, portal_id: int) -> int:
-    """How many deals of the HubSpot account are here: the X of "Imported X of Y deals"."""
+def count_live(connection: Connection, portal_id: int, *, changed_before: datetime | None = None) -> int:
+    """How many deals of the HubSpot account are here: the X of "Imported X of Y deals".
+
+    :param changed_before: only those that, as far as is known, were last changed in HubSpot before this moment.
+    """
     query = select(func.count()).select_from(hubspot_mappings)
-    return connection.execute(query.where(_m.portal_id == portal_id, _m.state == MappingState.LIVE)).scalar_one()
+    query = query.where(_m.portal_id == portal_id, _m.state == MappingState.LIVE)
+    if changed_before is not None:
+        query = query.where(_m.modified_at < changed_before)
+    return connection.execute(query).scalar_one()
 
 
 def write(
@@ -220,13 +226,13 @@ _REREAD: Update = (
 
 
 def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime, request_id: str) -> None:
-    empty = dict.fromkeys(FIELD)
+    # Most deals fill the same few fields: columns that are empty in all rows are not sent.
+    filled = [name for name in FIELD if any(one.values.get(name) is not None for one in plan.created)]
     connection.execute(
         insert(deal_registrations),
         [
             {
-                **empty,
-                **one.values,
+                **{name: one.values.get(name) for name in filled},
                 "id": one.registration_id,
                 "source": Source.HUBSPOT,
                 "edited_fields": [],

@@ -12,7 +12,7 @@ from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import settle
 
 
-def retry(run: Run) -> None:
+def retry_failed(run: Run) -> None:
     """From where the run stands to its end. A deal fails again, comes in, or is gone: then nothing is left to try."""
     limit = run.sync.deal_limit
 
