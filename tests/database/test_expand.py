@@ -269,8 +269,9 @@ def _use_mappings(connection: Connection) -> None:
     stages = (PipelineStage("won", "Won", closed=True, probability=Decimal("1.0")), PipelineStage("x", "Odd"))
     account = Account("EUR", "Europe/Berlin", (Pipeline("7", "Partners", stages),))
     defined = (Property("sector", "Sector", "enumeration", (("r", "Retail"),)),)
-    for _ in range(2):
-        mappings.define(connection, PORTAL, "northwind.example", account, defined, ui_domain=None, at=now())
+    told = {"currency": account.currency, "time_zone": account.time_zone}
+    hubspot.keep_account(connection, PORTAL, "northwind.example", **told)
+    mappings.define(connection, PORTAL, account.pipelines, defined, at=now())
     found = mappings.definitions(connection, PORTAL)
     assert found is not None
     assert (found.account, found.properties) == (account, defined)
@@ -311,6 +312,7 @@ def _use_syncs(connection: Connection) -> None:
     assert deals.edit(connection, here.id, here.version, {"title": "Mine"}, ALICE)
     deals.use_hubspot(connection, here.id, here.version + 1, "title", ALICE)
     assert deals.find(connection, here.id).title == here.title
+    assert deals.find_by_hubspot(connection, PORTAL, "1") is not None
     imports.touch(connection, PORTAL, ["1"], sync_id=sync.id)
     assert imports.mapped(connection, PORTAL, ["1", "2"]) == {"1"}
     assert imports.read_before(connection, PORTAL, ["1", "2"]).keys() == {"1"}

@@ -236,6 +236,8 @@ def test_a_deal_that_is_gone_is_none_and_an_answer_from_in_between_is_not_believ
         client_of(httpx2.Response(404, json=gone)).list_deals()
     with pytest.raises(Rejected, match="cannot be read"):
         client_of(httpx2.Response(200, json={**DEAL, "properties": 7})).get_deal("16")
+    with pytest.raises(Rejected, match="cannot be read"):
+        client_of(httpx2.Response(200, json={})).get_deal("16")
 
 
 def test_more_properties_than_an_address_holds_are_read_by_a_batch() -> None:

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from awssome_sandbox.hubspot.limits import RollingLimit
 
 from .conftest import CLIENT_ID, DEALS, NORTHWIND, REDIRECT, TAILSPIN, WINGTIP, HubSpot, Start
 
@@ -85,6 +89,20 @@ def test_a_refused_call_does_not_count_and_the_window_rolls_on(limited: HubSpot)
     assert len(passed) == 10
     assert refused
     assert all(done - sent >= 1 for (sent, _), (_, done) in zip(passed, passed[5:], strict=False))
+
+
+@settings(deadline=None)
+@given(gaps=st.lists(st.sampled_from([0.0, 0.01, 0.3, 0.9, 1.0]), max_size=60), calls=st.integers(1, 5))
+def test_no_window_ever_has_more_calls_than_it_may_and_none_that_fits_is_refused(gaps: list[float], calls: int) -> None:
+    now = 100.0
+    limit = RollingLimit(calls, 1.0, clock=lambda: now)
+    taken: list[float] = []
+    for gap in gaps:
+        now += gap
+        fits = sum(moment > now - 1.0 for moment in taken) < calls
+        assert limit.take() is fits
+        taken += [now] * fits
+        assert limit.remaining == calls - sum(moment > now - 1.0 for moment in taken)
 
 
 def test_without_limits_nothing_is_refused_and_no_header_is_told(hubspot: HubSpot) -> None:

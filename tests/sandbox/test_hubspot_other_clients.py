@@ -164,12 +164,12 @@ def test_version_1_tells_the_same_deals(hubspot: HubSpot, bearer, truth) -> None
         told = {name: value["value"] for name, value in read[id_].items() if name in ("dealname", "amount", "pipeline")}
         assert told == {name: properties[name] for name in told}
         assert ("amount" in told) == (properties["amount"] is not None)
-    recent = get(hubspot, bearer, "/deals/v1/deal/recent/modified", count=5)
-    assert recent["total"] == COUNT
-    newest = sorted((deal["hs_lastmodifieddate"] for deal in live.values()), reverse=True)[:5]
-    moments = [deal["properties"]["hs_object_id"]["value"] for deal in recent["results"]]
-    assert [live[id_]["hs_lastmodifieddate"] for id_ in moments] == newest
-    assert get(hubspot, bearer, f"/deals/v1/deal/{moments[0]}")["portalId"] == NORTHWIND
+    for kind, name in (("modified", "hs_lastmodifieddate"), ("created", "createdate")):
+        recent = get(hubspot, bearer, f"/deals/v1/deal/recent/{kind}", count=5)
+        assert recent["total"] == COUNT
+        newest = sorted((deal[name] for deal in live.values()), reverse=True)[:5]
+        assert [live[str(deal["dealId"])][name] for deal in recent["results"]] == newest
+    assert get(hubspot, bearer, f"/deals/v1/deal/{next(iter(live))}")["portalId"] == NORTHWIND
     names = {definition["name"] for definition in get(hubspot, bearer, "/properties/v2/deal/properties")}
     assert names == set(next(iter(live.values())))
     stages = [
@@ -195,6 +195,12 @@ def test_an_address_may_be_long_but_not_too_long(hubspot: HubSpot, bearer) -> No
     assert hubspot.http.get(DEALS, params=long, headers=bearer).status_code == 200
     refused = hubspot.http.get(DEALS, params={"properties": "x" * 16_400}, headers=bearer)
     assert (refused.status_code, refused.headers["content-type"].split(";")[0]) == (414, "text/html")
+
+
+@pytest.mark.parametrize("token", ["two words", "caf\xe9", "Bearer=x=y"])
+def test_a_token_that_is_none_does_not_reach_hubspot(hubspot: HubSpot, token: str) -> None:
+    refused = hubspot.http.get(DEALS, headers={"Authorization": f"Bearer {token}".encode("latin-1")})
+    assert (refused.status_code, refused.headers["content-type"].split(";")[0]) == (530, "text/html")
 
 
 def test_every_answer_has_a_correlation_id(hubspot: HubSpot, bearer) -> None:

@@ -26,6 +26,8 @@ from awssome_sandbox.hubspot.seed import seed_portals, write_truth
 from awssome_sandbox.hubspot.wire import Sandbox, endpoint
 from awssome_sandbox.serving import address, announce, bind, end_on_signals, serve
 
+KEEP_ALIVE_SECONDS = 120
+"""How long a connection may idle: longer than a client waits when it was limited."""
 HEAD_MAX = 131_072
 """Bytes of a request's head that are read: more than an address may have, so that a longer one is answered with 414."""
 
@@ -73,6 +75,7 @@ def main() -> None:
         http=Connections,
         h11_max_incomplete_event_size=HEAD_MAX,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -95,7 +95,7 @@ class Wanted:
 
     properties: Sequence[str]
     history: Sequence[str] = ()
-    associations: Sequence[str] = field(default=())
+    associations: Sequence[str] = ()
 
 
 def told(portal: Portal, deal: Deal, wanted: Wanted) -> dict[str, Any]:

@@ -41,6 +41,7 @@ ENDPOINTS = frozenset(
         "owners",
         "account",
         "legacy",
+        "others",
         "unknown",
     }
 )

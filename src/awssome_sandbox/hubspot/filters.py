@@ -20,23 +20,24 @@ def passing(index: Index, query: dict[str, Any]) -> set[int] | None:
 
     :raises HubSpotError: 400 for filters that HubSpot would refuse.
     """
-    groups = query.get("filterGroups") or []
-    if not groups and query.get("filters"):
-        groups = [{"filters": query["filters"]}]
-    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
-        raise invalid("filterGroups must be a list of objects.")
-    filters = [group.get("filters") or [] for group in groups]
-    if len(groups) > MAX_GROUPS:
-        raise invalid(f"The maximum number of filterGroups is {MAX_GROUPS}.")
-    if any(len(group) > MAX_FILTERS for group in filters) or sum(map(len, filters)) > MAX_FILTERS_IN_ALL:
-        raise invalid(f"The maximum is {MAX_FILTERS} filters in a group and {MAX_FILTERS_IN_ALL} in all.")
-    if not filters or any(not group for group in filters):
+    groups = _groups(query)
+    if not groups or not all(groups):
         return None
-    found: set[int] = set()
-    for group in filters:
-        sets = sorted((set(_passing(index, filter_)) for filter_ in group), key=len)
-        found |= sets[0].intersection(*sets[1:])
-    return found
+    found = []
+    for group in groups:
+        first, *rest = sorted((set(_passing(index, filter_)) for filter_ in group), key=len)
+        found.append(first.intersection(*rest) if rest else first)
+    return found[0].union(*found[1:]) if len(found) > 1 else found[0]
+
+
+def passing_in_order(index: Index, query: dict[str, Any], name: str) -> list[int] | None:
+    """The same, sorted by a property, for a query whose one filter asks for a range of that property, as a sync does:
+    a slice of its column. None for any other query."""
+    filters = [filter_ for group in _groups(query) for filter_ in group]
+    if len(filters) != 1 or not isinstance(filters[0], dict) or filters[0].get("propertyName") != name:
+        return None
+    passed = _passing(index, filters[0])
+    return passed if isinstance(passed, list) else None
 
 
 def operand(name: str, given: object) -> Comparable:
@@ -49,6 +50,22 @@ def operand(name: str, given: object) -> Comparable:
     except (ValueError, ArithmeticError, OSError):
         kind = PROPERTIES[name].type
         raise invalid(f'There was a problem with the request: "{given}" is no {kind} for "{name}".') from None
+
+
+def _groups(query: dict[str, Any]) -> list[list[Any]]:
+    groups = query.get("filterGroups") or []
+    if not groups and query.get("filters"):
+        groups = [{"filters": query["filters"]}]
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise invalid("filterGroups must be a list of objects.")
+    filters = [group.get("filters") or [] for group in groups]
+    if not all(isinstance(group, list) for group in filters):
+        raise invalid("filters must be a list of objects.")
+    if len(groups) > MAX_GROUPS:
+        raise invalid(f"The maximum number of filterGroups is {MAX_GROUPS}.")
+    if any(len(group) > MAX_FILTERS for group in filters) or sum(map(len, filters)) > MAX_FILTERS_IN_ALL:
+        raise invalid(f"The maximum is {MAX_FILTERS} filters in a group and {MAX_FILTERS_IN_ALL} in all.")
+    return filters
 
 
 def _passing(index: Index, filter_: dict[str, Any]) -> list[int] | set[int]:

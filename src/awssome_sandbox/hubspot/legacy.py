@@ -93,17 +93,21 @@ def list_deals(sandbox: Sandbox, call: Call) -> Response:
     return caller.answer({"deals": deals, "hasMore": page.after is not None, "offset": offset})
 
 
-def recently_modified(sandbox: Sandbox, call: Call) -> Response:
-    """Live deals by their modification, the newest first, 10,000 at most."""
-    caller = admit(sandbox, call, READ)
-    count, offset = min(max(1, call.whole("count", _PAGE)), _PAGE), call.whole("offset", 0)
-    since = call.whole("since", 0)
-    query: dict[str, Any] = {"sorts": [{"propertyName": "hs_lastmodifieddate", "direction": "DESCENDING"}]}
-    query["filters"] = [{"propertyName": "hs_lastmodifieddate", "operator": "GTE", "value": str(since)}]
-    page = sandbox.search(caller.portal, {**query, "limit": count, "after": str(offset)})
-    deals = [_old_deal(caller.portal, deal, call) for deal in page.deals]
-    more = page.after is not None and int(page.after) < _RECENT_MAX
-    return caller.answer({"results": deals, "hasMore": more, "offset": offset + len(deals), "total": page.total})
+def recent(property_: str) -> Handler:
+    """The handler of live deals by when they were modified or created, the newest first, 10,000 at most."""
+
+    def read(sandbox: Sandbox, call: Call) -> Response:
+        caller = admit(sandbox, call, READ)
+        count, offset = min(max(1, call.whole("count", _PAGE)), _PAGE), call.whole("offset", 0)
+        since = {"propertyName": property_, "operator": "GTE", "value": str(call.whole("since", 0))}
+        sort = {"propertyName": property_, "direction": "DESCENDING"}
+        query = {"filters": [since], "sorts": [sort], "limit": count, "after": str(offset)}
+        page = sandbox.search(caller.portal, query)
+        deals = [_old_deal(caller.portal, deal, call, everything=True) for deal in page.deals]
+        more = page.after is not None and int(page.after) < _RECENT_MAX
+        return caller.answer({"results": deals, "hasMore": more, "offset": offset + len(deals), "total": page.total})
+
+    return read
 
 
 def get_deal(sandbox: Sandbox, call: Call) -> Response:
@@ -121,7 +125,8 @@ ADDRESSES: list[tuple[str, str, str, Handler]] = [
     ("legacy", "GET", "/deals/v1/pipelines", list_pipelines),
     ("legacy", "GET", "/crm-pipelines/v1/pipelines/{kind:deals}", list_pipelines_with_metadata),
     ("legacy", "GET", "/deals/v1/deal/paged", list_deals),
-    ("legacy", "GET", "/deals/v1/deal/recent/modified", recently_modified),
+    ("legacy", "GET", "/deals/v1/deal/recent/modified", recent("hs_lastmodifieddate")),
+    ("legacy", "GET", "/deals/v1/deal/recent/created", recent("createdate")),
     ("legacy", "GET", "/deals/v1/deal/{id}", get_deal),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -15,14 +16,15 @@ from awssome_sandbox.hubspot.portals import Portal
 class RollingLimit:
     """At most `calls` in any `seconds`; refused calls do not count."""
 
-    def __init__(self, calls: int, seconds: float) -> None:
+    def __init__(self, calls: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.calls = calls
         self.seconds = seconds
+        self._clock = clock
         self._taken: deque[float] = deque()
 
     def take(self) -> bool:
         """Count one call now, or answer False when the window is full."""
-        now = time.monotonic()
+        now = self._clock()
         while self._taken and self._taken[0] <= now - self.seconds:
             self._taken.popleft()
         if len(self._taken) >= self.calls:

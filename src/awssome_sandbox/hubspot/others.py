@@ -38,12 +38,12 @@ def addresses(objects: str, pipelines: str, properties: str) -> list[tuple[str, 
     """The addresses of a version: where it keeps objects, pipelines and the definitions of properties."""
     kept = f"{objects}/{{kind:others}}"
     return [
-        ("unknown", "GET", kept, listed),
-        ("unknown", "POST", f"{kept}/search", searched),
-        ("unknown", "POST", f"{kept}/batch/read", read),
-        ("unknown", "GET", f"{kept}/{{id}}", missing),
-        ("unknown", "GET", f"{pipelines}/{{kind:others}}", listed),
-        ("unknown", "GET", f"{properties}/{{kind:others}}", defined),
+        ("others", "GET", kept, listed),
+        ("others", "POST", f"{kept}/search", searched),
+        ("others", "POST", f"{kept}/batch/read", read),
+        ("others", "GET", f"{kept}/{{id}}", missing),
+        ("others", "GET", f"{pipelines}/{{kind:others}}", listed),
+        ("others", "GET", f"{properties}/{{kind:others}}", defined),
     ]
 
 
@@ -85,9 +85,9 @@ def custom(sandbox: Sandbox, call: Call) -> Response:
 
 
 OLD: list[tuple[str, str, str, Handler]] = [
-    ("unknown", "GET", "/properties/v1/{kind:others}/properties", defined_of_old),
-    ("unknown", "GET", "/properties/v2/{kind:others}/properties", defined_of_old),
-    ("unknown", "GET", "/crm/v3/schemas", custom),
+    ("others", "GET", "/properties/v1/{kind:others}/properties", defined_of_old),
+    ("others", "GET", "/properties/v2/{kind:others}/properties", defined_of_old),
+    ("others", "GET", "/crm/v3/schemas", custom),
 ]
 
 

@@ -10,6 +10,7 @@ import json
 import random
 from collections import OrderedDict
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,24 +82,28 @@ class Searches:
 
 def _found(index: Index, query: dict[str, Any]) -> list[int]:
     sort = _sort(query.get("sorts") or [])
+    words = str(query.get("query") or "").lower().split()
+    if sort and not words and (ids := filters.passing_in_order(index, query, sort[0])) is not None:
+        return ids[::-1] if sort[1] else ids.copy()
     passing = filters.passing(index, query)
-    if words := str(query.get("query") or "").lower().split():
+    if words:
         with_words = index.with_words(words)
         passing = with_words if passing is None else passing & with_words
-    everything = passing is None or len(passing) == len(index.deals)
-    ids = index.deals.keys() if passing is None else passing
-    if sort is None:
-        return index.column("hs_object_id").ids.copy() if everything else sorted(ids)
-    name, descending = sort
+    return _sorted(index, index.deals.keys() if passing is None else passing, sort)
+
+
+def _sorted(index: Index, ids: AbstractSet[int], sort: tuple[str, bool] | None) -> list[int]:
+    name, descending = sort or ("hs_object_id", False)
     ordered = index.column(name).ids
-    full = ordered.copy() if everything else [id_ for id_ in ordered if id_ in ids]
+    full = ordered.copy() if len(ids) == len(ordered) == len(index.deals) else [id_ for id_ in ordered if id_ in ids]
     if descending:
         full.reverse()
     return full if len(full) == len(ids) else full + sorted(ids - set(full))
 
 
 def _sort(sorts: list[Any]) -> tuple[str, bool] | None:
-    """The one sort that HubSpot takes: by which property, and whether descending. Empty values come last."""
+    """The one sort that HubSpot takes: by which property, and whether descending. Empty values come last, and without a
+    sort deals come in order of creation."""
     if not isinstance(sorts, list) or len(sorts) > 1:
         raise invalid("Only one sort is allowed.")
     if not sorts:

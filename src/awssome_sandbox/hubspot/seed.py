@@ -49,7 +49,7 @@ _ODD_NAMES = (
     "Beyond the basic plane: 𝒜𝓌𝓈 👩\u200d💻",
 )
 _UNTIDY_NAMES = ("  Spaces around, a tab\tand a line\nbreak within  ", "\u2003Wide  spaces\u2003")
-_ODD_AMOUNTS = ("123456789012.345", "0.0001", "9876543210987.65", "-2500.75", "0007.50")
+_ODD_AMOUNTS = ("123456789012.345", "0.0001", "9876543210987.65", "-2500.75", "12345678.9")
 """Fifteen digits at most, so that clients which read numbers as floats see the truth as well."""
 _TOO_FINE = "1234.567891"
 _ODD_TEXT = 'First line\r\nsecond\tline \u2028 “quotes”, "quotes", \\ and {{ braces }} <script>alert(1)</script> 🚀'

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from awssome_sandbox.hubspot.portals import Portal
 from awssome_sandbox.hubspot.search import Matches, Searches
 
 CORRELATION = "X-HubSpot-Correlation-Id"
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]*=*")
 TARGET_MAX = 16_384
 """Characters of an address with its query at most; beyond is a 414. Clients that name every property come close."""
 
@@ -171,12 +173,21 @@ def endpoint(sandbox: Sandbox, name: str, method: str, path: str, handler: Handl
 
 
 def _handled(sandbox: Sandbox, call: Call, handler: Handler) -> Response:
-    if call.target_length > TARGET_MAX:
-        return page(414)
+    if stopped := _stopped(call):
+        return page(stopped)
     try:
         return handler(sandbox, call)
     except HubSpotError as error:
         return _refusal(error)
+
+
+def _stopped(call: Call) -> int | None:
+    """The status with which what stands before HubSpot refuses a call: an address that is too long, or a token that is
+    no token at all (RFC 6750 says what one looks like)."""
+    if call.target_length > TARGET_MAX:
+        return 414
+    kind, _, token = call.headers.get("authorization", "").partition(" ")
+    return 530 if kind.lower() == "bearer" and not _TOKEN.fullmatch(token.strip()) else None
 
 
 def _failed(failure: Failure, endpoint: str) -> Response:

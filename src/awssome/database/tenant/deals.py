@@ -255,7 +255,7 @@ def use_hubspot(connection: Connection, deal_id: UUID, version: int, field: str,
     """Take HubSpot's value in place of a person's; syncs write the field again from now on.
 
     :param version: the version that the person saw.
-    :raises Refused: NOT_FOUND; CONFLICT as for `edit`, or when it is not known what HubSpot says.
+    :raises Refused: NOT_FOUND; CONFLICT as for `edit`, or when HubSpot's value is not known or does not fit any more.
     """
     deal = _at_version(connection, deal_id, version)
     hidden = deal.hidden(field)
@@ -265,7 +265,10 @@ def use_hubspot(connection: Connection, deal_id: UUID, version: int, field: str,
             "What HubSpot says of this field is not known here. Nothing was changed.",
             "Sync your deals, then try again.",
         )
-    value = parse_value(FIELD[field], hidden.text) if hidden.text else None
+    try:
+        value = parse_value(FIELD[field], hidden.text) if hidden.text else None
+    except ValueError as error:
+        raise Refused(Code.CONFLICT, f"{error} Nothing was changed.", "Correct it in HubSpot, then sync.") from None
     _write(connection, deal, {field: value}, {*deal.edited_fields} - {field}, "edited", actor)
     rest = {name: text for name, text in deal.hubspot.held_back.items() if name != field}
     _hold_back(connection, deal, rest)

@@ -226,13 +226,13 @@ _REREAD: Update = (
 
 
 def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime, request_id: str) -> None:
-    empty = dict.fromkeys(FIELD)
+    # Most deals fill the same few fields: columns that are empty in all rows are not sent.
+    filled = [name for name in FIELD if any(one.values.get(name) is not None for one in plan.created)]
     connection.execute(
         insert(deal_registrations),
         [
             {
-                **empty,
-                **one.values,
+                **{name: one.values.get(name) for name in filled},
                 "id": one.registration_id,
                 "source": Source.HUBSPOT,
                 "edited_fields": [],
