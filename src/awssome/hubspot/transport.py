@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,6 +30,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _TIMEOUT = httpx2.Timeout(connect=5.0, read=30.0, write=10.0, pool=5.0)
 _SLICE_SECONDS = 0.2
 _LONGEST_BACK_OFF = 16.0
+_OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _ACCOUNT_LOCKED = 423
 _ACCOUNT_MOVING = 477
 
@@ -102,7 +104,8 @@ def send(
 
     :param request: builds the request, for each attempt anew.
     :param patience: used up by this call.
-    :param should_stop: asked before each attempt and about five times a second while waiting.
+    :param should_stop: asked before each attempt, between the parts of an answer, and about five times a second while
+        waiting.
     :param before: called before each attempt, to reserve a call; it may wait or raise.
     :param after: called with what came of each attempt.
     :param readable: whether a successful answer is one; else it is as good as lost.
@@ -117,7 +120,7 @@ def send(
             raise Cancelled
         if before is not None:
             before()
-        outcome = _attempt(http, request(), readable)
+        outcome = _attempt(http, request(), readable, should_stop)
         if after is not None:
             after(outcome)
         delay = retry_delay(outcome, attempt, repeatable)
@@ -193,10 +196,14 @@ def object_of(response: httpx2.Response) -> dict[str, Any] | None:
 
 
 def _attempt(
-    http: httpx2.Client, request: httpx2.Request, readable: Callable[[httpx2.Response], bool] | None
+    http: httpx2.Client,
+    request: httpx2.Request,
+    readable: Callable[[httpx2.Response], bool] | None,
+    should_stop: Callable[[], bool],
 ) -> Outcome:
+    outcome: Outcome | None = None
     try:
-        response = http.send(request)
+        outcome = _received(http.send(request, stream=True), request, should_stop)
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError):
         return Lost.UNSENT
     except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError):
@@ -204,11 +211,30 @@ def _attempt(
     except httpx2.DecodingError:
         return Lost.UNREADABLE
     except httpx2.RequestError:
-        response = None
-    if response is None:
+        pass
+    if outcome is None:
         # Raised out here because the cause may quote a header.
         raise Rejected("A request to HubSpot could not be made.")
-    return Lost.UNREADABLE if response.is_success and readable and not readable(response) else response
+    if isinstance(outcome, httpx2.Response) and outcome.is_success and readable and not readable(outcome):
+        return Lost.UNREADABLE
+    return outcome
+
+
+def _received(coming: httpx2.Response, request: httpx2.Request, should_stop: Callable[[], bool]) -> Outcome:
+    """The answer once all of it is there. Timeouts are between two parts of it: one that trickles would never end, so
+    the whole may take twice as long as a part. :raises Cancelled: when `should_stop` says so meanwhile."""
+    ends = time.monotonic() + 2 * request.extensions["timeout"]["read"]
+    parts: list[bytes] = []
+    with closing(coming):
+        for part in coming.iter_bytes():
+            parts.append(part)
+            if time.monotonic() > ends:
+                return Lost.UNANSWERED
+            if should_stop():
+                raise Cancelled
+    # The parts are unpacked already.
+    headers = [(name, value) for name, value in coming.headers.multi_items() if name.lower() not in _OF_THE_BODY]
+    return httpx2.Response(coming.status_code, headers=headers, content=b"".join(parts), request=request)
 
 
 def _given_up(outcome: Outcome, delay: float | None) -> HubSpotError:
