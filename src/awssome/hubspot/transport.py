@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,7 +29,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _TIMEOUT = httpx2.Timeout(connect=5.0, read=30.0, write=10.0, pool=5.0)
 _SLICE_SECONDS = 0.2
 _LONGEST_BACK_OFF = 16.0
-_OF_THE_BODY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _ACCOUNT_LOCKED = 423
 _ACCOUNT_MOVING = 477
 
@@ -201,9 +199,8 @@ def _attempt(
     readable: Callable[[httpx2.Response], bool] | None,
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    outcome: Outcome | None = None
     try:
-        outcome = _received(http.send(request, stream=True), request, should_stop)
+        response = _answer(http, request, should_stop)
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError):
         return Lost.UNSENT
     except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError):
@@ -211,30 +208,46 @@ def _attempt(
     except httpx2.DecodingError:
         return Lost.UNREADABLE
     except httpx2.RequestError:
-        pass
-    if outcome is None:
+        response = None
+    if response is None:
         # Raised out here because the cause may quote a header.
         raise Rejected("A request to HubSpot could not be made.")
-    if isinstance(outcome, httpx2.Response) and outcome.is_success and readable and not readable(outcome):
-        return Lost.UNREADABLE
-    return outcome
+    return Lost.UNREADABLE if response.is_success and readable and not readable(response) else response
 
 
-def _received(coming: httpx2.Response, request: httpx2.Request, should_stop: Callable[[], bool]) -> Outcome:
-    """The answer once all of it is there. Timeouts are between two parts of it: one that trickles would never end, so
-    the whole may take twice as long as a part. :raises Cancelled: when `should_stop` says so meanwhile."""
-    ends = time.monotonic() + 2 * request.extensions["timeout"]["read"]
-    parts: list[bytes] = []
-    with closing(coming):
-        for part in coming.iter_bytes():
-            parts.append(part)
-            if time.monotonic() > ends:
-                return Lost.UNANSWERED
-            if should_stop():
+def _answer(http: httpx2.Client, request: httpx2.Request, should_stop: Callable[[], bool]) -> httpx2.Response:
+    """The answer with its body. A body that comes byte by byte is given up when the request's timeouts together are
+    over: each of them by itself counts anew with every byte. :raises Cancelled: when `should_stop` says so meanwhile.
+    """
+    ends = time.monotonic() + sum(seconds or 0.0 for seconds in request.extensions["timeout"].values())
+    response = http.send(request, stream=True)
+    try:
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = _InTime(response.stream, ends, should_stop)
+        response.read()
+    finally:
+        response.close()
+    return response
+
+
+class _InTime(httpx2.SyncByteStream):
+    """A body as it arrives, until its time is over, or nobody wants it any more."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, ends: float, should_stop: Callable[[], bool]) -> None:
+        self._stream = stream
+        self._ends = ends
+        self._should_stop = should_stop
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._stream:
+            if time.monotonic() > self._ends:
+                raise httpx2.ReadTimeout("the answer takes too long")
+            if self._should_stop():
                 raise Cancelled
-    # The parts are unpacked already.
-    headers = [(name, value) for name, value in coming.headers.multi_items() if name.lower() not in _OF_THE_BODY]
-    return httpx2.Response(coming.status_code, headers=headers, content=b"".join(parts), request=request)
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _given_up(outcome: Outcome, delay: float | None) -> HubSpotError:
