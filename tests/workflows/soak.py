@@ -25,7 +25,7 @@ from awssome.domain.tenants import Tier
 from awssome.workflows import hubspot_connection
 from awssome.workflows.services import WorkerServices
 from tests.conftest import active_tenant
-from tests.hubspot.conftest import sandboxes
+from tests.hubspot.conftest import NORTHWIND, TAILSPIN, WINGTIP, sandboxes
 from tests.workflows.portals import Portal
 from tests.workflows.proving import Proof
 
@@ -149,7 +149,8 @@ def _small(ground: Ground, report: Report, seed: int) -> None:
 def _proof(ground: Ground, deals: int, tier: Tier, seed: int) -> Iterator[Proof]:
     """A tenant and an account of its own, which it leaves in the end."""
     with sandboxes() as start, tempfile.TemporaryDirectory() as folder:
-        portal = Portal.seeded(start, deals, Path(folder) / "truth.json", "--seed", str(seed))
+        truth, portal_id = Path(folder) / "truth.json", (NORTHWIND, TAILSPIN, WINGTIP)[seed % 3]
+        portal = Portal.seeded(start, deals, truth, "--seed", str(seed), portal_id=portal_id)
         tenancy = active_tenant(ground.services, tier=tier)
         proof = Proof.begin(ground.services, tenancy, portal, ground.secret_key, tier)
         yield proof
