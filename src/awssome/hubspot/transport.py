@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -196,7 +196,7 @@ def _attempt(
     http: httpx2.Client, request: httpx2.Request, readable: Callable[[httpx2.Response], bool] | None
 ) -> Outcome:
     try:
-        response = http.send(request)
+        response = _answer(http, request)
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError):
         return Lost.UNSENT
     except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError):
@@ -209,6 +209,37 @@ def _attempt(
         # Raised out here because the cause may quote a header.
         raise Rejected("A request to HubSpot could not be made.")
     return Lost.UNREADABLE if response.is_success and readable and not readable(response) else response
+
+
+def _answer(http: httpx2.Client, request: httpx2.Request) -> httpx2.Response:
+    """The answer with its body. A body that comes byte by byte is given up when the request's timeouts together are
+    over: each of them by itself counts anew with every byte."""
+    ends = time.monotonic() + sum(seconds or 0.0 for seconds in request.extensions["timeout"].values())
+    response = http.send(request, stream=True)
+    try:
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = _InTime(response.stream, ends)
+        response.read()
+    finally:
+        response.close()
+    return response
+
+
+class _InTime(httpx2.SyncByteStream):
+    """A body as it arrives, until its time is over."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, ends: float) -> None:
+        self._stream = stream
+        self._ends = ends
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._stream:
+            if time.monotonic() > self._ends:
+                raise httpx2.ReadTimeout("the answer takes too long")
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _given_up(outcome: Outcome, delay: float | None) -> HubSpotError:
