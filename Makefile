@@ -3,6 +3,8 @@
 PYTHON ?= python3
 TENANTS ?= 300
 READERS := clients meltano airbyte singer
+MINUTES ?= 30
+SEED ?= 1
 BIN := .venv/bin
 ROOT := $(filter 0,$(shell id -u))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -30,6 +32,11 @@ bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and
 	$(BIN)/python -m benchmarks.migrate
 	$(BIN)/python -m benchmarks.archives
 	$(BIN)/python -m benchmarks.neighbours
+	$(BIN)/python -m benchmarks.hubspot_rate
+	$(BIN)/python -m benchmarks.hubspot_sync
+
+soak: setup ## syncs of 11,500 and 100,000 deals, then of one account after the other, with faults and kills (MINUTES=30 SEED=1)
+	$(BIN)/python -m tests.workflows.soak --minutes $(MINUTES) --seed $(SEED)
 
 peers: setup $(READERS:%=.venv-readers/%/.installed) ## let HubSpot's own clients and public extractors read the HubSpot sandbox
 	$(BIN)/pytest -n 0 -m peers tests/sandbox/peers $(OPTIONS)
@@ -67,4 +74,4 @@ endif
 	.venv-readers/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-.PHONY: help setup demo test check bench peers screenshots browser
+.PHONY: help setup demo test check bench soak peers screenshots browser

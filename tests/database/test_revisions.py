@@ -29,7 +29,7 @@ CONTRACTIONS: dict[str, str] = {
 
 NEW_TABLE = re.compile(r"\bCREATE TABLE (\S+)")
 ADDED = re.compile(r"\bALTER TABLE (\S+) ADD (?:COLUMN )?(?!CONSTRAINT\b)(.*?);", re.DOTALL)
-NEXT_COLUMN = re.compile(r",\n\s*(?:ADD COLUMN )?")
+NEXT_COLUMN = re.compile(r",\n\s*ADD COLUMN ")
 ON_EXISTING = re.compile(r"\bALTER TABLE (\S+) ADD (?:CONSTRAINT \S+ )?(?:UNIQUE|CHECK|FOREIGN|PRIMARY)\b")
 UNIQUE = re.compile(r"\bCREATE UNIQUE (?:NONCLUSTERED )?INDEX \S+ ON (\S+)")
 

@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import column, event, func, insert, select, table
+from sqlalchemy.exc import DBAPIError
 
-from awssome.database import Connection
+from awssome.database import Connection, template
 from awssome.database.embedded import Cluster
 from awssome.database.engine import Server, fenced, unavailable
-from awssome.database.schema import field_mappings, stage_mappings
+from awssome.database.schema import SYMBOL, field_mappings, stage_mappings
 from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
@@ -80,6 +81,23 @@ def test_a_stale_placement_is_told_before_anything_runs(
     assert (refused.value.code, ran) == (Code.FENCED, False)
     with sessions.open(workspaces[0]):
         pass
+
+
+@pytest.mark.parametrize("what", ["a column", "a table"])
+def test_what_tables_that_are_behind_do_not_have_yet_is_told_calmly(
+    what: str, monkeypatch: pytest.MonkeyPatch, sessions: Sessions, workspaces: list[Placement]
+) -> None:
+    known = field_mappings if what == "a column" else table("to_come", schema=SYMBOL)
+    query = select(column("to_come")).select_from(known)
+    with pytest.raises(DBAPIError), sessions.open(workspaces[0]) as connection:
+        connection.execute(query)  # with tables of this version it is a defect
+    monkeypatch.setattr(template, "older", lambda: (template.head(),))  # so does a version to come see them
+    with pytest.raises(Refused) as refused, sessions.open(workspaces[0]) as connection:
+        connection.execute(query)
+    assert (refused.value.code, refused.value.retry_after) == (Code.UNAVAILABLE, 30)
+    assert "brought to the newest version" in refused.value.message
+    with sessions.open(workspaces[0]) as connection:
+        assert connection.execute(select(field_mappings.c.field)).scalars().all() == [workspaces[0].schema]
 
 
 def test_while_writes_are_paused_reads_go_on(pool: Server, sessions: Sessions, workspaces: list[Placement]) -> None:

@@ -236,8 +236,73 @@ def test_a_disturbance_is_waited_out(
     attempts = 1 + sum(int(one.get("times", 1)) for faults in fault.values() for one in faults)
     assert budget.taken == ["search" if endpoint == "deals.search" else "general"] * attempts
     assert client.calls == attempts
+    if endpoint == "deals.search" and waits == (20, 24):
+        waits = (2, 2.4)  # a search's limit is by the second
     assert waits[0] <= round(sum(sleeps), 6) <= waits[1]
     assert max(sleeps) <= 0.2
+
+
+def test_answers_that_are_spoilt_are_asked_for_again_or_read_as_far_as_they_go(sandbox: Sandbox) -> None:
+    with sandbox.client(sleep=Sleeps()) as client:
+        first, second, *_ = client.list_deals(limit=3).results
+        sandbox.order("faults", spoil=[{"how": "malformed"}], fail=[{"status": 521}])
+        assert client.list_deals(limit=3).results[0] == first
+        sandbox.order("faults", spoil=[{"how": "missing_fields", "fields": ["id"], "ids": [second.id]}])
+        page = client.list_deals(limit=3)
+        assert (len(page.results), len(page.unreadable)) == (2, 1)
+        nothing = ["properties", "createdAt", "updatedAt", "archived"]
+        sandbox.order("faults", spoil=[{"how": "null_fields", "fields": nothing, "ids": [second.id]}])
+        page = client.list_deals(limit=3)
+        assert page.results[1].id == second.id
+        assert (page.results[1].properties, page.results[1].updated_at) == ({}, None)
+
+
+def test_one_deal_is_read_by_its_id_also_after_a_merge(sandbox: Sandbox) -> None:
+    made = [sandbox.order("deals", properties={"dealname": name})["id"] for name in ("one", "two")]
+    with sandbox.client() as client:
+        found = client.get_deal(made[0], ("dealname",))
+        assert found is not None
+        assert (found.id, found.properties["dealname"]) == (made[0], "one")
+        survivor = sandbox.order("deals/merge", ids=made)["id"]
+        assert [deal and deal.id for deal in map(client.get_deal, [*made, survivor])] == [survivor] * 3
+        many = tuple(f"property_{number}" for number in range(300))
+        read = client.get_deal(made[1], many)
+        assert read is not None
+        assert read.id == survivor
+        sandbox.order(f"deals/{survivor}/archive")
+        assert client.get_deal(survivor) is None
+        assert client.get_deal("999") is None
+
+
+def test_many_properties_are_read_page_by_page_all_the_same(sandbox: Sandbox) -> None:
+    many = ("dealname", *(f"property_{number}" for number in range(300)))
+    with sandbox.client() as client:
+        for archived in (False, True):
+            few = [page.results for page in client.iter_deals(properties=("dealname",), archived=archived)]
+            client.calls = 0
+            whole = [page.results for page in client.iter_deals(properties=many, archived=archived)]
+            assert client.calls == 2 * len(few)
+            for listed, read in zip(few, whole, strict=True):
+                assert [deal.id for deal in listed] == [deal.id for deal in read]
+                assert [deal.properties["dealname"] for deal in listed] == [
+                    deal.properties["dealname"] for deal in read
+                ]
+
+
+def test_a_malformed_token_is_renewed(sandbox: Sandbox) -> None:
+    with sandbox.client() as client:
+        sandbox.order("faults", fail=[{"status": 530}])
+        assert client.list_deals(limit=1).results
+        assert client.calls == 2
+
+
+def test_the_limit_for_the_day_names_when_to_come_again(sandbox: Sandbox) -> None:
+    with sandbox.client() as client:
+        sandbox.order("faults", fail=[{"status": 429, "category": "DAILY"}])
+        with pytest.raises(RateLimited) as refused:
+            client.list_deals(limit=1)
+    assert client.calls == 1
+    assert refused.value.until is not None
 
 
 def test_retries_end(sandbox: Sandbox) -> None:

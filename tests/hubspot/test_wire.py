@@ -189,7 +189,7 @@ def test_definitions_that_do_not_fit_are_refused(body: object) -> None:
         ({**DEAL, "createdAt": "yesterday an-access-token"}, "17", "cannot be read: createdAt."),
         ({**DEAL, "properties": ["an-access-token"]}, "17", "cannot be read: properties."),
         ({**DEAL, "properties": {"amount": ["an-access-token"]}}, "17", "cannot be read: properties.amount."),
-        ({**DEAL, "archived": None, "id": 18}, "18", "cannot be read: archived."),
+        ({**DEAL, "archived": "perhaps", "id": 18}, "18", "cannot be read: archived."),
         ({key: value for key, value in DEAL.items() if key != "id"}, "", "cannot be read: id."),
         ({**DEAL, "id": ""}, "", "cannot be read: id."),
         ({**DEAL, "id": ["an-access-token"]}, "", "cannot be read: id."),
@@ -209,8 +209,10 @@ def test_a_deal_that_cannot_be_read_is_named_and_its_page_lives(broken: object, 
 
 
 def test_of_a_deal_everything_but_its_id_may_be_missing() -> None:
-    (deal,) = client_of(httpx2.Response(200, json={"results": [{"id": "19"}]})).list_deals().results
-    assert (deal.properties, deal.created_at, deal.updated_at, deal.archived) == ({}, None, None, False)
+    empty = {"properties": None, "createdAt": None, "updatedAt": None, "archived": None, "url": None}
+    for odd in ({"id": "19"}, {"id": "19", **empty}):
+        (deal,) = client_of(httpx2.Response(200, json={"results": [odd]})).list_deals().results
+        assert (deal.properties, deal.created_at, deal.updated_at, deal.archived) == ({}, None, None, False)
 
 
 def test_one_deal_is_asked_for_by_its_id_and_a_merged_one_answers_with_the_survivor() -> None:

@@ -16,6 +16,7 @@ from awssome.control.client import Caller, Control
 from awssome.domain.addresses import Addresses
 from awssome.domain.archives import ArchiveKind, ArchiveState
 from awssome.domain.errors import Code, Refused
+from awssome.domain.syncs import SyncKind
 from awssome.domain.tenants import Placement, Role, ServerKind, TenantState, Tier
 from awssome.domain.times import new_id
 
@@ -48,6 +49,8 @@ class FakeControl:
     :ivar down: whether it does not answer at all.
     :ivar denials: what the portal reported: (e-mail address or "", action).
     :ivar asked: how often the context was asked for.
+    :ivar hubspot: the deals of the HubSpot account.
+    :ivar running: the kind of the run that is under way.
     """
 
     def __init__(self, addresses: Addresses) -> None:
@@ -59,11 +62,14 @@ class FakeControl:
         self.links: dict[str, m.LinkInfo] = {}
         self.tickets: dict[str, tuple[str, UUID]] = {}
         self.states: dict[str, str] = {}
+        self.return_url: str | None = None
         self.refusals: dict[str, Refused] = {}
         self.calls: list[tuple[str, Any]] = []
         self.denials: list[tuple[str, str]] = []
         self.archives: dict[UUID, m.ArchiveOut] = {}
         self.deals: dict[str, dict[str, str]] = {}
+        self.hubspot: list[m.DealRow] = []
+        self.running: SyncKind | None = None
         self.asked = 0
         self.down = False
 
@@ -267,9 +273,11 @@ class FakeControl:
 
     # --- HubSpot
 
-    def authorize_hubspot(self, caller: Caller) -> m.AuthorizeOut:
-        self._note("authorize_hubspot", None)
+    def authorize_hubspot(self, caller: Caller, return_url: str | None = None) -> m.AuthorizeOut:
+        self._note("authorize_hubspot", return_url)
         self.states["state-1"] = caller.host
+        if return_url is not None:
+            return m.AuthorizeOut(url=f"{return_url}?state=state-1")
         return m.AuthorizeOut(url="https://app.hubspot.com/oauth/authorize?client_id=1&state=state-1")
 
     def hubspot_callback(self, caller: Caller, state: str) -> m.CallbackOut:
@@ -278,17 +286,49 @@ class FakeControl:
             raise Refused(Code.GONE, "This answer of HubSpot was used already, or is too old.", "Connect again.")
         return m.CallbackOut(host=self.states.pop(state))
 
-    def connect_hubspot(self, caller: Caller, body: m.ConnectIn) -> m.HubSpotOut:
+    def connect_hubspot(self, caller: Caller, body: m.ConnectIn) -> m.ConnectedOut:
         self._note("connect_hubspot", body)
-        return m.HubSpotOut(state="connected", portal_id=4128831, hub_domain="northwind-cloud.com")
+        return m.ConnectedOut(portal_id=4128831, hub_domain="northwind-cloud.com", return_url=self.return_url)
+
+    def decline_hubspot(self, caller: Caller, body: m.DeclineIn) -> None:
+        self._note("decline_hubspot", body)
+
+    def begin_install(self, caller: Caller, body: m.InstallIn) -> m.InstallRef:
+        self._note("begin_install", body)
+        return m.InstallRef(install="install-1")
+
+    def look_at_install(self, caller: Caller, install: str) -> m.InstallOut:
+        self._note("look_at_install", install)
+        return m.InstallOut(
+            portal_id=4128831, hub_domain="northwind-cloud.com", return_url="https://app.hubspot.com/done"
+        )
+
+    def claim_install(self, caller: Caller, install: str) -> m.ConnectedOut:
+        self._note("claim_install", install)
+        return m.ConnectedOut(
+            portal_id=4128831, hub_domain="northwind-cloud.com", return_url="https://app.hubspot.com/done"
+        )
 
     def disconnect_hubspot(self, caller: Caller) -> m.Accepted:
         self._note("disconnect_hubspot", None)
         return m.Accepted(message="HubSpot is disconnected. Your deals are kept.")
 
-    def start_sync(self, caller: Caller) -> m.SyncOut:
-        self._note("start_sync", None)
-        return m.SyncOut(sync_id=new_id())
+    def start_sync(self, caller: Caller, body: m.StartSync | None = None) -> m.SyncOut:
+        self._note("start_sync", body)
+        return m.SyncOut(sync_id=new_id(), kind=self.running or (body or m.StartSync()).kind)
+
+    def cancel_sync(self, caller: Caller, sync_id: UUID) -> None:
+        self._note("cancel_sync", sync_id)
+
+    def hubspot_deals(self, caller: Caller, search: str = "", after: str = "") -> m.DealPage:
+        self._note("hubspot_deals", (search, after))
+        found = [deal for deal in self.hubspot if search.lower() in deal.title.lower()]
+        start = int(after or 0)
+        following = str(start + 25) if start + 25 < len(found) else None
+        return m.DealPage(deals=found[start : start + 25], total=len(found), after=following)
+
+    def pick_deals(self, caller: Caller, body: m.Picks) -> None:
+        self._note("pick_deals", body)
 
     def save_fields(self, caller: Caller, body: m.SaveFields) -> m.MappingSaved:
         self._note("save_fields", body)

@@ -12,7 +12,7 @@ import pytest
 from awssome.database.schema import hubspot_tokens, sync_history, sync_issues
 from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import Tier
+from awssome.domain.tenants import Role, Tier
 from awssome.domain.times import new_id, now
 from tests.portal.conftest import SHARED, Browser, Stage
 from tests.portal.fake import Tenant
@@ -25,7 +25,7 @@ def alice(stage: Stage, northwind: Tenant) -> Browser:
     return stage.browser("alice")
 
 
-def connect(sessions: Sessions, tenant: Tenant, state: str = "connected", imports: int = 0) -> None:
+def connect(sessions: Sessions, tenant: Tenant, state: str = "connected", imports: int = 0, **values: Any) -> None:
     """As the central API leaves it."""
     row = {
         "id": 1,
@@ -38,6 +38,7 @@ def connect(sessions: Sessions, tenant: Tenant, state: str = "connected", import
         "connected_at": now(),
         "connected_by": "alice@example.com",
         "imports": imports,
+        **values,
     }
     _run(sessions, tenant, lambda connection: connection.execute(hubspot_tokens.insert().values(**row)))
 
@@ -121,6 +122,101 @@ def test_a_declined_consent_is_a_calm_page(stage: Stage, alice: Browser) -> None
     page = alice.get(answer.headers["location"].removeprefix(f"http://{SHARED}"))
     assert page.status_code == 200 and "The access was not granted" in page.text and "Connect again" in page.text
     assert all(name != "connect_hubspot" for name, _ in stage.control.calls)
+    told = next(what for name, what in stage.control.calls if name == "decline_hubspot")
+    assert (told.state, told.error) == ("state-1", "access_denied")  # the state is used up, too
+
+
+def test_another_error_of_hubspots_is_told_as_one_and_not_as_a_choice(alice: Browser) -> None:
+    page = alice.get("/hubspot/finish?state=s&error=server_error").text
+    assert "HubSpot reports a problem" in page and "server_error" in page and "Connect again" in page
+    assert "chose not to allow" not in page
+    page = alice.get("/hubspot/finish?state=s&error=Call+%2B49+123+now%21").text
+    assert "Call" not in page  # what anybody can write into a link is not shown
+
+
+# --- installing from HubSpot's side
+
+DONE = "https://app.hubspot.com/done"
+
+
+def test_who_installs_at_hubspot_signs_in_chooses_and_goes_back_with_a_state(
+    stage: Stage, alice: Browser, northwind: Tenant
+) -> None:
+    arrival = stage.visitor("localhost:8000").get(f"/hubspot/callback?step=authorize&returnUrl={DONE}")
+    place = arrival.headers["location"].removeprefix(f"http://{SHARED}")
+    assert arrival.status_code == 303 and place.startswith("/hubspot/install?returnUrl=")
+    assert stage.visitor().get(place).headers["location"].startswith("/sign-in?next=%2Fhubspot%2Finstall")
+    assert "Connect your HubSpot account to Northwind Cloud?" in alice.get(place).text
+    assert all(name != "authorize_hubspot" for name, _ in stage.control.calls)  # nothing by a link alone
+    answer = alice.send("/hubspot/install", at=place, return_url=DONE)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{DONE}?state=state-1")
+    back = stage.visitor("localhost:8000").get(
+        f"/hubspot/callback?step=finalize&code=the-code&state=state-1&returnUrl={DONE}"
+    )
+    stage.control.return_url = DONE  # the central API has kept it with the state
+    finish = alice.get(back.headers["location"].removeprefix(f"http://{SHARED}"))
+    assert (finish.status_code, finish.headers["location"]) == (303, DONE)
+    body = next(what for name, what in stage.control.calls if name == "connect_hubspot")
+    assert (body.state, body.code) == ("state-1", "the-code")
+
+
+def test_a_code_without_a_state_waits_until_somebody_says_yes(stage: Stage, alice: Browser, northwind: Tenant) -> None:
+    arrival = stage.visitor("localhost:8000").get(f"/hubspot/callback?code=the-code&returnUrl={DONE}")
+    place = arrival.headers["location"].removeprefix(f"http://{SHARED}")
+    assert place == "/hubspot/install?install=install-1" and "the-code" not in arrival.text
+    page = alice.get(place).text
+    assert "Connect northwind-cloud.com to Northwind Cloud?" in page and "4128831" in page
+    assert all(name not in ("claim_install", "connect_hubspot") for name, _ in stage.control.calls)
+    for name in ("mia", "vera"):
+        assert stage.browser(name).get(place).status_code == 403
+        assert stage.browser(name).send("/hubspot/install", at="/", install="install-1").status_code == 403
+    without_token = alice.client.post("/hubspot/install", data={"install": "install-1"})
+    assert without_token.status_code in (400, 403)
+    assert all(name != "claim_install" for name, _ in stage.control.calls)
+    answer = alice.send("/hubspot/install", at=place, install="install-1")
+    assert (answer.status_code, answer.headers["location"]) == (303, DONE)
+
+
+def test_an_address_that_is_not_hubspots_is_led_back_to_by_nobody(stage: Stage, alice: Browser) -> None:
+    refused = Refused(Code.INVALID, "The address that this link leads back to is not one of HubSpot's.", "Begin again.")
+    stage.control.refusals["begin_install"] = stage.control.refusals["authorize_hubspot"] = refused
+    bare, evil = stage.visitor("localhost:8000"), "https://evil.example/"
+    answer = bare.get(f"/hubspot/callback?code=c&returnUrl={evil}")
+    assert (answer.status_code, "location" in answer.headers) == (422, False)
+    place = f"/hubspot/install?returnUrl={evil}"
+    assert f'href="{evil}' not in alice.get(place).text
+    answer = alice.send("/hubspot/install", at=place, return_url=evil)
+    assert (answer.status_code, "location" in answer.headers) == (422, False)
+    assert bare.get(f"/hubspot/callback?step=finalize&returnUrl={evil}").status_code == 422
+
+
+def test_an_installation_can_be_for_another_workspace(stage: Stage, northwind: Tenant) -> None:
+    second = stage.tenant("second", "Second Ltd", alice=Role.OWNER)
+    alice = stage.browser("alice", chosen=northwind)
+    place = "/hubspot/install?install=install-1"
+    assert "Second Ltd" in alice.get(place).text
+    answer = alice.send("/workspaces", at=place, tenant_id=second.id, next=place)
+    assert answer.headers["location"] == place
+    assert "to Second Ltd?" in alice.get(place).text
+    assert alice.send("/workspaces", at=place, tenant_id=northwind.id, next="//evil.example").headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("uninstalled", "was uninstalled in HubSpot"),
+        ("revoked", "was withdrawn in HubSpot"),
+        ("scopes", "lacks a permission"),
+        (None, "has withdrawn the access"),
+    ],
+)
+def test_a_lost_connection_says_why_and_offers_to_reconnect(
+    alice: Browser, stage: Stage, northwind: Tenant, sessions: Sessions, reason: str | None, told: str
+) -> None:
+    connect(sessions, northwind, "reconnect", lost_reason=reason, lost_at=now())
+    page = alice.get("/hubspot").text
+    assert told in page and ">Reconnect<" in page and "Disconnect" in page
+    assert ">Reconnect<" not in stage.browser("mia").get("/hubspot").text
 
 
 @pytest.mark.parametrize(
@@ -151,7 +247,7 @@ def test_a_connection_that_no_longer_works_asks_to_connect_again(
 ) -> None:
     connect(sessions, northwind, "reconnect")
     page = alice.get("/hubspot").text
-    assert "no longer lets Awssome in" in page and "Reconnect needed" in page and "Connect HubSpot" in page
+    assert "no longer lets Awssome in" in page and "Reconnect needed" in page and ">Reconnect<" in page
     assert "✓ HubSpot Connected" not in page and "/hubspot/sync" not in page
     assert "Connect HubSpot again." in alice.get("/").text
 

@@ -60,6 +60,9 @@ def test_with_partner_sign_in_the_app_is_called_twice_and_gets_its_state_back(hu
     assert newest(hubspot)["outcome"] == "sent to the app"
     tokens = hubspot.exchange(second["code"]).json()
     assert (tokens["hub_id"], tokens["scopes"]) == (TAILSPIN, SCOPES.split())
+    assert second["returnUrl"] != query(first)["returnUrl"]
+    wrong = hubspot.http.get(query(first)["returnUrl"])
+    assert (wrong.status_code, "that of the second call is due" in wrong.text) == (400, True)
     assert newest(hubspot)["outcome"] == "not returned"
     page = hubspot.http.get(moved(hubspot.http.get(second["returnUrl"])))
     assert "Installed." in page.text

@@ -151,7 +151,6 @@ def test_a_refused_value_comes_back_in_its_form_with_the_reason_and_changes_noth
     assert 'value="&lt;much&gt;"' in answer.text
     for name in ("hs_object_id", "no_such", "pipeline"):
         assert hubspot.http.get(record(deal["id"], f"/change/{name}")).status_code == 404
-    for name in ("hs_object_id", "no_such"):
         assert hubspot.http.post(record(deal["id"], f"/change/{name}"), data={name: "1"}).status_code == 404
     new = hubspot.http.post(f"/contacts/{NORTHWIND}/objects/0-3/new", data={"dealname": "Kept", "amount": "much"})
     assert new.status_code == 400
@@ -183,6 +182,9 @@ def test_archiving_and_restoring_leave_the_last_modified_date(hubspot: HubSpot, 
     assert hubspot.http.post(record(deal["id"], "/archive")).status_code == 404
     change = hubspot.http.post(record(deal["id"], "/change/amount"), data={"amount": "1"})
     assert (change.status_code, "That is not possible" in change.text) == (404, True)
+    merge = record(deal["id"], "/merge")
+    for answer in (hubspot.http.get(merge), hubspot.http.post(merge, data={"other": "1"})):
+        assert (answer.status_code, "Restore it first" in answer.text) == (400, True)
     post(hubspot, record(deal["id"], "/restore"))
     assert found(hubspot, bearer, "To and fro") == [deal["id"]]
     assert api(hubspot, bearer, deal["id"])["updatedAt"] == deal["updatedAt"]

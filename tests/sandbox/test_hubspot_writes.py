@@ -121,9 +121,13 @@ def test_a_batch_with_one_bad_value_changes_nothing(hubspot, bearer) -> None:
     before = listed(hubspot, bearer)
     created = [{"properties": {"dealname": "Good"}}, {"properties": {"amount": "much"}}]
     assert hubspot.http.post(f"{DEALS}/batch/create", json={"inputs": created}, headers=bearer).status_code == 400
-    changed = [{"id": deal["id"], "properties": {"amount": "2"}}, {"id": deal["id"], "properties": {"none": "1"}}]
-    assert hubspot.http.post(f"{DEALS}/batch/update", json={"inputs": changed}, headers=bearer).status_code == 400
-    assert listed(hubspot, bearer) == before
+    other = create(hubspot, bearer)["id"]
+    for id_, name in ((other, "none"), (deal["id"], "amount")):
+        changed = [{"id": deal["id"], "properties": {"amount": "2"}}, {"id": id_, "properties": {name: "1"}}]
+        answer = hubspot.http.post(f"{DEALS}/batch/update", json={"inputs": changed}, headers=bearer)
+        assert answer.status_code == 400
+        assert ("IDs must be unique" in answer.text) == (id_ == deal["id"])
+    assert listed(hubspot, bearer) == [*before, other]
     assert read(hubspot, bearer, deal["id"]).json()["properties"]["amount"] == "1"
 
 
@@ -201,6 +205,7 @@ def test_the_history_names_the_app_that_changed_a_deal(hubspot, bearer) -> None:
     [
         ("POST", "", {"properties": "none"}),
         ("POST", "", {"properties": {}, "associations": [{"to": {"id": "1"}, "types": []}]}),
+        ("POST", "", {"properties": {}, "associations": [{"to": {"id": "1"}, "types": [{"associationTypeId": 99}]}]}),
         ("POST", "/batch/create", {"inputs": [{"properties": {}}] * 101}),
         ("POST", "/batch/create", {"inputs": []}),
         ("POST", "/batch/update", {"inputs": [{"properties": {}}]}),

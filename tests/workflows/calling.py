@@ -10,7 +10,7 @@ from awssome.database.registry import Registry
 from awssome.hubspot.client import Client
 from awssome.hubspot.limits import LIMITS
 from awssome.hubspot.models import Search
-from awssome.workflows.hubspot_calls import Share
+from awssome.workflows.hubspot_budgets import Share
 
 
 def main() -> None:

@@ -180,7 +180,8 @@ class Proof:
 
     def _equal(self, rows: list[Registration], wanted: list[str]) -> None:
         live = {one.deal_id: one for one in rows if one.state is MappingState.LIVE}
-        assert sorted(live) == wanted
+        missing, beyond = sorted(set(wanted) - set(live)), sorted(set(live) - set(wanted))
+        assert (missing, beyond) == ([], []), f"{len(missing)} are missing, {len(beyond)} are here beyond the truth"
         differ = {deal_id: found for deal_id in wanted if (found := self._difference(live[deal_id]))}
         assert not differ, f"{len(differ)} of {len(wanted)} differ: {dict(list(differ.items())[:3])}"
 

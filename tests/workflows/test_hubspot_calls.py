@@ -23,8 +23,10 @@ from awssome.domain.errors import Code, Refused
 from awssome.hubspot.errors import Cancelled, RateLimited
 from awssome.hubspot.limits import GENERAL, LIMITS, SEARCH
 from awssome.hubspot.transport import Patience
-from awssome.workflows.hubspot_calls import Share
-from tests.hubspot.conftest import NORTHWIND, TAILSPIN, WINGTIP, Sandbox, start_sandbox  # noqa: F401
+from awssome.workflows.hubspot_access import HubSpotAccess
+from awssome.workflows.hubspot_budgets import Share
+from tests.hubspot.conftest import NORTHWIND, TAILSPIN, WINGTIP, Sandbox
+from tests.workflows.conftest import Workshop
 
 PORTAL = 4711
 
@@ -40,7 +42,7 @@ def shared(registry: Registry) -> Callable[..., Share]:
 
 
 @pytest.fixture(scope="module")
-def strict_sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:  # noqa: F811
+def strict_sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:
     """A sandbox with HubSpot's limits. Each test takes a portal of its own, because the limits are by portal."""
     return start_sandbox("--deals", "20")
 
@@ -262,3 +264,18 @@ def test_a_refusal_that_one_worker_met_keeps_the_other_from_calling(
             client.list_deals()
         assert (refused.value.retry_after or 0) > 9
     assert [(client.calls, client.rate_limited) for client in clients] == [(1, 1), (0, 0)]
+
+
+def test_a_refresh_is_a_call_of_the_budget_and_waits_while_the_account_is_blocked(
+    workshop: Callable[..., Workshop], shared: Callable[..., Share], registry: Registry
+) -> None:
+    alice = workshop(NORTHWIND)
+    services = replace(alice.services, hubspot_limits=LIMITS)
+    access = HubSpotAccess(services, alice.workspace)
+    before = access.token()
+    assert access.token(force=True) != before
+    assert rows(registry, NORTHWIND)["general"].day_calls == 1
+    shared(NORTHWIND).take("general")(None, 600.0)
+    with pytest.raises(RateLimited):
+        access.token(force=True)
+    assert rows(registry, NORTHWIND)["general"].day_calls == 2

@@ -19,6 +19,8 @@ from awssome.domain.errors import Code, Refused
 
 T = TypeVar("T")
 
+# The central API asks HubSpot several times, and waits for other tenants of the account.
+_AT_HUBSPOT = httpx2.Timeout(120.0, connect=3.0)
 _LONG = httpx2.Timeout(600.0, connect=3.0)
 """For archives: they are checked, or fetched from where they lie, before there is an answer."""
 
@@ -181,25 +183,57 @@ class Control:
 
     # --- HubSpot and syncs
 
-    def authorize_hubspot(self, caller: Caller) -> m.AuthorizeOut:
-        """Where to send the browser for consent."""
-        return self._call(m.AuthorizeOut, "POST", "/hubspot/authorizations", caller)
+    def authorize_hubspot(self, caller: Caller, return_url: str | None = None) -> m.AuthorizeOut:
+        """Where to send the browser for consent. :param return_url: HubSpot's, for who began there."""
+        body = m.AuthorizeIn(return_url=return_url)
+        return self._call(m.AuthorizeOut, "POST", "/hubspot/authorizations", caller, body)
 
     def hubspot_callback(self, caller: Caller, state: str) -> m.CallbackOut:
-        """Check a state once; where its user started. :raises Refused: GONE for a forged, used or expired state."""
+        """The host where a consent began, once. :raises Refused: GONE for a state that is forged, used or too old."""
         return self._call(m.CallbackOut, "POST", "/hubspot/callbacks", caller, m.CallbackIn(state=state))
 
-    def connect_hubspot(self, caller: Caller, body: m.ConnectIn) -> m.HubSpotOut:
-        """Exchange the code and keep the tokens."""
-        return self._call(m.HubSpotOut, "POST", "/hubspot/connection", caller, body)
+    def connect_hubspot(self, caller: Caller, body: m.ConnectIn) -> m.ConnectedOut:
+        """Connect with the code."""
+        return self._call(m.ConnectedOut, "POST", "/hubspot/connection", caller, body, timeout=_AT_HUBSPOT)
+
+    def decline_hubspot(self, caller: Caller, body: m.DeclineIn) -> None:
+        """HubSpot sent the user back without a code."""
+        self._send("POST", "/hubspot/declines", caller, body)
+
+    def begin_install(self, caller: Caller, body: m.InstallIn) -> m.InstallRef:
+        """Keep a code that came without a state. :raises Refused: INVALID for an address that is not HubSpot's."""
+        return self._call(m.InstallRef, "POST", "/hubspot/installs", caller, body)
+
+    def look_at_install(self, caller: Caller, install: str) -> m.InstallOut:
+        """Whose installation it is. :raises Refused: GONE when it is unknown, too old or was connected."""
+        body = m.InstallRef(install=install)
+        return self._call(m.InstallOut, "POST", "/hubspot/installs/look", caller, body, timeout=_AT_HUBSPOT)
+
+    def claim_install(self, caller: Caller, install: str) -> m.ConnectedOut:
+        """Connect its account to the caller's workspace, once."""
+        body = m.InstallRef(install=install)
+        return self._call(m.ConnectedOut, "POST", "/hubspot/installs/claim", caller, body, timeout=_AT_HUBSPOT)
 
     def disconnect_hubspot(self, caller: Caller) -> m.Accepted:
-        """Revoke and forget the tokens; the answer says whether HubSpot could be told."""
-        return self._call(m.Accepted, "DELETE", "/hubspot/connection", caller)
+        """Revoke and forget the tokens; the message says what HubSpot was told."""
+        return self._call(m.Accepted, "DELETE", "/hubspot/connection", caller, timeout=_AT_HUBSPOT)
 
-    def start_sync(self, caller: Caller) -> m.SyncOut:
+    def start_sync(self, caller: Caller, body: m.StartSync | None = None) -> m.SyncOut:
         """Start a sync, or name the one that runs. :raises Refused: CONFLICT when HubSpot is not connected."""
-        return self._call(m.SyncOut, "POST", "/syncs", caller)
+        return self._call(m.SyncOut, "POST", "/syncs", caller, body or m.StartSync())
+
+    def cancel_sync(self, caller: Caller, sync_id: UUID) -> None:
+        """End a sync that waits or runs. :raises Refused: NOT_FOUND, or CONFLICT when it has ended."""
+        self._send("POST", f"/syncs/{sync_id}/cancel", caller)
+
+    def hubspot_deals(self, caller: Caller, search: str = "", after: str = "") -> m.DealPage:
+        """Deals as HubSpot has them now. :raises Refused: CONFLICT when HubSpot is not connected."""
+        query = {"search": search, "after": after}
+        return self._call(m.DealPage, "GET", "/hubspot/deals", caller, query={k: v for k, v in query.items() if v})
+
+    def pick_deals(self, caller: Caller, body: m.Picks) -> None:
+        """Choose the deals that come in. :raises Refused: INVALID when there are more than places."""
+        self._send("POST", "/hubspot/picks", caller, body)
 
     # --- the mapping of HubSpot's deals
 
@@ -399,8 +433,9 @@ class Control:
         caller: Caller | None = None,
         body: m.Body | None = None,
         query: dict[str, str] | None = None,
+        **options: Any,
     ) -> T:
-        return TypeAdapter(shape).validate_json(self._send(method, path, caller, body, query))
+        return TypeAdapter(shape).validate_json(self._send(method, path, caller, body, query, **options))
 
     def _send(
         self,
@@ -409,13 +444,14 @@ class Control:
         caller: Caller | None = None,
         body: m.Body | None = None,
         query: dict[str, str] | None = None,
+        **options: Any,
     ) -> bytes:
         headers = caller.headers() if caller else {}
         content = None
         if body is not None:
             content = _plain_json(body)
             headers["Content-Type"] = "application/json"
-        return self._ask(method, path, params=query, content=content, headers=headers)
+        return self._ask(method, path, params=query, content=content, headers=headers, **options)
 
     def _ask(self, method: str, path: str, **options: Any) -> bytes:
         with _answering():

@@ -184,15 +184,18 @@ class Entrance:
     :ivar connect: a driver's connection that authenticated as the placement's login. Raises `Refused`: FENCED when the
         server does not let the login in, so that the placement cannot be true any more; UNAVAILABLE when it does not
         answer.
-    :ivar begin: begins a transaction on such a connection and reads the fence's epoch of the schema, in one round trip.
+    :ivar begin: begins a transaction on such a connection and reads the schema's fence, its epoch and its revision, in
+        one round trip; None: there is no fence.
     :ivar refusal: what a driver's error means to the user of a session; None: a defect.
+    :ivar unknown: whether an error says that there is no such table or column.
     :ivar prepare: completes the one Engine that holds dialect and compiled statements.
     """
 
     url: str
     connect: Callable[[Placement], Any]
-    begin: Callable[[Any, str], int | None]
+    begin: Callable[[Any, str], tuple[int, str] | None]
     refusal: Callable[[BaseException], Refused | None]
+    unknown: Callable[[BaseException], bool]
     prepare: Callable[[Engine], None] = lambda engine: None
 
 
@@ -225,6 +228,16 @@ def unavailable() -> Refused:
         "Your database does not answer right now. Nothing was changed.",
         "Try again in a minute.",
         retry_after=5,
+    )
+
+
+def behind() -> Refused:
+    """The tables are at a revision before this version's, and what was asked of them is not there yet."""
+    return Refused(
+        Code.UNAVAILABLE,
+        "Your workspace is being brought to the newest version. Nothing was changed.",
+        "Try again in a minute.",
+        retry_after=30,
     )
 
 

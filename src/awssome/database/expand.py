@@ -1,4 +1,4 @@
-"""Adding columns to a table that is there: all of them in one statement, so that it is one change to the table."""
+"""Adding columns to a table that is there: all of them in one statement, where an engine pays for each."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ class AddColumns(AlterTable):
 
 @compiles(AddColumns)
 def _add_columns(element: AddColumns, compiler: DDLCompiler, **_: Any) -> str:
-    """One column a line. PostgreSQL says ADD COLUMN before each, SQL Server ADD before the first."""
-    first, further = ("ADD", "") if compiler.dialect.name == "mssql" else ("ADD COLUMN", "ADD COLUMN ")
-    specifications = [compiler.get_column_specification(column) for column in element.columns]
+    """One column a line. On SQL Server each is a statement: all are one batch, and a server that stands in for it knows
+    no list of columns here."""
     table = alter_table(compiler, element.table_name, element.schema)
-    return f"{table} {first} " + f",\n\t{further}".join(specifications)
+    columns = [compiler.get_column_specification(column) for column in element.columns]
+    if compiler.dialect.name == "mssql":
+        return ";\n".join(f"{table} ADD {column}" for column in columns)
+    return f"{table} ADD COLUMN " + ",\n\tADD COLUMN ".join(columns)

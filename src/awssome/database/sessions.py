@@ -20,7 +20,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool
 
-from awssome.database.engine import Entrance, fenced, unavailable
+from awssome.database import template
+from awssome.database.engine import Entrance, behind, fenced, unavailable
 from awssome.database.postgresql.entrance import ENTRANCE as POSTGRESQL
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver.entrance import ENTRANCE as SQLSERVER
@@ -62,6 +63,7 @@ class Sessions:
         :raises Refused: FENCED when the placement is stale (ask the registry again), or when a write meets a schema
             that is being moved; UNAVAILABLE when the server does not answer or the budget is used up; LIMITED when the
             tenant itself has all the connections that it may have.
+        Statements that name what the tables do not have yet, because they are at an older revision, are UNAVAILABLE.
         """
         with _translated(placement.engine), ExitStack() as stack:
             try:
@@ -89,16 +91,22 @@ class Sessions:
     def _transaction(self, placement: Placement) -> Iterator[Connection]:
         with self._server(placement).connect(placement) as connection, connection.begin():
             driver: Any = connection.connection.driver_connection
+            entrance = _ENTRANCES[placement.engine]
             try:
-                epoch = _ENTRANCES[placement.engine].begin(driver, placement.schema)
+                fence = entrance.begin(driver, placement.schema)
             except connection.dialect.loaded_dbapi.Error as error:
                 if connection.dialect.is_disconnect(error, driver, None):
                     connection.invalidate()
                     raise _Gone from error
                 raise
-            if epoch != placement.epoch:
+            if fence is None or fence[0] != placement.epoch:
                 raise fenced()
-            yield connection
+            try:
+                yield connection
+            except DBAPIError as error:
+                if fence[1] in template.older() and error.orig is not None and entrance.unknown(error.orig):
+                    raise behind() from None
+                raise
 
     def _server(self, placement: Placement) -> _ServerPool:
         where = (placement.host, placement.port)

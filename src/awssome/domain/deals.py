@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from awssome.domain.ace import COUNTRIES, RULES, Rule
@@ -52,22 +53,22 @@ class Field:
     kind: str
     hint: str = ""
 
-    @property
+    @cached_property
     def rule(self) -> Rule:
         """AWS' rule for it; an empty one for what AWS is not told."""
         return RULES.get(self.name, _UNTOLD)
 
-    @property
+    @cached_property
     def limit(self) -> int:
         """How many characters fit."""
         return self.rule.longest
 
-    @property
+    @cached_property
     def needed(self) -> bool:
         """Whether AWS never takes the registration without it."""
         return self.rule.needed
 
-    @property
+    @cached_property
     def choices(self) -> tuple[str, ...]:
         """The values it may have; none: any."""
         return tuple(Stage) if self.name == "stage" else self.rule.choices

@@ -362,7 +362,7 @@ class _Deal:
             self._take_currency()
         self._take_activities()
         self._put_off()
-        stable = {name: as_text(value) for name, value in self._values.items()}
+        stable = {name: as_text(value) for name, value in self._values.items() if value is not None}
         if self._step is not None:
             stable["target_close_date"] = f"in {self._mapping._days} days, {self._step}"
         return Mapped(

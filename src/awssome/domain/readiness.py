@@ -7,7 +7,7 @@ characters where AWS takes 64) go along when it is submitted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -38,8 +38,20 @@ def readiness(values: Mapping[str, Any], today: date) -> list[Need]:
     :param values: the registration's fields by name; missing, None and empty are the same.
     :param today: a target close date before it is past.
     """
+    return list(_needs(values, today))
+
+
+def is_ready(values: Mapping[str, Any], today: date) -> bool:
+    """Whether `readiness` would be empty; told as soon as anything is found."""
+    return next(_needs(values, today), None) is None
+
+
+def _needs(values: Mapping[str, Any], today: date) -> Iterator[Need]:
     given = {name: value for name, value in values.items() if value not in (None, "", [])}
-    return [need for field in FIELDS if (need := _look(field, given, today)) is not None]
+    for field in FIELDS:
+        need = _look(field, given, today)
+        if need is not None:
+            yield need
 
 
 def _look(field: Field, given: Mapping[str, Any], today: date) -> Need | None:

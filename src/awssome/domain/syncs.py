@@ -12,6 +12,8 @@ class SyncState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    """A user has ended it; what came in until then stays."""
 
 
 class SyncKind(StrEnum):
@@ -25,6 +27,10 @@ class SyncKind(StrEnum):
 
     RETRY = "retry"
     """Tries the deals again that stand in the inbox."""
+
+
+PREVIEW_TOLD = 500
+"""Deals that a preview tells of one by one; the others are counted."""
 
 
 class SyncMode(StrEnum):

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 from awssome.hubspot.errors import Rejected
@@ -95,6 +95,11 @@ class Deal(Model):
     archived: bool = False
     archived_at: datetime | None = None
     url: str | None = None
+
+    @field_validator("properties", "archived", mode="before")
+    @classmethod
+    def _null_is_missing(cls, value: Any, field: ValidationInfo) -> Any:
+        return value if value is not None else {} if field.field_name == "properties" else False
 
 
 class Unreadable(Model):
@@ -238,6 +243,7 @@ class Search:
     :param sort: the property to sort by; HubSpot takes one.
     :param limit: deals on a page, 1 to 200.
     :param after: the cursor of a page before, or None for the first page.
+    :param words: what a deal's title or description has to hold, too.
     """
 
     filters: tuple[Filter, ...] = ()
@@ -246,6 +252,7 @@ class Search:
     descending: bool = False
     limit: int = SEARCH_PAGE
     after: str | None = None
+    words: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= SEARCH_PAGE:
@@ -258,6 +265,8 @@ class Search:
         body: dict[str, Any] = {"limit": self.limit, "properties": list(self.properties)}
         if self.filters:
             body["filterGroups"] = [{"filters": [condition.body() for condition in self.filters]}]
+        if self.words:
+            body["query"] = self.words
         if self.sort:
             direction = "DESCENDING" if self.descending else "ASCENDING"
             body["sorts"] = [{"propertyName": self.sort, "direction": direction}]

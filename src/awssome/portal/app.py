@@ -23,9 +23,11 @@ from awssome.portal import (
     exports,
     home,
     hubspot_connection,
+    inbox,
     mapping,
     metrics,
     people,
+    picks,
     plan,
     returning,
     sign_in,
@@ -56,6 +58,18 @@ STATES = {
     "viewer": State("Viewer", "neutral", "dot"),
     "retained": State("Deleted", "neutral", "trash"),
     "left_out": State("Left out", "warn", "warning"),
+    "skipped": State("Left out by your mapping", "neutral", "filter"),
+    "would_create": State("Would come in", "good", "plus"),
+    "would_update": State("Would change", "accent", "edit"),
+    "retrying": State("Being tried again", "accent", "running"),
+    "import": State("Sync", "neutral", "sync"),
+    "preview": State("Preview", "neutral", "search"),
+    "retry": State("Retry", "neutral", "back"),
+    "parked": State("Waiting", "warn", "clock"),
+    "deal_here": State("Imported", "good", "check"),
+    "deal_picked": State("Picked", "accent", "check"),
+    "deal_open": State("Open", "neutral", "dot"),
+    "deal_closed": State("Closed", "neutral", "lock"),
     "expired": State("No longer kept", "neutral", "cross"),
 }
 
@@ -112,6 +126,8 @@ def create(options: Options) -> FastAPI:
         hubspot_connection,
         syncs,
         mapping,
+        inbox,
+        picks,
         plan,
         people,
         exports,
@@ -123,11 +139,12 @@ def create(options: Options) -> FastAPI:
         app.add_exception_handler(kind, send_elsewhere)
     app.add_middleware(Hosts, addresses=options.addresses)
     own_hosts = f"{options.addresses.scheme}://*.{options.addresses.domain}{options.addresses.suffix}"
+    bare = options.addresses.url(options.addresses.bare()).rstrip("/")
     furnish(
         app,
         pages,
         session_cookie=SESSION_COOKIE,
-        form_targets=(options.hubspot_origin.rstrip("/"), own_hosts),
+        form_targets=(*_hubspot(options.hubspot_origin.rstrip("/")), bare, own_hosts),
         metrics=figures,
         gate=Middleware(
             Admission,
@@ -138,6 +155,11 @@ def create(options: Options) -> FastAPI:
         ),
     )
     return app
+
+
+def _hubspot(origin: str) -> tuple[str, ...]:
+    """Where HubSpot's pages are: an account's may be in another region, on a host of its own."""
+    return (origin, "https://*.hubspot.com") if origin.endswith(".hubspot.com") else (origin,)
 
 
 def health() -> dict[str, str]:

@@ -15,7 +15,7 @@ from awssome.database.keyset import Page
 from awssome.database.tenant import deals
 from awssome.database.tenant.deals import SORTS, Deal, Event, Filters
 from awssome.domain.ace import COUNTRIES
-from awssome.domain.deals import FIELD, FIELDS, Field, Source, Stage, as_text, parse_form
+from awssome.domain.deals import FIELD, FIELDS, Field, Source, Stage, as_text, parse_form, parse_value
 from awssome.domain.errors import Code, Refused
 from awssome.domain.readiness import Need, readiness
 from awssome.portal.deal_csv import csv_lines
@@ -257,8 +257,16 @@ def _line(field: Field, deal: Deal, needs: Sequence[Need]) -> dict[str, Any]:
         "value": shown(field, deal.values[field.name], deal.values),
         "origin": {"you": "You", "hubspot": "HubSpot", "default": "Default"}.get(origin or "", ""),
         "need": next((need for need in needs if need.field == field.name), None),
-        "hidden": (_cut(hidden.text) if hidden.text else "nothing") if hidden else "",
+        "hidden": _cut(_readable(field, hidden.text, deal)) if hidden else "",
     }
+
+
+def _readable(field: Field, text: str | None, deal: Deal) -> str:
+    """HubSpot's value, which is kept as text, as people read it."""
+    try:
+        return (text and shown(field, parse_value(field, text), deal.values)) or "nothing"
+    except ValueError:
+        return text or "nothing"
 
 
 def shown(field: Field, value: Any, beside: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from awssome.database.tenant.syncs import Sync
 from awssome.domain.deals import Stage
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import ConnectionState, SyncState
+from awssome.portal import inbox
 from awssome.portal.context import TenantContext
 from awssome.portal.deal_rows import Row, rows
 from awssome.portal.guard import Looks, caller, parts, today
@@ -58,6 +59,7 @@ class _Standing:
     recent: Sequence[Row]
     connection: HubSpotConnection | None
     sync: Sync | None
+    inbox: int
 
 
 def _home(request: Request, me: TenantContext) -> Response:
@@ -73,7 +75,8 @@ def _home(request: Request, me: TenantContext) -> Response:
             figures.open_value(connection),
             rows(deals.recent(connection, today=day)),
             hubspot.connection(connection),
-            syncs.latest(connection),
+            syncs.latest(connection, imports=True),
+            inbox.waiting(connection),
         )
 
     standing = me.read(read)
@@ -121,6 +124,10 @@ def _next_step(me: TenantContext, standing: _Standing) -> _Step | None:
     if sync.state is SyncState.FAILED:
         text = sync.problem or "It could not be finished. Deals that came in before are kept."
         return _Step("warning", "The last sync did not finish.", text, f"/hubspot/syncs/{sync.id}", "See why")
+    if standing.inbox:
+        title = f"{plural(standing.inbox, 'deal')} could not be imported."
+        text = "The others came in. Each of these waits with its reason, and can be tried again."
+        return _Step("warning", title, text, "/hubspot/inbox", "Open the inbox")
     if waiting:
         title = f"{plural(waiting, 'deal needs', 'deals need')} an answer before AWS can take {_them(waiting)}."
         return _Step("warning", title, "Nothing is lost meanwhile.", "/deals?readiness=incomplete", "Answer")
@@ -135,6 +142,8 @@ def _sync_note(sync: Sync | None) -> str:
         return "none yet"
     if sync.open:
         return "under way"
+    if sync.state is SyncState.CANCELLED:
+        return "ended by somebody"
     if sync.state is SyncState.FAILED or sync.available is None:
         return "did not finish"
     return f"{number(sync.imported)} of {plural(sync.available, 'deal')}"

@@ -138,19 +138,17 @@ def _shown(
         "needed": field.needed,
         "hint": "" if mapping.property or mapping.default or not field.needed else "Typed in by hand, deal by deal.",
         "property": mapping.property or "",
-        "property_hint": _property_hint(field, mapping, source),
+        "property_hint": _property_hint(source),
         "warning": _warning(field, mapping, source, bool(known)),
         "error": errors.get(field.name, ""),
-        "default": _default(field, mapping),
+        "default": _default(field, mapping) | ({"hint": "Optional."} if source else {}),
         "values": _values(field, mapping, source) if field.choices and mapping.property else [],
         "choices": [words for _, words in options(field)] if field.choices else [],
     }
 
 
-def _property_hint(field: Field, mapping: FieldMapping, source: Property | None) -> str:
-    if source is None:
-        return "" if mapping.property else "From nothing in HubSpot."
-    return f"{source.label}, {source.type}"
+def _property_hint(source: Property | None) -> str:
+    return f"{source.label}, {source.type}" if source else ""
 
 
 def _warning(field: Field, mapping: FieldMapping, source: Property | None, anything_known: bool) -> str:

@@ -28,6 +28,7 @@ from awssome.domain.times import now
 from awssome.hubspot import oauth
 from awssome.hubspot.errors import HubSpotError, NeedsReconnect
 from awssome.hubspot.oauth import Tokens
+from awssome.workflows.hubspot_budgets import one_call
 from awssome.workflows.services import Services
 from awssome.workflows.workspace import Workspace
 
@@ -108,7 +109,8 @@ class HubSpotAccess:
 
     def _renewed(self, stale: SealedTokens, force: bool) -> SealedTokens:
         try:
-            renewed = self._refresh_and_store(stale)
+            with one_call(self._services, self.portal_id):
+                renewed = self._refresh_and_store(stale)
         except Refused as refused:
             passing = isinstance(refused, HubSpotError) or refused.code in (Code.UNAVAILABLE, Code.LIMITED)
             if force or not passing or isinstance(refused, NeedsReconnect) or stale.expires_at - LAST <= now():

@@ -34,7 +34,7 @@ from awssome.hubspot.models import Account
 from awssome.hubspot.oauth import App, Installation, Tokens
 from awssome.hubspot.transport import Patience
 from awssome.workflows.hubspot_access import HubSpotAccess, sealed
-from awssome.workflows.hubspot_calls import Share
+from awssome.workflows.hubspot_budgets import Share
 from awssome.workflows.services import Services
 from awssome.workflows.workspace import Workspace
 

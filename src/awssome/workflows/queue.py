@@ -44,9 +44,10 @@ class Queue:
         )
 
     def sync(self, connection: Connection, tenant_id: UUID, sync_id: UUID) -> None:
-        """Carry on a sync; nothing if that is under way already."""
+        """Carry on a sync; nothing if that is under way already. One that waits for something goes on now."""
         # Not the lock alone: the job of a sync that has just ended does nothing for the next one.
         lock = f"sync:{tenant_id}"
+        jobs.hurry(connection, lock)
         if not jobs.is_under_way(connection, lock, sync_id=str(sync_id)):
             self._defer(connection, SYNC, "sync", lock, tenant_id=str(tenant_id), sync_id=str(sync_id))
 

@@ -55,10 +55,12 @@ _log = structlog.get_logger(__name__)
 class _ForEver(BaseRetryStrategy):
     """For jobs that nobody can ask for again, or only in vain: they are done some day, however long a server is away.
 
-    A sync ends by itself after too many errors; what is waited for here is its database.
+    A sync ends by itself after too many errors; what is waited for here is its database, or what it says itself.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        if isinstance(exception, sync.Parked):
+            return RetryDecision(retry_at=exception.until)
         return RetryDecision(retry_in={"seconds": min(2 + job.attempts, LONGEST_WAIT_SECONDS)})
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from awssome_sandbox.hubspot import history
 from awssome_sandbox.hubspot.changes import USER, Source
 from awssome_sandbox.hubspot.definitions import ALWAYS_RETURNED, PIPELINE_OF, PIPELINES, PROPERTIES, READ_ONLY, STAGES
-from awssome_sandbox.hubspot.errors import HubSpotError, InvalidValues, not_found
+from awssome_sandbox.hubspot.errors import HubSpotError, InvalidValues, invalid, not_found
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
 from awssome_sandbox.hubspot.showing import page, portal_of, show
 from awssome_sandbox.hubspot.wire import Call, Handler, Sandbox
@@ -63,7 +63,7 @@ def list_page(sandbox: Sandbox, call: Call) -> Response:
     words = call.query.get("q", "").strip()
     found = _matching(portal, ids, words)
     before = call.query.get("before", "")
-    end = bisect_left(found, int(before)) if before.isdecimal() else len(found)
+    end = (bisect_left(found, int(before[:20])) if before.isdecimal() else 0) or len(found)
     start = max(0, end - PAGE)
     newer = found[end + PAGE] if end + PAGE < len(found) else "" if end < len(found) else None
     return show(
@@ -119,15 +119,16 @@ def create(sandbox: Sandbox, call: Call) -> Response:
 def change_page(sandbox: Sandbox, call: Call) -> Response:
     """The form of one property."""
     portal, deal = _deal(sandbox, call)
-    return _change(sandbox, call, portal.value(deal, call.path["name"]))
+    return _change(sandbox, call, portal.value(deal, _name(call)))
 
 
 def change(sandbox: Sandbox, call: Call) -> Response:
     """Change one property, or show its form again with what is wrong."""
     portal, deal = _deal(sandbox, call)
-    value = _value(call.form(), call.path["name"])
+    name = _name(call)
+    value = _value(call.form(), name)
     try:
-        portal.edit(deal.id, {call.path["name"]: value}, USER)
+        portal.edit(deal.id, {name: value}, USER)
     except InvalidValues as error:
         return _change(sandbox, call, value, error)
     return _to(portal, deal, "changed")
@@ -168,7 +169,7 @@ def merge(sandbox: Sandbox, call: Call) -> Response:
     portal, deal = _deal(sandbox, call)
     other = call.form().get("other", "").strip()
     try:
-        survivor = portal.merge(deal.id, int(other) if other.isdecimal() else 0, USER)
+        survivor = portal.merge(deal.id, int(other[:20]) if other.isdecimal() else 0, USER)
     except HubSpotError as error:
         return _merge(sandbox, call, error)
     return _to(portal, survivor, "merged")
@@ -183,22 +184,21 @@ def _new(sandbox: Sandbox, call: Call, given: dict[str, str | None], error: Inva
 
 def _change(sandbox: Sandbox, call: Call, value: str | None, error: InvalidValues | None = None) -> Response:
     portal, deal = _deal(sandbox, call)
-    name = call.path["name"]
-    if name not in _fields():
-        raise not_found(f"Deals have no property “{name}” that can be changed by itself.")
+    name = _name(call)
     return show(
         "hubspot/deal_change.html",
         sandbox,
         error.status if error else 200,
         portal=portal,
         deal=deal,
-        now=portal.value(deal, name),
         field=_field(portal, name, value, _problems(error).get(name)),
     )
 
 
 def _merge(sandbox: Sandbox, call: Call, error: HubSpotError | None = None) -> Response:
     portal, deal = _deal(sandbox, call)
+    if deal.archived_at:
+        raise invalid("An archived deal cannot be merged. Restore it first.")
     words = call.query.get("q", "").strip()
     found = [id_ for id_ in _matching(portal, portal.live_ids, words) if id_ != deal.id]
     return show(
@@ -221,6 +221,13 @@ def _deal(sandbox: Sandbox, call: Call) -> tuple[Portal, Deal]:
     if deal is None:
         raise not_found(f"{portal.domain} has no deal {id_}.")
     return portal, deal
+
+
+def _name(call: Call) -> str:
+    name: str = call.path["name"]
+    if name not in _fields():
+        raise not_found(f"Deals have no property “{name}” that can be changed by itself.")
+    return name
 
 
 def _matching(portal: Portal, ids: Sequence[int], words: str) -> Sequence[int]:
@@ -309,8 +316,10 @@ def _problems(error: InvalidValues | None) -> dict[str, str]:
 def _by(sandbox: Sandbox, portal: Portal, by: Source) -> str:
     if by.type == "CRM_UI":
         return portal.people[0].email
-    names = [app.client_id for app in sandbox.oauth.apps.values() if str(app.id) == by.id]
-    return f"the app {names[0]}" if names else "the control API"
+    if by.type == "INTEGRATION":
+        names = [app.client_id for app in sandbox.oauth.apps.values() if str(app.id) == by.id]
+        return f"the app {names[0]}" if names else f"the private app {by.id}"
+    return "the control API"
 
 
 def _to(portal: Portal, deal: Deal, done: str) -> Response:

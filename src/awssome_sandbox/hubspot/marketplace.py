@@ -82,6 +82,10 @@ class Marketplace:
         """The first `returnUrl`: the app has signed the person in, and gives its state."""
         made = self._installation(call)
         state = call.query.get("state")
+        if made.decision == "allow":
+            raise invalid(
+                "This is the returnUrl of the first call. After step=finalize that of the second call is due."
+            )
         if not made.partner_sign_in or made.decision:
             raise invalid("This install does not wait for a sign-in.")
         if not state:

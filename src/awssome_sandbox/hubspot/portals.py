@@ -172,7 +172,8 @@ class Portal:
         contacts: tuple[int, ...] = (),
     ) -> Deal:
         """Add a live deal."""
-        given = {"pipeline": "default", "dealstage": "appointmentscheduled", **self.check(values)}
+        given = {name: value for name, value in self.check(values).items() if value}
+        given = {"pipeline": "default", "dealstage": "appointmentscheduled", **given}
         now = times.now()
         deal = Deal(self._new_id(), {"createdate": now}, companies=companies, contacts=contacts)
         self._live.append(deal.id)

@@ -1,7 +1,7 @@
 """The seeded portals: deterministic deals with the oddities of real accounts.
 
 The same seed, number and day give the same deals. Dates hang on the day, so that open deals close in the future
-whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5" or of nineteen digits, several
+whenever the sandbox runs. Among the oddities: empty amounts, amounts such as "1000.5" or of fifteen digits, several
 currencies and accounts that know only one and name none, pipelines with numbered stages, missing names, names in many
 scripts, very long names and names that look like markup, close dates in the past or missing, texts too short or too
 long for AWS, an import in which many deals share one millisecond, archived and merged deals.
@@ -49,7 +49,8 @@ _ODD_NAMES = (
     "Beyond the basic plane: 𝒜𝓌𝓈 👩\u200d💻",
 )
 _UNTIDY_NAMES = ("  Spaces around, a tab\tand a line\nbreak within  ", "\u2003Wide  spaces\u2003")
-_ODD_AMOUNTS = ("123456789012.3456", "0.0001", "999999999999999.9999", "-2500.75", "0007.50")
+_ODD_AMOUNTS = ("123456789012.345", "0.0001", "9876543210987.65", "-2500.75", "12345678.9")
+"""Fifteen digits at most, so that clients which read numbers as floats see the truth as well."""
 _TOO_FINE = "1234.567891"
 _ODD_TEXT = 'First line\r\nsecond\tline \u2028 “quotes”, "quotes", \\ and {{ braces }} <script>alert(1)</script> 🚀'
 _PROBLEMS = (

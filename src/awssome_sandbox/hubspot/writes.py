@@ -14,15 +14,15 @@ from starlette.responses import Response
 
 from awssome_sandbox.hubspot import times
 from awssome_sandbox.hubspot.changes import Source
+from awssome_sandbox.hubspot.deals import BATCH_MAX
 from awssome_sandbox.hubspot.definitions import ALWAYS_RETURNED, SEARCH_RETURNED
 from awssome_sandbox.hubspot.errors import invalid, missing_deals, not_found
 from awssome_sandbox.hubspot.gate import Caller, admit
 from awssome_sandbox.hubspot.portals import Deal, Portal, deal_answer
 from awssome_sandbox.hubspot.wire import Call, Sandbox
 
-BATCH_MAX = 100
 WRITE = ("crm.objects.deals.write",)
-_COMPANY_TYPES, _CONTACT_TYPES = (5, 341), (3,)
+_COMPANY_TYPES, _CONTACT_TYPES = {5, 341}, {3}
 
 
 def create(sandbox: Sandbox, call: Call) -> Response:
@@ -80,6 +80,9 @@ def batch_update(sandbox: Sandbox, call: Call) -> Response:
     inputs = _inputs(call, with_ids=True)
     given = [_given(item) for item in inputs]
     deals = [_found(caller.portal, item["id"]) for item in inputs]
+    found = [deal.id for deal in deals if deal]
+    if len(set(found)) < len(found):
+        raise invalid("Duplicate IDs found in batch input. IDs must be unique.")
     for deal, properties in zip(deals, given, strict=True):
         caller.portal.check(properties, deal)
     done = []
@@ -106,7 +109,8 @@ def _writer(sandbox: Sandbox, call: Call) -> tuple[Caller, Source]:
 
 
 def _found(portal: Portal, id_: object) -> Deal | None:
-    return portal.find(int(str(id_)), archived=False) if str(id_).isdecimal() else None
+    text = str(id_)
+    return portal.find(int(text), archived=False) if text.isdecimal() and len(text) < 20 else None
 
 
 def _live(portal: Portal, id_: object) -> Deal:
@@ -141,9 +145,9 @@ def _linked(item: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     try:
         for association in item.get("associations") or []:
             id_, types = int(association["to"]["id"]), {each["associationTypeId"] for each in association["types"]}
-            if not types or not types <= {*_COMPANY_TYPES, *_CONTACT_TYPES}:
+            if not types or not (types <= _COMPANY_TYPES or types <= _CONTACT_TYPES):
                 raise ValueError
-            linked["companies" if types <= {*_COMPANY_TYPES} else "contacts"] += (id_,)
+            linked["companies" if types <= _COMPANY_TYPES else "contacts"] += (id_,)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise invalid(
             "Invalid input JSON: associations name an object and types by which deals are associated."

@@ -13,10 +13,16 @@ from awssome.control.messages.base import Accepted as Accepted
 from awssome.control.messages.base import Body as Body
 from awssome.control.messages.base import ErrorBody as ErrorBody
 from awssome.control.messages.base import Problem as Problem
+from awssome.control.messages.hubspot import AuthorizeIn as AuthorizeIn
 from awssome.control.messages.hubspot import AuthorizeOut as AuthorizeOut
 from awssome.control.messages.hubspot import CallbackIn as CallbackIn
 from awssome.control.messages.hubspot import CallbackOut as CallbackOut
+from awssome.control.messages.hubspot import ConnectedOut as ConnectedOut
 from awssome.control.messages.hubspot import ConnectIn as ConnectIn
+from awssome.control.messages.hubspot import DeclineIn as DeclineIn
+from awssome.control.messages.hubspot import InstallIn as InstallIn
+from awssome.control.messages.hubspot import InstallOut as InstallOut
+from awssome.control.messages.hubspot import InstallRef as InstallRef
 from awssome.control.messages.lifecycle import ChangeServer as ChangeServer
 from awssome.control.messages.lifecycle import DrainPlan as DrainPlan
 from awssome.control.messages.lifecycle import PlannedMove as PlannedMove
@@ -52,6 +58,10 @@ from awssome.control.messages.people import UseLink as UseLink
 from awssome.control.messages.servers import AddServer as AddServer
 from awssome.control.messages.servers import DrainOut as DrainOut
 from awssome.control.messages.servers import ServerRow as ServerRow
+from awssome.control.messages.syncs import DealPage as DealPage
+from awssome.control.messages.syncs import DealRow as DealRow
+from awssome.control.messages.syncs import Picks as Picks
+from awssome.control.messages.syncs import StartSync as StartSync
 from awssome.control.messages.syncs import SyncOut as SyncOut
 from awssome.control.messages.tenants import CreateTenant as CreateTenant
 from awssome.control.messages.tenants import Credentials as Credentials

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from awssome.control.messages.base import Body
 
 
+class AuthorizeIn(Body):
+    """Begin to connect. `return_url`: HubSpot's page, for somebody who began to install the app there."""
+
+    return_url: str | None = None
+
+
 class AuthorizeOut(Body):
-    """Where to send the browser for HubSpot's consent page."""
+    """Where to send the browser, to HubSpot's consent page or back to an installation there."""
 
     url: str
 
@@ -28,3 +36,39 @@ class ConnectIn(Body):
 
     state: str
     code: str
+
+
+class ConnectedOut(Body):
+    """The account that is connected now. `return_url`: where HubSpot wants the browser back, if it began there."""
+
+    portal_id: int
+    hub_domain: str
+    return_url: str | None = None
+
+
+class DeclineIn(Body):
+    """HubSpot sent the user back without a code. `error`: its word for why, as far as it is one."""
+
+    state: str
+    error: str = Field("", max_length=64)
+
+
+class InstallIn(Body):
+    """A code that came from HubSpot without a state of ours, and where it wants the browser back."""
+
+    code: str = Field(min_length=1, max_length=2_000)
+    return_url: str
+
+
+class InstallRef(Body):
+    """An installation that waits, by the token that its user's browser has."""
+
+    install: str
+
+
+class InstallOut(Body):
+    """The HubSpot account of an installation that waits."""
+
+    portal_id: int | None
+    hub_domain: str
+    return_url: str

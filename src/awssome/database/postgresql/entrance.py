@@ -42,8 +42,8 @@ def connect_as_tenant(placement: Placement) -> psycopg.Connection[Any]:
         raise (fenced() if asked and not full else unavailable()) from None
 
 
-def begin(connection: psycopg.Connection[Any], schema: str) -> int | None:
-    """Begin a transaction and read the fence's epoch, both in one round trip.
+def begin(connection: psycopg.Connection[Any], schema: str) -> tuple[int, str] | None:
+    """Begin a transaction and read the fence's epoch and revision, all in one round trip.
 
     Level and mode are said, so that no setting of a transaction before can spoil this one.
 
@@ -51,11 +51,12 @@ def begin(connection: psycopg.Connection[Any], schema: str) -> int | None:
     """
     cursor = run(
         connection,
-        f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT epoch FROM {checked_schema_name(schema)}._fence",
+        f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
+        f"SELECT epoch, revision FROM {checked_schema_name(schema)}._fence",
     )
     cursor.nextset()
     row = cursor.fetchone()
-    return int(row[0]) if row else None
+    return (int(row[0]), str(row[1])) if row else None
 
 
 def refusal(error: BaseException) -> Refused | None:
@@ -75,5 +76,10 @@ def refusal(error: BaseException) -> Refused | None:
     return None
 
 
-ENTRANCE = Entrance("postgresql+copying://", connect_as_tenant, begin, refusal)
+def unknown(error: BaseException) -> bool:
+    """Whether an error says that there is no such table or column."""
+    return getattr(error, "sqlstate", None) in ("42P01", "42703")
+
+
+ENTRANCE = Entrance("postgresql+copying://", connect_as_tenant, begin, refusal, unknown)
 """How sessions of tenants are opened on PostgreSQL."""

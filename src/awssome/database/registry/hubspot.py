@@ -5,6 +5,7 @@ HubSpot's word for an account is portal; `portal_id` is its number.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,13 +13,16 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from awssome.database.registry.tables import oauth_states, tenants
+from awssome.database.registry.tables import hubspot_installs, oauth_states, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import TenantState
 from awssome.domain.times import now
 
 STATE_LIFE = timedelta(minutes=10)
 """How long somebody may take on HubSpot's consent page."""
+
+INSTALL_LIFE = timedelta(minutes=30)
+"""How long somebody may take to sign in who comes from HubSpot."""
 
 _ONE_FREE_TENANT = "tenants_one_free_by_portal"
 
@@ -83,6 +87,57 @@ def use_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant
         )
     connection.execute(update(oauth_states).where(s.digest == digest).values(used_at=now()))
     return row.return_url  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Install:
+    """An installation that began at HubSpot.
+
+    :ivar sealed: what it waits with: the code, or the tokens for it.
+    :ivar return_url: where HubSpot wants the browser back.
+    """
+
+    sealed: bytes = field(repr=False)
+    return_url: str
+
+
+def new_install(connection: Connection, digest: bytes, *, sealed: bytes, return_url: str) -> None:
+    """Remember an installation that began at HubSpot. :param digest: of the token by which its user finds it."""
+    at = now()
+    connection.execute(delete(hubspot_installs).where(hubspot_installs.c.expires_at < at))
+    connection.execute(
+        insert(hubspot_installs).values(
+            digest=digest, sealed=sealed, return_url=return_url, created_at=at, expires_at=at + INSTALL_LIFE
+        )
+    )
+
+
+def find_install(connection: Connection, digest: bytes) -> Install:
+    """An installation that waits. :raises Refused: GONE when it is unknown, expired or was claimed."""
+    i = hubspot_installs.c
+    waiting = (i.digest == digest, i.claimed_at.is_(None), i.expires_at > now())
+    row = connection.execute(select(i.sealed, i.return_url).where(*waiting)).first()
+    if row is None:
+        raise Refused(
+            Code.GONE,
+            "This installation has taken too long, or was connected before. Nothing was changed.",
+            "Begin again with Connect HubSpot.",
+        )
+    return Install(row.sealed, row.return_url)
+
+
+def keep_install(connection: Connection, digest: bytes, sealed: bytes) -> None:
+    """Keep what it waits with from now on."""
+    connection.execute(update(hubspot_installs).where(hubspot_installs.c.digest == digest).values(sealed=sealed))
+
+
+def claim_install(connection: Connection, digest: bytes, tenant_id: UUID) -> None:
+    """It is connected to this tenant; what it waited with is forgotten."""
+    connection.execute(
+        update(hubspot_installs)
+        .where(hubspot_installs.c.digest == digest)
+        .values(claimed_at=now(), claimed_by=tenant_id, sealed=b"")
+    )
 
 
 def gone() -> Refused:

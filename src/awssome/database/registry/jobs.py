@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Text, cast, column, func, select, table, text
+from sqlalchemy import Text, cast, column, func, select, table, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 
@@ -52,6 +52,12 @@ def is_under_way(connection: Connection, lock: str, **arguments: str) -> bool:
         )
     )
     return found.first() is not None
+
+
+def hurry(connection: Connection, lock: str) -> None:
+    """Let a job with this lock that waits for its time run now: those behind it in the same lock wait for it, too."""
+    waiting = (_JOBS.c.lock == lock, cast(_JOBS.c.status, Text) == "todo", _JOBS.c.scheduled_at > func.now())
+    connection.execute(update(_JOBS).where(*waiting).values(scheduled_at=func.now()))
 
 
 def waits(connection: Connection, lock: str) -> bool:

@@ -34,6 +34,9 @@ FULL = frozenset({1101, 1105, 9002})
 DENIED = frozenset({229, 230, 297, 300, 51003})
 """No permission: on an object, on a column, for the action, on the server; and by a trigger of the template."""
 
+UNKNOWN = frozenset({207, 208})
+"""No such column, no such table."""
+
 _STAND_IN = 33557097
 """Babelfish answers this for many errors; what it denies, and a lock not had in time, are told by their text."""
 

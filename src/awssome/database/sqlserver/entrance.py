@@ -45,10 +45,10 @@ def connect_as_tenant(placement: Placement) -> driver.Connection:
     return connection
 
 
-def begin(connection: driver.Connection, schema: str) -> int | None:
-    """Read the fence's epoch; the driver has begun a transaction with it."""
-    rows = driver.run(connection, f"SELECT epoch FROM {checked_schema_name(schema)}._fence WHERE id = 1")
-    return int(rows[0][0]) if rows else None
+def begin(connection: driver.Connection, schema: str) -> tuple[int, str] | None:
+    """Read the fence's epoch and revision; the driver has begun a transaction with it."""
+    rows = driver.run(connection, f"SELECT epoch, revision FROM {checked_schema_name(schema)}._fence WHERE id = 1")
+    return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
 
 def refusal(error: BaseException) -> Refused | None:
@@ -69,13 +69,18 @@ def refusal(error: BaseException) -> Refused | None:
     return None
 
 
+def unknown(error: BaseException) -> bool:
+    """Whether an error says that there is no such table or column."""
+    return driver.number_of(error) in driver.UNKNOWN
+
+
 def prepare(engine: Engine) -> None:
     """Have every transaction take the guard before its first write."""
     event.listen(engine, "before_cursor_execute", _guard)
     event.listen(engine, "rollback_savepoint", _forget_guard)
 
 
-ENTRANCE = Entrance("mssql+typed://", connect_as_tenant, begin, refusal, prepare)
+ENTRANCE = Entrance("mssql+typed://", connect_as_tenant, begin, refusal, unknown, prepare)
 """How sessions of tenants are opened on SQL Server."""
 
 

@@ -463,7 +463,13 @@ def _put_away(
         written = connection.execute(
             update(deal_registrations)
             .where(c.id == deal_id, c.archived_at.is_(None) if archived_at else c.archived_at.is_not(None))
-            .values(archived_at=archived_at, version=c.version + 1, updated_at=at, updated_by=actor)
+            .values(
+                archived_at=archived_at,
+                archived_by=actor if archived_at else None,
+                version=c.version + 1,
+                updated_at=at,
+                updated_by=actor,
+            )
         )
         if written.rowcount:
             record(connection, deal_id, kind, actor, {}, at=at)

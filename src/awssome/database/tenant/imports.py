@@ -5,49 +5,109 @@ A page is written with few statements whatever its size: rows go in batches, nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Update, bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings, sync_issues
+from awssome.database.tenant import failing
 from awssome.database.tenant.deals import changes
 from awssome.domain.deals import FIELD, Source
+from awssome.domain.errors import Code, Refused
 from awssome.domain.imports import DealIssue, Known, Plan
-from awssome.domain.syncs import MappingState
+from awssome.domain.syncs import IssueKind, MappingState
 from awssome.domain.times import new_id
 
 ACTOR = "HubSpot"
 """Who changes a deal in the name of a sync."""
 
+BATCH = 100
+"""Mapped deals that are looked up together."""
+
 _m, _r = hubspot_mappings.c, deal_registrations.c
 
 
+class Unwritable(Exception):
+    """The database refuses a row. Its transaction is of no more use, unless it was written in a savepoint."""
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Tells a row that the database refuses from all else that may go wrong. :raises Unwritable: see there."""
+    try:
+        yield
+    except (IntegrityError, DataError) as error:
+        raise Unwritable from error
+    except StatementError as error:
+        if isinstance(error.orig, Refused) and error.orig.code is Code.INVALID:  # a value that its column cannot keep
+            raise Unwritable from error
+        raise
+
+
+def refused_field(connection: Connection, values: Mapping[str, Any]) -> tuple[str, str]:
+    """Which field of a registration its column cannot keep, and why; two empty texts if none can be named."""
+    for name, value in values.items():
+        process = _r[name].type.bind_processor(connection.dialect)
+        try:
+            if process is not None:
+                process(value)
+        except Refused as refused:
+            return name, refused.message.removesuffix(" Nothing was changed.")
+        except (ValueError, TypeError, ArithmeticError):
+            return name, "The value has not the form that this field keeps."
+    return "", ""
+
+
 def known(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, Known]:
-    """The mappings of these deals with their registrations, by deal id. Holds the rows until the transaction ends."""
+    """The mappings of these deals with their registrations, by deal id.
+
+    Holds the registrations until the transaction ends: they are what users write, too, and write first.
+    """
     query = (
         select(_m.deal_id, _m.registration_id, _m.state, _m.source_hash, *(_r[name] for name in FIELD))
-        .add_columns(_r.edited_fields, _r.archived_at, _r.updated_by)
+        .add_columns(_m.modified_at, _m.created_at, _m.held_back, _m.defaulted)
+        .add_columns(_r.edited_fields, _r.archived_at, _r.archived_by, _r.updated_by)
         .join_from(hubspot_mappings, deal_registrations, _r.id == _m.registration_id)
         .where(_m.portal_id == portal_id, _m.deal_id.in_(list(deal_ids)))
-        .with_for_update()
+        .with_for_update(of=deal_registrations)
         .with_hint(deal_registrations, "WITH (UPDLOCK)", "mssql")
     )
     return {row.deal_id: _known(row) for row in connection.execute(query)}
 
 
-def unseen(connection: Connection, portal_id: int, sync_id: UUID, states: Sequence[MappingState]) -> list[str]:
-    """Up to a hundred mapped deals in these states that the sync has not come across."""
-    query = (
-        select(_m.deal_id)
-        .where(_m.portal_id == portal_id, _m.state.in_(states), _m.last_sync_id != sync_id)
-        .order_by(_m.deal_id)
-        .limit(100)
+def read_before(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, datetime | None]:
+    """The live mappings among these deals: when HubSpot had last changed each in the state that was read last."""
+    query = select(_m.deal_id, _m.modified_at).where(_m.portal_id == portal_id, _m.state == MappingState.LIVE)
+    rows = connection.execute(query.where(_m.deal_id.in_(list(deal_ids))))
+    return {row.deal_id: row.modified_at for row in rows}
+
+
+def unseen(
+    connection: Connection,
+    portal_id: int,
+    sync_id: UUID,
+    states: Sequence[MappingState],
+    *,
+    after: str = "",
+    read_since: datetime | None = None,
+) -> list[str]:
+    """The next mapped deals in these states that the sync has not come across, by id.
+
+    :param after: the last one of the batch before.
+    :param read_since: only those that HubSpot told something of since then.
+    """
+    query = select(_m.deal_id).where(
+        _m.portal_id == portal_id, _m.state.in_(states), _m.last_sync_id != sync_id, _m.deal_id > after
     )
-    return list(connection.scalars(query))
+    if read_since is not None:
+        query = query.where(func.coalesce(_m.read_at, _m.created_at) >= read_since)
+    return list(connection.scalars(query.order_by(_m.deal_id).limit(BATCH)))
 
 
 def mapped(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> set[str]:
@@ -62,24 +122,39 @@ def count_live(connection: Connection, portal_id: int) -> int:
     return connection.execute(query.where(_m.portal_id == portal_id, _m.state == MappingState.LIVE)).scalar_one()
 
 
-def write(connection: Connection, plan: Plan, *, portal_id: int, sync_id: UUID, at: datetime) -> None:
-    """Write everything that the plan holds, and report its issues under the sync."""
-    for old, new in plan.renamed:
-        _set(connection, portal_id, [old], deal_id=new)
-    _end(connection, portal_id, plan.merged, MappingState.MERGED, sync_id, at)
-    if plan.created:
-        _create(connection, plan, portal_id, sync_id, at)
-    if plan.changed:
-        _change(connection, plan, at)
-    if plan.reread:
-        rows = [
-            {"of_deal": one.deal_id, "new_hash": one.source_hash, "new_modified_at": one.modified_at}
-            for one in plan.reread
-        ]
-        connection.execute(_REREAD.where(_m.portal_id == portal_id), rows)
-    _set(connection, portal_id, plan.revived, state=MappingState.LIVE)
-    _set(connection, portal_id, plan.touched, last_sync_id=sync_id)
-    report(connection, sync_id, plan.issues)
+def write(
+    connection: Connection,
+    plan: Plan,
+    *,
+    portal_id: int,
+    sync_id: UUID,
+    at: datetime,
+    request_id: str = "",
+    touch: bool = True,
+) -> None:
+    """Write everything that the plan holds, and report its issues under the sync.
+
+    :param at: when HubSpot was read.
+    :param request_id: what HubSpot's support asks for, of the answer that the deals are from.
+    :param touch: note that the sync has come across deals of which there is no news, too.
+    :raises Unwritable: see there.
+    """
+    with writing():
+        for old, new in plan.renamed:
+            _set(connection, portal_id, [old], deal_id=new)
+        _end(connection, portal_id, plan.merged, MappingState.MERGED, sync_id, at)
+        if plan.created:
+            _create(connection, plan, portal_id, sync_id, at, request_id)
+        if plan.changed:
+            _change(connection, plan, sync_id, at)
+        if plan.reread:
+            _reread(connection, plan, portal_id, sync_id, at, request_id)
+        _set(connection, portal_id, plan.revived, state=MappingState.LIVE, last_sync_id=sync_id, read_at=at)
+        if touch:
+            fresh = {one.deal_id for one in plan.created} | {one.deal_id for one in plan.reread} | set(plan.revived)
+            _set(connection, portal_id, [one for one in plan.touched if one not in fresh], last_sync_id=sync_id)
+        report(connection, sync_id, plan.issues)
+        failing.note(connection, portal_id, sync_id, failed(plan.issues), at)
 
 
 def archive(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, sync_id: UUID, at: datetime) -> int:
@@ -87,10 +162,13 @@ def archive(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, 
 
     :returns: how many were live until now.
     """
+    if not deal_ids:
+        return 0
     mappings = known(connection, portal_id, deal_ids).values()
-    live = [one for one in mappings if one.state is MappingState.LIVE]
+    live = [(one, "") for one in mappings if one.state is MappingState.LIVE]
     _end(connection, portal_id, live, MappingState.ARCHIVED, sync_id, at)
-    _set(connection, portal_id, deal_ids, last_sync_id=sync_id)
+    ended = {one.deal_id for one, _ in live}
+    touch(connection, portal_id, [one.deal_id for one in mappings if one.deal_id not in ended], sync_id=sync_id)
     return len(live)
 
 
@@ -115,20 +193,33 @@ def report(connection: Connection, sync_id: UUID, issues: Sequence[DealIssue]) -
                     "field": issue.field,
                     "reason": issue.reason,
                     "advice": issue.advice,
+                    "code": issue.code or None,
+                    "value": issue.value or None,
+                    "detail": dict(issue.detail) if issue.detail else None,
                 }
                 for issue in issues
             ],
         )
 
 
+def failed(issues: Iterable[DealIssue]) -> list[DealIssue]:
+    """The issues that tell of deals which could not be imported."""
+    return [issue for issue in issues if issue.kind is IssueKind.FAILED and issue.deal_id]
+
+
 _REREAD: Update = (
     update(hubspot_mappings)
     .where(_m.deal_id == bindparam("of_deal"))
-    .values(source_hash=bindparam("new_hash"), modified_at=bindparam("new_modified_at"))
+    .values(
+        source_hash=bindparam("new_hash"),
+        modified_at=bindparam("new_modified_at"),
+        held_back=bindparam("new_held_back"),
+        defaulted=bindparam("new_defaulted"),
+    )
 )
 
 
-def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime) -> None:
+def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime, request_id: str) -> None:
     empty = dict.fromkeys(FIELD)
     connection.execute(
         insert(deal_registrations),
@@ -161,14 +252,20 @@ def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, a
                 "first_sync_id": sync_id,
                 "last_sync_id": sync_id,
                 "created_at": at,
+                "read_at": at,
+                "request_id": request_id or None,
+                "defaulted": sorted(one.defaulted) or None,
             }
             for one in plan.created
         ],
     )
-    _record(connection, [(one.registration_id, "imported", changes({}, one.values)) for one in plan.created], at)
+    arrived: list[tuple[UUID, str, Any]] = [
+        (one.registration_id, "imported", changes({}, one.values)) for one in plan.created
+    ]
+    _record(connection, arrived, sync_id, at)
 
 
-def _change(connection: Connection, plan: Plan, at: datetime) -> None:
+def _change(connection: Connection, plan: Plan, sync_id: UUID, at: datetime) -> None:
     rows = [
         {"of_id": one.registration_id, "new_ready": one.ready}
         | {f"new_{name}": value for name, value in one.after.items()}
@@ -183,40 +280,69 @@ def _change(connection: Connection, plan: Plan, at: datetime) -> None:
     )
     restored = [one.registration_id for one in plan.changed if one.restored]
     if restored:
-        connection.execute(update(deal_registrations).where(_r.id.in_(restored)).values(archived_at=None))
+        back = {"archived_at": None, "archived_by": None}
+        connection.execute(update(deal_registrations).where(_r.id.in_(restored)).values(back))
     events: list[tuple[UUID, str, Any]] = [(who, "restored", {}) for who in restored]
     for one in plan.changed:
         if changed := changes(one.before, one.after):
             events.append((one.registration_id, "updated", changed))
-    _record(connection, events, at)
+    _record(connection, events, sync_id, at)
+
+
+def _reread(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime, request_id: str) -> None:
+    rows = [
+        {
+            "of_deal": one.deal_id,
+            "new_hash": one.source_hash,
+            "new_modified_at": one.modified_at,
+            "new_held_back": dict(one.held_back) or None,
+            "new_defaulted": sorted(one.defaulted) or None,
+        }
+        for one in plan.reread
+    ]
+    where_from = {"last_sync_id": sync_id, "read_at": at, "request_id": request_id or None}
+    connection.execute(_REREAD.where(_m.portal_id == portal_id).values(where_from), rows)
 
 
 def _end(
     connection: Connection,
     portal_id: int,
-    ended: Sequence[Known],
+    ended: Sequence[tuple[Known, str]],
     state: MappingState,
     sync_id: UUID,
     at: datetime,
 ) -> None:
-    """End mappings, and put away those of their registrations that are not."""
-    _set(connection, portal_id, [one.deal_id for one in ended], state=state, last_sync_id=sync_id)
-    gone = [one.registration_id for one in ended if not one.archived]
-    if gone:
+    """End mappings, and put away those of their registrations that are not.
+
+    :param ended: each with the id of the deal that took its deal up, or "".
+    """
+    for into in dict.fromkeys(survivor for _, survivor in ended):
+        gone = [one.deal_id for one, survivor in ended if survivor == into]
+        _set(connection, portal_id, gone, state=state, last_sync_id=sync_id, read_at=at, merged_into=into or None)
+    away = [one.registration_id for one, _ in ended if not one.archived]
+    if away:
         connection.execute(
             update(deal_registrations)
-            .where(_r.id.in_(gone))
-            .values(archived_at=at, version=_r.version + 1, updated_at=at, updated_by=ACTOR)
+            .where(_r.id.in_(away))
+            .values(archived_at=at, archived_by=ACTOR, version=_r.version + 1, updated_at=at, updated_by=ACTOR)
         )
-    _record(connection, [(who, "archived", {}) for who in gone], at)
+    _record(connection, [(who, "archived", {}) for who in away], sync_id, at)
 
 
-def _record(connection: Connection, events: Sequence[tuple[UUID, str, Any]], at: datetime) -> None:
+def _record(connection: Connection, events: Sequence[tuple[UUID, str, Any]], sync_id: UUID, at: datetime) -> None:
     if events:
         connection.execute(
             insert(deal_events),
             [
-                {"id": new_id(), "registration_id": who, "at": at, "kind": kind, "actor": ACTOR, "changes": changed}
+                {
+                    "id": new_id(),
+                    "registration_id": who,
+                    "at": at,
+                    "kind": kind,
+                    "actor": ACTOR,
+                    "changes": changed,
+                    "sync_id": sync_id,
+                }
                 for who, kind, changed in events
             ],
         )
@@ -229,10 +355,15 @@ def _known(row: Row[Any]) -> Known:
         registration_id=row.registration_id,
         state=MappingState(row.state),
         source_hash=bytes(row.source_hash),
+        modified_at=row.modified_at,
+        made_at=row.created_at,
         edited=frozenset(row.edited_fields),
         values={name: row._mapping[name] for name in FIELD},
+        held_back=row.held_back or {},
+        defaulted=frozenset(row.defaulted or ()),
         archived=archived,
-        put_away=archived and row.updated_by == ACTOR,
+        # Archived before it was noted by whom: then by who has changed it last.
+        put_away=archived and (row.archived_by or row.updated_by) == ACTOR,
     )
 
 

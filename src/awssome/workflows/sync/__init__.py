@@ -1,11 +1,13 @@
 """A sync: brings a tenant's HubSpot deals in, page by page, and can be interrupted anywhere.
 
 Its state is its row in `sync_history`: whoever takes it up raises the attempt number, which every transaction checks,
-and each page commits deals, counts and the next cursor together. A job that is run twice, or after a kill, goes on
-where the last page ended.
+and each page commits deals, counts and position together. A job that is run twice, or after a kill, goes on where the
+last page ended.
 
 `running` is one attempt at a sync; `everything` and `ten` decide what it reads, `reading` reads it from HubSpot,
-`reconciling` looks up what was not come across, and `writing` writes it.
+`changes` follows what has changed, `reconciling` looks up what was not come across, `writing` writes it, and `ending`
+says how an attempt ends that has not come to the end. `preview` tells what a sync would do, and `retry` is one for the
+deals of the inbox.
 """
 
 from __future__ import annotations
@@ -15,19 +17,22 @@ from uuid import UUID
 
 from awssome.database.registry import tenants
 from awssome.domain.errors import Code, Refused
-from awssome.domain.syncs import Superseded
+from awssome.domain.syncs import Superseded, SyncKind
 from awssome.domain.tenants import AWAY, TenantState, imports_allowed
 from awssome.hubspot.errors import Cancelled, HubSpotError, MissingScopes
 from awssome.hubspot.transport import Patience
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.hubspot_calls import JOB_PATIENCE
 from awssome.workflows.services import Services
+from awssome.workflows.sync.ending import STUMBLES, NotNow, Parked, fail, leave, park, stumble
 from awssome.workflows.sync.everything import import_all
-from awssome.workflows.sync.running import ATTEMPTS, NotNow, Run, claim, fail
+from awssome.workflows.sync.preview import preview
+from awssome.workflows.sync.retry import retry
+from awssome.workflows.sync.running import Run, claim
 from awssome.workflows.sync.ten import import_first
 from awssome.workflows.workspace import Workspace
 
-__all__ = ["ATTEMPTS", "NotNow", "run"]
+__all__ = ["STUMBLES", "NotNow", "Parked", "run"]
 
 
 def run(
@@ -42,7 +47,7 @@ def run(
 
     :param should_abort: asked between pages and while waiting.
     :param patience: what one call to HubSpot may spend on retries.
-    :raises NotNow: when it was interrupted, or another worker is on it.
+    :raises NotNow: when it was interrupted, or another worker is on it; `Parked` when it waits for something to pass.
     """
     with services.registry.holding(f"sync:{tenant_id}") as held:
         if not held:
@@ -56,32 +61,44 @@ def run(
         sync = workspace.do(lambda connection: claim(connection, sync_id, deal_limit))
         if sync is None:
             return
-        access = None
+        access, spent = None, dict[str, int]()
         try:
             access = HubSpotAccess(services, workspace)
-            with Run(services, workspace, access, sync, should_abort, patience) as running:
-                running.know_the_account()
-                if sync.deal_limit is None:
-                    import_all(running)
-                else:
-                    import_first(running, sync.deal_limit)
-        except (Superseded, Cancelled):
+            running = Run(services, workspace, access, sync, should_abort, patience)
+            try:
+                with running:
+                    running.prepare()
+                    _go(running)
+            finally:
+                spent = running.spent
+        except Superseded:
             raise NotNow from None
+        except Cancelled:
+            leave(workspace, sync, spent)
         except HubSpotError as error:
             if access is not None and isinstance(error, MissingScopes):
                 access.lacks_permission()
-            fail(workspace, sync, error)
+            if error.transient:
+                park(workspace, sync, error, spent)
+            else:
+                fail(workspace, sync, error, spent)
         except Refused as refused:
-            ours = refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED)  # a database of ours, not HubSpot
-            if ours and sync.attempt < ATTEMPTS:
-                raise NotNow from refused
-            fail(workspace, sync, refused)
+            if refused.code in (Code.FENCED, Code.UNAVAILABLE, Code.LIMITED):  # a database of ours, not HubSpot
+                park(workspace, sync, refused, spent)
+            else:
+                fail(workspace, sync, refused, spent)
         except Exception:
-            if sync.attempt >= ATTEMPTS:
-                broken = Refused(
-                    Code.UNAVAILABLE,
-                    "The sync stopped because of a defect in Awssome. What came in until then is here and safe.",
-                    "Sync again. If it stops again, ask support.",
-                )
-                fail(workspace, sync, broken)
+            stumble(workspace, sync, spent)
             raise
+
+
+def _go(run: Run) -> None:
+    """From where the run stands to its end."""
+    if run.sync.kind is SyncKind.PREVIEW:
+        preview(run)
+    elif run.sync.kind is SyncKind.RETRY:
+        retry(run)
+    elif run.sync.deal_limit is None:
+        import_all(run)
+    else:
+        import_first(run, run.sync.deal_limit)

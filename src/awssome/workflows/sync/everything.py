@@ -1,28 +1,156 @@
-"""A paid tenant gets all deals: the list is followed to its end, then those that were not in it are looked up."""
+"""A paid tenant gets all deals: the first time, and from time to time, by reading all; in between by what has changed.
+
+A full pass follows the list to its end, then looks up the mapped deals that were not in it. An incremental one follows
+the changes, then the list of deleted deals, then looks up those that were deleted before and are not in it any more.
+Each step ends with the position at which the next one begins.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, timedelta
+from enum import StrEnum
 
-from awssome.domain.syncs import MappingState
+from awssome.database.tenant import imports, watermarks
+from awssome.domain.syncs import MappingState, SyncMode
+from awssome.domain.times import now
+from awssome.domain.windows import Watermark, instant, milliseconds, open_window, saved
 from awssome.hubspot.limits import LIST_PAGE
-from awssome.workflows.sync.reading import one_ahead, query, sources
+from awssome.workflows.sync.changes import follow_changes
+from awssome.workflows.sync.reading import MODIFIED, count, listed, newest_change, one_ahead
 from awssome.workflows.sync.reconciling import reconcile
 from awssome.workflows.sync.running import Run
-from awssome.workflows.sync.writing import write
+from awssome.workflows.sync.writing import put_away, write
 
-_LISTED = "-"
-"""Stands in `next_page` for: the list was followed to its end."""
+HUBSPOT_KEEPS = timedelta(days=91)
+"""HubSpot keeps deleted deals for 90 days; until then they may come back."""
+
+_FEW = 2_000
+"""So many changes are always followed one by one."""
+
+
+class Step(StrEnum):
+    """What a run does next, as its position has it."""
+
+    LIST = "list"
+    UNSEEN = "unseen"
+    CHANGES = "changes"
+    DELETED = "deleted"
+    RESTORED = "restored"
+    COUNT = "count"
+    DONE = "done"
 
 
 def import_all(run: Run) -> None:
     """From where the run stands to its end."""
-    if run.sync.available is None:
-        run.note(available=run.client.search_deals(query(properties=run.properties, limit=1)).total)
-    if run.sync.next_page != _LISTED:
-        pages = run.client.iter_deals(run.sync.next_page, LIST_PAGE, run.properties)
-        with closing(one_ahead(pages, run.stopping)) as ahead:
-            for page in ahead:
-                write(run, sources(page.results), next_page=page.next or _LISTED)
-    reconcile(run, (MappingState.LIVE,))
-    run.finish(None)
+    begun = "step" in run.position
+    if begun and run.sync.mapping_hash != run.mapping.digest:  # half of it would be mapped in another way
+        begin_full(run)
+    elif not begun:
+        _begin(run)
+    while (step := Step(run.position["step"])) is not Step.DONE:
+        _STEPS[step](run)
+    newest = run.position.get("newest")
+    run.finish(int(run.position["there"]), instant(int(newest)) if newest else None)
+
+
+def begin_full(run: Run) -> None:
+    """From now on the run reads all deals."""
+    newest = newest_change(run.client)
+    began = now()
+    run.note(
+        mode=SyncMode.FULL,
+        mapping_hash=run.mapping.digest,
+        window_from=None,
+        window_to=None,
+        position={"step": Step.LIST, "there": 0, "newest": _earlier(newest, began)},
+    )
+
+
+def _begin(run: Run) -> None:
+    watermark = run.workspace.do(lambda connection: watermarks.find(connection, run.portal_id))
+    if watermark is None or not watermark.suffices(run.mapping.digest, now()):
+        begin_full(run)
+    else:
+        _begin_incremental(run, watermark)
+
+
+def _begin_incremental(run: Run, watermark: Watermark) -> None:
+    began = now()
+    window = open_window(watermark.changed_until, began)
+    run.note(
+        mode=SyncMode.INCREMENTAL,
+        mapping_hash=run.mapping.digest,
+        window_from=instant(window.since),
+        window_to=began,
+        position={
+            "step": Step.CHANGES,
+            "windows": saved([window]),
+            "began": milliseconds(began),
+            "newest": milliseconds(watermark.changed_until),
+        },
+    )
+
+
+def _list(run: Run) -> None:
+    pages = run.client.iter_deals(run.position.get("after"), LIST_PAGE, run.properties)
+    with closing(one_ahead(pages, run.stopping)) as ahead:
+        for page in ahead:
+            answer = listed(page)
+            there = run.position["there"] + len(answer.deals) + len(answer.failed)
+            step = {"step": Step.LIST, "after": page.next} if page.next else {"step": Step.UNSEEN, "after": ""}
+            write(run, answer.deals, failed=answer.failed, position={**run.position, **step, "there": there})
+
+
+def _unseen(run: Run) -> None:
+    reconcile(run, (MappingState.LIVE,), room=None, **run.position)
+    run.note(position={**run.position, "step": Step.DONE})
+
+
+def _changes(run: Run) -> None:
+    bearable = max(_FEW, run.workspace.do(lambda connection: imports.count_live(connection, run.portal_id)) // 2)
+    if not follow_changes(run, bearable):
+        begin_full(run)
+        return
+    # A change that search tells late is looked for from here on; one that came meanwhile may hide an earlier one.
+    newest = min(run.position["newest"], run.position["began"])
+    run.note(position={"step": Step.DELETED, "newest": newest})
+
+
+def _deleted(run: Run) -> None:
+    pages = run.client.iter_deals(run.position.get("after"), LIST_PAGE, (MODIFIED,), archived=True)
+    with closing(one_ahead(pages, run.stopping)) as ahead:
+        for page in ahead:
+            step = {"step": Step.DELETED, "after": page.next} if page.next else {"step": Step.RESTORED, "after": ""}
+            gone = [deal.id for deal in page.results] + [one.id for one in page.unreadable if one.id]
+            put_away(run, gone, {**run.position, **step})
+
+
+def _restored(run: Run) -> None:
+    reconcile(run, (MappingState.ARCHIVED,), room=None, read_since=now() - HUBSPOT_KEEPS, **run.position)
+    run.note(position={**run.position, "step": Step.COUNT})
+
+
+def _count(run: Run) -> None:
+    """What is here and not in HubSpot any more, although nothing told of it, shows in the numbers."""
+    there = count(run.client)
+    here = run.workspace.do(lambda connection: imports.count_live(connection, run.portal_id))
+    if here > there:
+        begin_full(run)
+    else:
+        run.note(position={**run.position, "step": Step.DONE, "there": there})
+
+
+def _earlier(newest: datetime | None, began: datetime) -> int | None:
+    return milliseconds(min(newest, began)) if newest else None
+
+
+_STEPS: dict[Step, Callable[[Run], None]] = {
+    Step.LIST: _list,
+    Step.UNSEEN: _unseen,
+    Step.CHANGES: _changes,
+    Step.DELETED: _deleted,
+    Step.RESTORED: _restored,
+    Step.COUNT: _count,
+}

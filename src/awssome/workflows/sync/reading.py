@@ -5,30 +5,78 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from awssome.domain.imports import SourceDeal
+from awssome.domain.imports import DealIssue, SourceDeal, unreadable, untold
+from awssome.domain.mapping import modified_at
 from awssome.hubspot.client import Client
 from awssome.hubspot.limits import SEARCH_PAGE
 from awssome.hubspot.models import Deal, Filter, Page, Search
 
 MERGED_IDS = "hs_merged_object_ids"
+MODIFIED = "hs_lastmodifieddate"
+
+T = TypeVar("T")
 
 
-def one_ahead(pages: Iterator[Page], stopping: threading.Event) -> Generator[Page, None, None]:
-    """The same pages; each is fetched by a thread while the one before it is being written.
+@dataclass(frozen=True)
+class Answer:
+    """What HubSpot says of some deals.
+
+    :ivar deals: those that are there.
+    :ivar failed: those that are there and cannot be read, and those of which it says nothing.
+    :ivar missing: those that were asked for by id, and are deleted or never were.
+    """
+
+    deals: list[SourceDeal]
+    failed: list[DealIssue]
+    missing: list[str]
+
+
+def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, None, None]:
+    """The same parts; each is fetched by a thread while the one before it is being written.
 
     :param stopping: set when it is closed early, so that the fetch that is under way ends at once.
     """
     with ThreadPoolExecutor(1) as fetcher:
         try:
-            coming = fetcher.submit(next, pages, None)
-            while (page := coming.result()) is not None:
-                coming = fetcher.submit(next, pages, None)
-                yield page
+            coming = fetcher.submit(next, parts, None)
+            while (part := coming.result()) is not None:
+                coming = fetcher.submit(next, parts, None)
+                yield part
         except GeneratorExit:
             stopping.set()
             raise
+
+
+def listed(page: Page) -> Answer:
+    """A page of the list."""
+    return Answer(sources(page.results), [unreadable(one.id, "", one.reason) for one in page.unreadable], [])
+
+
+def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]) -> Answer:
+    """Ask for deals by their ids, and find out which others they became part of, also where HubSpot does not say so."""
+    answer = client.batch_read_deals(deal_ids, properties)
+    asked = set(deal_ids)
+    found = {one.id: one for one in sources(answer.results) if one.id in asked or asked.intersection(one.merged_ids)}
+    failed = [unreadable(one.id, "", one.reason) for one in answer.unreadable]
+    missing = list(answer.missing)
+    told = {*found, *missing, *(one.id for one in answer.unreadable)}
+    told.update(old for one in found.values() for old in one.merged_ids)
+    for deal_id in sorted(asked - told):  # perhaps merged, into a deal that does not name it: ask for it alone
+        survivor = client.get_deal(deal_id, properties)
+        if survivor is None:
+            missing.append(deal_id)
+            continue
+        (one,) = sources([survivor])
+        merged_ids = () if one.id == deal_id else (deal_id,)
+        known = found.setdefault(one.id, one)
+        found[one.id] = replace(known, merged_ids=(*known.merged_ids, *merged_ids))
+        told.add(deal_id)
+    failed += [untold(deal_id) for deal_id in sorted(asked - told - set(missing))]
+    return Answer(list(found.values()), failed, missing)
 
 
 def query(*filters: Filter, properties: tuple[str, ...], limit: int, sort: str | None = None) -> Search:
@@ -46,6 +94,20 @@ def searched(client: Client, search: Search, wanted: int) -> tuple[list[Deal], i
         if len(found) >= wanted:
             break
     return sorted(found, key=_age)[:wanted], total
+
+
+def newest_change(client: Client) -> datetime | None:
+    """When HubSpot's search had last seen a change; None when there is no deal. Rather too early than too late."""
+    search = Search(properties=(MODIFIED,), sort=MODIFIED, descending=True, limit=1)
+    for page in client.iter_searched_deals(search):
+        if page.results:
+            return modified_at(page.results[0].properties)
+    return None
+
+
+def count(client: Client) -> int:
+    """How many deals HubSpot's search finds in the account."""
+    return client.search_deals(Search(properties=(MODIFIED,), limit=1)).total
 
 
 def sources(deals: Sequence[Deal]) -> list[SourceDeal]:

@@ -1,22 +1,23 @@
-"""One attempt at a sync: taken up, counted, finished or failed."""
+"""One attempt at a sync: taken up, counted, finished."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
 from awssome.database import Connection
+from awssome.database.tenant import failing, imports, mappings, syncs, watermarks
 from awssome.database.tenant import hubspot as stored
-from awssome.database.tenant import imports, mappings, syncs
 from awssome.database.tenant.syncs import Sync
-from awssome.domain.errors import Code, Refused
 from awssome.domain.imports import DealIssue
 from awssome.domain.mapping import Mapping
-from awssome.domain.syncs import IssueKind, Superseded
-from awssome.hubspot.errors import HubSpotDown
+from awssome.domain.syncs import IssueKind, SyncMode
+from awssome.domain.times import now
 from awssome.hubspot.transport import Patience
 from awssome.workflows import hubspot_definitions
 from awssome.workflows.hubspot_access import HubSpotAccess
@@ -25,25 +26,25 @@ from awssome.workflows.services import Services
 from awssome.workflows.sync.reading import MERGED_IDS
 from awssome.workflows.workspace import Workspace
 
-ATTEMPTS = 12
-"""A sync that still meets an error at this attempt fails; interruptions alone never make it fail."""
+KEPT = 200
+KEPT_FOR = timedelta(days=90)
+"""How many syncs are kept with what they had to tell, and for how long."""
 
-
-class NotNow(Refused):
-    """The sync has to wait, or another worker is on it: the job is to be tried again."""
-
-    def __init__(self) -> None:
-        super().__init__(Code.UNAVAILABLE, "The sync goes on in a moment.", retry_after=2)
+_FORGETTING = 20
+"""Small transactions that one sync spends on deleting what old ones had to tell."""
 
 
 class Run:
     """One attempt, with its client. A context: the client's thread ends with it.
 
-    :ivar mapping: how deals become registrations; there from `know_the_account` on.
+    :ivar mapping: how deals become registrations; there once it was entered.
+    :ivar failing: deals that could not be imported when they were tried last; there once it was entered.
+    :ivar position: how far the sync has come.
     :ivar stopping: set when a page that is being fetched ahead is no longer wanted.
     """
 
     mapping: Mapping
+    failing: set[str]
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Run:
         self.workspace = workspace
         self.sync = sync
         self.portal_id = access.portal_id
+        self.position = {name: value for name, value in sync.position.items() if name != "stuck"}
         self.stopping = threading.Event()
         self.client = client_of(
             services, access, should_stop=lambda: self.stopping.is_set() or should_abort(), patience=patience
@@ -71,10 +73,14 @@ class Run:
     ) -> None:
         self.client.__exit__(kind, error, trace)
 
-    def know_the_account(self) -> None:
-        """Read the tenant's mapping, and before that what the HubSpot account defines, where that is not known."""
+    def prepare(self) -> None:
+        """Find out what has to be known before deals are read. :raises HubSpotError: what the client raises."""
         hubspot_definitions.keep_fresh(self.client, self.workspace, self.portal_id)
-        self.mapping = self.workspace.do(lambda connection: mappings.load(connection, self.portal_id))
+
+        def work(connection: Connection) -> tuple[Mapping, set[str]]:
+            return mappings.load(connection, self.portal_id), failing.unresolved(connection, self.portal_id)
+
+        self.mapping, self.failing = self.workspace.do(work)
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -82,59 +88,70 @@ class Run:
         return (*self.mapping.properties, MERGED_IDS)
 
     @property
-    def calls(self) -> int:
+    def touches(self) -> bool:
+        """Whether deals without news are noted as come across; the others are looked up in the end."""
+        return self.sync.mode is not SyncMode.INCREMENTAL
+
+    @property
+    def spent(self) -> dict[str, int]:
         """Requests made to HubSpot by all attempts, as far as they are known."""
-        return self.sync.calls + self.client.calls
+        return {
+            "calls": self.sync.calls + self.client.calls,
+            "retried": self.sync.retried + self.client.failed,
+            "rate_limited": self.sync.rate_limited + self.client.rate_limited,
+        }
 
-    def note(self, **values: Any) -> None:
+    def note(self, **columns: Any) -> None:
         """Set columns of the sync. :raises Superseded: see there."""
-        self.workspace.do(lambda connection: syncs.progress(connection, self.sync, **values, calls=self.calls))
 
-    def finish(self, available: int | None) -> None:
+        def work(connection: Connection) -> Sync | None:
+            syncs.progress(connection, self.sync, **columns, **self.spent)
+            return syncs.find(connection, self.sync.id)
+
+        calls, retried, rate_limited = self.sync.calls, self.sync.retried, self.sync.rate_limited
+        found = self.workspace.do(work)
+        if found is not None:
+            self.sync = replace(found, calls=calls, retried=retried, rate_limited=rate_limited)
+        self.position = columns.get("position", self.position)
+
+    def finish(self, available: int, changed_until: datetime | None = None, *, told: Sequence[DealIssue] = ()) -> None:
         """The sync is done.
 
-        :param available: what HubSpot has; None: what was listed, which is exact where a search lags behind.
+        :param available: how many deals HubSpot has.
+        :param told: what there is to tell of deals that stay in HubSpot.
+        :param changed_until: no change in HubSpot before this moment is missing; None: nothing is known of that.
         """
 
         def work(connection: Connection) -> None:
-            syncs.hold(connection, self.sync)
             here = imports.count_live(connection, self.portal_id)
-            seen = syncs.find(connection, self.sync.id)
-            there = max(here, available if available is not None else seen.seen if seen else 0)
-            left_out = there - here if self.sync.deal_limit is not None else 0
-            if left_out and self.sync.deal_limit is not None:
-                imports.report(connection, self.sync.id, [_no_room(left_out, there, self.sync.deal_limit)])
-            syncs.finish(connection, self.sync, available=there, imported=here, left_out=left_out, calls=self.calls)
+            there = max(here, available)
+            left_out = {}
+            if self.sync.deal_limit is not None:
+                left_out = {"left_out": there - here}
+                imports.report(connection, self.sync.id, told)
+                if there > here:
+                    imports.report(connection, self.sync.id, [_no_room(there - here, there, self.sync.deal_limit)])
+            if self.sync.mode is SyncMode.FULL:
+                full = {"full_at": self.sync.started_at, "mapping_hash": self.sync.mapping_hash}
+                watermarks.advance(connection, self.portal_id, changed_until, **full)
+            elif self.sync.mode is SyncMode.INCREMENTAL:
+                watermarks.advance(connection, self.portal_id, changed_until)
+            syncs.finish(connection, self.sync, available=there, imported=here, **left_out, **self.spent)
 
         self.workspace.do(work)
+        for _ in range(_FORGETTING):
+            if not self.workspace.do(
+                lambda connection: syncs.forget_old(connection, before=now() - KEPT_FOR, keep=KEPT)
+            ):
+                break
 
 
 def claim(connection: Connection, sync_id: UUID, deal_limit: int | None) -> Sync | None:
     """Take the sync up; None when it has ended. See `syncs.claim`."""
     known = stored.connection(connection)
-    here = imports.count_live(connection, known.portal_id) if known else 0
-    return syncs.claim(connection, sync_id, deal_limit=deal_limit, imported=here)
-
-
-def fail(workspace: Workspace, sync: Sync, error: Refused) -> None:
-    """The sync ends without being done; what came in stays.
-
-    :raises NotNow: when another attempt has it by now.
-    """
-
-    def work(connection: Connection) -> None:
-        syncs.hold(connection, sync)
-        message, advice = error.message, error.advice
-        so_far = syncs.find(connection, sync.id)
-        if isinstance(error, HubSpotDown) and so_far is not None and so_far.created + so_far.updated:
-            message = "HubSpot stopped answering. What came in until then is here and safe."
-            advice = "Sync again in a few minutes. No deal comes in twice."
-        syncs.fail(connection, sync, message, advice)
-
-    try:
-        workspace.do(work)
-    except Superseded:
-        raise NotNow from None
+    portal_id = known.portal_id if known else None
+    here = imports.count_live(connection, portal_id) if portal_id is not None else 0
+    return syncs.claim(connection, sync_id, deal_limit=deal_limit, imported=here, portal_id=portal_id)
 
 
 def _no_room(left_out: int, available: int, limit: int) -> DealIssue:

@@ -1,47 +1,140 @@
-"""A free tenant gets its first deals, open ones first, by creation date, and keeps the same ones."""
+"""A free tenant gets a few deals and keeps the same ones: those that its people have picked, or else the oldest open
+ones. The others are named with the reason, as many as one page of a search tells of."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from awssome.database import Connection
 from awssome.database.tenant import hubspot as stored
-from awssome.database.tenant import imports
-from awssome.domain.imports import SourceDeal
-from awssome.domain.syncs import MappingState
+from awssome.database.tenant import imports, picks
+from awssome.database.tenant.picks import Pick
+from awssome.domain.imports import DealIssue, SourceDeal, fitted
+from awssome.domain.syncs import IssueKind, MappingState, SyncMode
+from awssome.hubspot.limits import SEARCH_PAGE
 from awssome.hubspot.models import Deal, Filter
-from awssome.workflows.sync.reading import query, searched, sources
+from awssome.workflows.sync.reading import look_up, query, searched, sources
 from awssome.workflows.sync.reconciling import reconcile
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import write
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which deals come in next.
+
+    :ivar deals: those, as many as there is room for.
+    :ivar failed: what was picked and cannot be read.
+    :ivar gone: what was picked, and HubSpot has deleted.
+    :ivar merged: (what was picked, the deal that it has become part of).
+    :ivar left_out: why other deals stay in HubSpot, as many as can be named.
+    :ivar available: how many deals HubSpot has.
+    """
+
+    deals: list[SourceDeal]
+    failed: list[DealIssue]
+    gone: list[Pick]
+    merged: list[tuple[str, str]]
+    left_out: list[DealIssue]
+    available: int
+
+
 def import_first(run: Run, limit: int) -> None:
     """What is here is looked up; if there is room, the next deals come in. :param limit: of mappings ever made."""
+    run.note(mode=SyncMode.FIRST_TEN, mapping_hash=run.mapping.digest)
     reconcile(run, (MappingState.LIVE, MappingState.ARCHIVED))
-    room = max(0, limit - run.workspace.do(stored.imports))
-    if room:
-        fresh, available = _first_deals(run, limit, room)
-        write(run, fresh, limit=limit, available=available)
-    else:
-        available = run.client.search_deals(query(properties=run.properties, limit=1)).total
-    run.finish(available)
+    choice = choose(run, limit)
+    if choice.gone or choice.merged:
+        run.workspace.do(lambda connection: _follow(run, connection, choice))
+    if choice.deals or choice.failed:
+        write(run, choice.deals, failed=choice.failed, limit=limit, available=choice.available)
+    run.finish(choice.available, told=choice.left_out)
 
 
-def _first_deals(run: Run, limit: int, room: int) -> tuple[list[SourceDeal], int]:
-    """The deals that come in next, as many as there is room for, and how many HubSpot has.
+def choose(run: Run, limit: int) -> Choice:
+    """Which deals come in next, and which do not. Nothing is written.
 
-    A search asks for `limit` deals: those that are mapped already may be among its first.
+    :param limit: of mappings ever made.
     """
-    fresh: list[SourceDeal] = []
+
+    def read(connection: Connection) -> tuple[list[Pick], int]:
+        return picks.find(connection, run.portal_id), max(0, limit - stored.imports(connection))
+
+    chosen, room = run.workspace.do(read)
+    found, available = _oldest(run)
+    if not chosen:
+        deals = sources(found[:room])
+        why = f"The free plan imports {limit} deals: open ones first, oldest first. This one is not among them."
+        left_out = [_left_out(deal, why, "Upgrade to import it, or pick it while there are places.") for deal in found]
+        return Choice(deals, [], [], [], left_out[room:], available)
+    waiting = [pick for pick in chosen if not pick.imported][:room]
+    answer = look_up(run.client, [pick.deal_id for pick in waiting], run.properties) if waiting else None
+    deals = _in_order(waiting, answer.deals) if answer else []
+    gone = [pick for pick in waiting if answer and pick.deal_id in answer.missing]
+    merged = [(old, deal.id) for deal in deals for old in deal.merged_ids if any(old == one.deal_id for one in waiting)]
+    coming = {deal.id for deal in deals}
+    why = f"The free plan imports {limit} deals, and you have picked others."
+    advice = "Pick it, or upgrade to import all of your deals." if len(waiting) < room else "Upgrade to import it."
+    left_out = [_left_out(deal, why, advice) for deal in found if deal.id not in coming]
+    told = [_gone(pick) for pick in gone]
+    return Choice(deals, answer.failed if answer else [], gone, merged, told + left_out, available)
+
+
+def _oldest(run: Run) -> tuple[list[Deal], int]:
+    """Deals that are not here, open ones first, by creation date; and how many HubSpot has.
+
+    As many as one page of a search holds: order is not to be relied on, and whoever is left out is told so by name.
+    """
+    found: list[Deal] = []
     available = 0
     for closed in ("false", "true"):
-        wanted = limit if len(fresh) < room else 1
+        wanted = max(1, SEARCH_PAGE - len(found))
         search = query(Filter("hs_is_closed", "EQ", closed), properties=run.properties, limit=wanted, sort="createdate")
-        found, total = searched(run.client, search, wanted)
+        some, total = searched(run.client, search, wanted)
         available += total
-        fresh += sources(_unmapped(run, found)[: room - len(fresh)])
-    return fresh, available
-
-
-def _unmapped(run: Run, deals: list[Deal]) -> list[Deal]:
-    ids = [deal.id for deal in deals]
+        found += some
+    ids = [deal.id for deal in found]
     mapped = run.workspace.do(lambda connection: imports.mapped(connection, run.portal_id, ids))
-    return [deal for deal in deals if deal.id not in mapped]
+    return [deal for deal in found if deal.id not in mapped], available
+
+
+def _in_order(waiting: Sequence[Pick], found: Sequence[SourceDeal]) -> list[SourceDeal]:
+    """The deals in the order in which they, or what became part of them, were picked."""
+    place = {pick.deal_id: number for number, pick in enumerate(waiting)}
+    last = len(place)
+    return sorted(found, key=lambda deal: min(place.get(one, last) for one in (deal.id, *deal.merged_ids)))
+
+
+def _follow(run: Run, connection: Connection, choice: Choice) -> None:
+    for old, survivor in choice.merged:
+        picks.follow(connection, run.portal_id, old, survivor)
+    picks.drop(connection, run.portal_id, [pick.deal_id for pick in choice.gone])
+
+
+def _left_out(deal: Deal, reason: str, advice: str) -> DealIssue:
+    return fitted(
+        DealIssue(
+            kind=IssueKind.LEFT_OUT,
+            deal_id=deal.id,
+            registration_id=None,
+            title=deal.properties.get("dealname") or f"Deal {deal.id}",
+            field="",
+            reason=reason,
+            advice=advice,
+            code="no_room",
+        )
+    )
+
+
+def _gone(pick: Pick) -> DealIssue:
+    return DealIssue(
+        kind=IssueKind.LEFT_OUT,
+        deal_id=pick.deal_id,
+        registration_id=None,
+        title=pick.title,
+        field="",
+        reason="You picked this deal, and it has been deleted in HubSpot.",
+        advice="Its place is free: pick another one.",
+        code="deleted",
+    )

@@ -1,7 +1,7 @@
 """Loads deals with dlt's rest_api source for each line of standard input, and answers with a line of JSON.
 
-`{"do": "load", "url", "path", "token", "properties", "database", "dataset"}` answers with the seconds of the load and the
-rows in its table. `benchmarks.peers` talks to it.
+`{"do": "load", …}` with the parameters of `load` answers with its seconds and the rows in its table; `{"do": "peak"}`
+with the memory that the process has had. `benchmarks.peers` talks to it.
 """
 
 import json

@@ -1,0 +1,123 @@
+"""The inbox: deals that could not be imported, until somebody or a later sync is done with them.
+
+A sync writes them (`failing`); here is what people do with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.engine import Connection
+
+from awssome.database.schema import sync_failures
+from awssome.domain.syncs import FailureState
+from awssome.domain.times import now
+
+WAITING = (FailureState.OPEN, FailureState.RETRYING)
+"""What somebody has to look at."""
+
+_f = sync_failures.c
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A deal that could not be imported.
+
+    :ivar field: the registration's field that is at fault, or empty.
+    :ivar value: what HubSpot has there.
+    :ivar attempts: how many runs could not import it.
+    """
+
+    portal_id: int
+    deal_id: str
+    state: FailureState
+    title: str
+    code: str
+    field: str
+    value: str | None
+    reason: str
+    advice: str
+    attempts: int
+    registration_id: UUID | None
+    first_sync_id: UUID
+    last_sync_id: UUID
+    first_at: datetime
+    last_at: datetime
+    resolved_at: datetime | None
+    resolved_by: str | None
+
+
+def find(
+    connection: Connection, portal_id: int, states: Sequence[FailureState], *, limit: int = 50, offset: int = 0
+) -> list[Failure]:
+    """Those in these states, the latest first."""
+    query = (
+        select(*_FAILURE)
+        .where(_f.portal_id == portal_id, _f.state.in_(states))
+        .order_by(_f.last_at.desc(), _f.deal_id)
+        .limit(limit)
+        .offset(offset)
+    )
+    return [_failure(row) for row in connection.execute(query)]
+
+
+def count(connection: Connection, portal_id: int) -> dict[FailureState, int]:
+    """How many there are in each state."""
+    query = select(_f.state, func.count()).where(_f.portal_id == portal_id).group_by(_f.state)
+    found = {FailureState(state): number for state, number in connection.execute(query)}
+    return {state: found.get(state, 0) for state in FailureState}
+
+
+def try_again(connection: Connection, portal_id: int, deal_ids: Sequence[str] | None) -> int:
+    """Mark those that the next retry is for. Those of a retry before it that did not come to its end wait again.
+
+    :param deal_ids: which, dismissed ones included; None: all that wait.
+    :returns: how many.
+    """
+    mine = _f.portal_id == portal_id
+    waiting = _f.state == FailureState.RETRYING
+    connection.execute(update(sync_failures).where(mine, waiting).values(state=FailureState.OPEN))
+    states = (FailureState.OPEN,) if deal_ids is None else (FailureState.OPEN, FailureState.DISMISSED)
+    query = update(sync_failures).where(mine, _f.state.in_(states)).values(state=FailureState.RETRYING)
+    if deal_ids is not None:
+        query = query.where(_f.deal_id.in_(list(deal_ids)))
+    return connection.execute(query).rowcount
+
+
+def to_retry(connection: Connection, portal_id: int, *, after: str, limit: int = 100) -> list[str]:
+    """Deals that are to be tried again, by id. :param after: the last one of the batch before."""
+    query = (
+        select(_f.deal_id)
+        .where(_f.portal_id == portal_id, _f.state == FailureState.RETRYING, _f.deal_id > after)
+        .order_by(_f.deal_id)
+        .limit(limit)
+    )
+    return list(connection.scalars(query))
+
+
+def end_retry(connection: Connection, portal_id: int, *, by: str) -> None:
+    """What was to be tried again and has not failed again is done with: it came in, is gone, or has no room."""
+    done = {"state": FailureState.RESOLVED, "resolved_at": now(), "resolved_by": by}
+    mine = (_f.portal_id == portal_id, _f.state == FailureState.RETRYING)
+    connection.execute(update(sync_failures).where(*mine).values(done))
+
+
+def dismiss(connection: Connection, portal_id: int, deal_ids: Sequence[str], by: str) -> int:
+    """Nobody wants to be told of these any more, as long as they fail for the same reason."""
+    query = (
+        update(sync_failures)
+        .where(_f.portal_id == portal_id, _f.deal_id.in_(list(deal_ids)), _f.state.in_(WAITING))
+        .values(state=FailureState.DISMISSED, resolved_at=now(), resolved_by=by)
+    )
+    return connection.execute(query).rowcount
+
+
+_FAILURE = [sync_failures.c[each.name] for each in fields(Failure)]
+
+
+def _failure(row: Row[tuple[object, ...]]) -> Failure:
+    return Failure(**{**row._mapping, "state": FailureState(row.state)})

@@ -1,0 +1,111 @@
+"""How an attempt at a sync ends before the sync is done: it waits for something that passes, or fails for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from awssome.database import Connection
+from awssome.database.tenant import syncs
+from awssome.database.tenant.syncs import Sync
+from awssome.domain.errors import Code, Refused
+from awssome.domain.syncs import Superseded
+from awssome.domain.times import now
+from awssome.hubspot.errors import HubSpotError
+from awssome.workflows.workspace import Workspace
+
+STUMBLES = 12
+"""A sync that as many attempts ended by a defect fails; interruptions and outages never count."""
+
+PATIENCE = timedelta(hours=24)
+"""A sync that has not come any further for so long fails: HubSpot moves accounts for up to a day."""
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(minutes=15)
+
+
+class NotNow(Refused):
+    """The sync has to wait, or another worker is on it: the job is to be tried again."""
+
+    def __init__(self, message: str = "The sync goes on in a moment.", seconds: float = 2) -> None:
+        super().__init__(Code.UNAVAILABLE, message, retry_after=seconds)
+
+
+class Parked(NotNow):
+    """The sync waits until a moment, on purpose. :ivar until: when the job is to be tried again."""
+
+    def __init__(self, until: datetime) -> None:
+        seconds = max(1.0, (until - now()).total_seconds())
+        super().__init__(f"The sync waits until {until:%H:%M:%S} UTC.", seconds)
+        self.until = until
+
+
+def park(workspace: Workspace, sync: Sync, error: Refused, spent: Mapping[str, int]) -> None:
+    """Something is in the way that passes by itself: the sync waits, longer each time, and fails after a day.
+
+    :param spent: columns of the sync that count requests to HubSpot.
+    :raises Parked: unless it fails.
+    :raises NotNow: when another attempt has it by now, or our database does not answer.
+    """
+    until = None
+
+    def work(connection: Connection) -> None:
+        nonlocal until
+        at, row = now(), syncs.find(connection, sync.id)
+        position = dict(row.position) if row else {}
+        stuck = position.get("stuck") or {"since": at.isoformat(), "times": 0}
+        until = _pause(error, stuck["times"], at)
+        if until - datetime.fromisoformat(stuck["since"]) > PATIENCE:
+            until = None
+            message = f"{error.message} It has been so for a day, and the sync has stopped waiting."
+            syncs.fail(connection, sync, message, "Sync again later. No deal comes in twice.", **spent)
+            return
+        position["stuck"] = {"since": stuck["since"], "times": stuck["times"] + 1}
+        syncs.park(connection, sync, until, error.message, "The sync goes on by itself.", position=position, **spent)
+
+    _or_later(workspace, work)
+    if until is not None:
+        raise Parked(until)
+
+
+def fail(workspace: Workspace, sync: Sync, error: Refused, spent: Mapping[str, int]) -> None:
+    """The sync ends without being done; what came in stays.
+
+    :raises NotNow: when another attempt has it by now, or our database does not answer.
+    """
+    _or_later(workspace, lambda connection: syncs.fail(connection, sync, error.message, error.advice, **spent))
+
+
+def stumble(workspace: Workspace, sync: Sync, spent: Mapping[str, int]) -> None:
+    """A defect has ended the attempt. It may be one that passes, so that is tried a few times, and then no more.
+
+    :raises NotNow: when another attempt has it by now, or our database does not answer.
+    """
+
+    def work(connection: Connection) -> None:
+        syncs.progress(connection, sync, **syncs.added(stumbles=1), **spent)
+        if sync.stumbles + 1 >= STUMBLES:
+            message = "The sync stopped because of a defect in Awssome. What came in until then is here and safe."
+            syncs.fail(connection, sync, message, "Sync again. If it stops again, ask support.")
+
+    _or_later(workspace, work)
+
+
+def leave(workspace: Workspace, sync: Sync, spent: Mapping[str, int]) -> None:
+    """The attempt was interrupted; what it has spent is noted. :raises NotNow: always."""
+    _or_later(workspace, lambda connection: syncs.progress(connection, sync, **spent))
+    raise NotNow
+
+
+def _or_later(workspace: Workspace, work: Any) -> None:
+    try:
+        workspace.do(work)
+    except (Superseded, Refused):
+        raise NotNow from None
+
+
+def _pause(error: Refused, times: int, at: datetime) -> datetime:
+    """When to go on: after a pause that doubles, and not before HubSpot says."""
+    told = error.until if isinstance(error, HubSpotError) else None
+    ours = at + min(FIRST_PAUSE * (1 << min(times, 10)), LONGEST_PAUSE)
+    return max(told, ours) if told else ours

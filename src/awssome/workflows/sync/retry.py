@@ -1,0 +1,34 @@
+"""Deals of the inbox are tried again: HubSpot is asked for them by id, and what can be imported now comes in."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from awssome.database import Connection
+from awssome.database.tenant import failures, imports, syncs
+from awssome.database.tenant import hubspot as stored
+from awssome.workflows.sync.reading import look_up
+from awssome.workflows.sync.running import Run
+from awssome.workflows.sync.writing import settle
+
+
+def retry(run: Run) -> None:
+    """From where the run stands to its end. A deal fails again, comes in, or is gone: then nothing is left to try."""
+    limit = run.sync.deal_limit
+
+    def asked_next(after: str, connection: Connection) -> tuple[list[str], int | None]:
+        room = None if limit is None else max(0, limit - stored.imports(connection))
+        return failures.to_retry(connection, run.portal_id, after=after), room
+
+    while True:
+        asked, room = run.workspace.do(partial(asked_next, str(run.position.get("after") or "")))
+        if not asked:
+            break
+        settle(run, look_up(run.client, asked, run.properties), room=room, position={"after": asked[-1]})
+
+    def finish(connection: Connection) -> None:
+        failures.end_retry(connection, run.portal_id, by=imports.ACTOR)
+        here = imports.count_live(connection, run.portal_id)
+        syncs.finish(connection, run.sync, imported=here, **run.spent)
+
+    run.workspace.do(finish)
