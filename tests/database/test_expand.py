@@ -347,7 +347,9 @@ def _use_failures(connection: Connection, sync_id: UUID, issue: DealIssue) -> No
     assert failures.count(connection, PORTAL)[FailureState.DISMISSED] == 1
     assert failures.try_again(connection, PORTAL, ["2"]) == 1
     assert failures.to_retry(connection, PORTAL, after="") == ["2"]
-    failures.end_retry(connection, PORTAL, by=ALICE)
+    failures.reopen(connection, PORTAL)
+    assert failures.try_again(connection, PORTAL, None) == 1
+    failures.settle(connection, PORTAL, ["2"], by=ALICE)
     failing.note(connection, PORTAL, sync_id, [issue], now())
     failing.resolve(connection, PORTAL, ["2"], by=ALICE, at=now())
     assert [one.deal_id for one in failures.find(connection, PORTAL, [FailureState.RESOLVED])] == ["2"]
