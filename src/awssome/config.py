@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     :ivar aws_role_template_url: where infrastructure/tenant-role.yaml lies on S3.
     :ivar aws_principal_arn: the IAM principal that the platform works as, whom customers' roles trust.
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
+    :ivar kms_key: the ARN of the key of KMS that wraps tenants' data keys; an alias could mean another key tomorrow.
     :ivar cloudwatch_namespace: where figures go in CloudWatch; empty keeps them at home.
     :ivar connection_budget: connections of one process to one server, all tenants together.
     :ivar archives: where archives lie: a directory, or `s3://bucket/prefix`; below home if not given.
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
     aws_role_template_url: str = ""
     aws_principal_arn: str = ""
     aws_console_url: str = ""
+    kms_key: str = Field("", pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]{1,64})?$")
     cloudwatch_namespace: str = Field("", pattern=r"^[A-Za-z0-9./_#:-]{0,255}$")
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:25")
     mail_from: str = "awssome@localhost"

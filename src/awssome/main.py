@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from awssome.database.registry import Registry
     from awssome.database.servers import Opener
     from awssome.domain.secrets import Keys
+    from awssome.domain.vault import Vault
     from awssome.workflows.archive_store import ArchiveStore
     from awssome.workflows.services import Services, WorkerServices
 
@@ -46,6 +48,14 @@ class Plane:
     keys: Keys
     registry: Registry
     logs: Mapping[str, ServerLog]
+
+    @cached_property
+    def vault(self) -> Vault:
+        """What wraps the tenants' data keys."""
+        from awssome.aws.keys import Kms
+        from awssome.domain.vault import Vault
+
+        return Vault(self.keys, Kms(self.settings.kms_key))
 
     @property
     def open_server(self) -> Opener:
@@ -226,6 +236,7 @@ def services(plane: Plane) -> Services:
         archives=_archive_store(settings),
         archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
         dormant_days=settings.dormant_days,
+        kms=plane.vault.kms,
     )
 
 

@@ -30,7 +30,7 @@ STRANGERS = {Check.ORPHANED, Check.ORPHANED_LOGINS}
 
 def findings(services: WorkerServices, *, repair: bool = False) -> dict[str, Finding]:
     """By check, for the one pool and the registry."""
-    found = doctor.examine(services.registry, services.keys, services.open_server, repair=repair)
+    found = doctor.examine(services.registry, services.vault, services.open_server, repair=repair)
     return {finding.check: finding for finding in found}
 
 
@@ -69,7 +69,7 @@ def test_a_sound_platform_has_no_finding(services: WorkerServices, make_tenant: 
     with services.registry.begin() as connection:
         tenants.change(connection, suspended.id, state=TenantState.SUSPENDED)
     pool(services).close_login(suspended.placement.schema)
-    assert set(findings(services)) == {"audit log", "secret key", "server", "behind", *Check}
+    assert set(findings(services)) == {"audit log", "secret key", "data keys", "server", "behind", *Check}
     assert wrong(services) == {}
 
 

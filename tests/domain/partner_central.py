@@ -41,12 +41,12 @@ def shape_of(member: str) -> Shape:
 
 
 def faults(values: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Registration fields whose values AWS' model refuses -> why."""
+    """Registration fields whose values AWS' model refuses -> why. What is empty is not sent."""
     found: dict[str, list[str]] = {}
     for name, rule in RULES.items():
         value = values.get(name)
         for one in value if isinstance(value, list) else [value]:
-            if one is not None and (wrong := list(_wrong(shape_of(rule.member), _sent(one)))):
+            if one not in (None, "") and (wrong := list(_wrong(shape_of(rule.member), _sent(one)))):
                 found.setdefault(name, []).extend(wrong)
     return found
 

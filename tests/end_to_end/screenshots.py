@@ -30,7 +30,11 @@ VIEWS: dict[str, tuple[ViewportSize, str]] = {
     "375-dark": (ViewportSize(width=375, height=812), "dark"),
 }
 VISITOR = ("/", "/sign-up", "/sign-in", "/forgot", "/link?token=forged", "/no-such-page")
-TENANT = ("/", "/deals", "/deals/new", "/hubspot", "/plan", "/people", "/account")
+TENANT = (
+    *("/", "/deals", "/deals/new", "/hubspot", "/hubspot/mapping", "/hubspot/mapping/stages"),
+    *("/hubspot/inbox", "/hubspot/picks"),
+    *("/plan", "/people", "/account"),
+)
 OPERATOR = (
     "/",
     "/tenants",

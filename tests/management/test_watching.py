@@ -15,11 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
 from awssome.control.client import Control
-from awssome.database.registry import servers, sessions, tenants, usage
+from awssome.database.registry import budgets, servers, sessions, tenants, usage
 from awssome.database.registry import tables as t
 from awssome.domain.alerts import RULES
+from awssome.domain.budgets import Usage
 from awssome.domain.tenants import EngineName, TenantState
 from awssome.domain.times import now
+from awssome.hubspot.limits import GENERAL
 from awssome.management.pages.alerts import FIRST_OPEN
 from awssome.workflows import watching
 from awssome.workflows.services import WorkerServices
@@ -240,6 +242,9 @@ def test_metrics_tell_of_tiers_servers_tenants_queues_alerts_and_requests(
         sessions.register_token(connection, "metrics", "metrics", METRICS)
         services.queue.provision(connection, alice.id)
         servers.change(connection, servers.by_name(connection, "pool-1").id, open=False)
+        held = budgets.exchange(connection, 4711, "general", GENERAL, calls=3).slice
+        assert held is not None
+        budgets.exchange(connection, 4711, "general", GENERAL, usage=Usage(held.until, rest=10))
     scrape(app, METRICS)
     found = scrape(app, METRICS)
 
@@ -254,6 +259,7 @@ def test_metrics_tell_of_tiers_servers_tenants_queues_alerts_and_requests(
         value("tenant_bytes", tenant=tenancy.slug) for tenancy in (alice, bob)
     )
     assert value("jobs_waiting", queue="sign-up") == 1
+    assert (value("hubspot_calls_today"), value("hubspot_calls_refused")) == (3, 1)
     assert value("alerts_open", rule="no_open_pool", severity="error") == 1
     assert value("alerts_open", rule="move_failed", severity="error") == 0
     assert value("request_seconds_count", method="GET", route="/metrics", status="200") == 1

@@ -23,6 +23,7 @@ from tests.portal.conftest import Stage
 from tests.portal.fake import PASSWORD, Tenant, archive
 from tests.portal.test_deal_pages import add, come_from_hubspot, in_workspace
 from tests.portal.test_hubspot_pages import connect, issue, sync
+from tests.portal.test_mapping_pages import define
 from tests.portal.test_settings_pages import move
 from tests.serving import served
 
@@ -83,6 +84,7 @@ def test_every_page_is_accessible_and_fits(
     come_from_hubspot(sessions, northwind, deal_id, ["customer_company"])
     add(sessions, northwind, title="Another")
     connect(sessions, northwind, imports=1)
+    define(sessions, northwind)
     done = sync(sessions, northwind)
     issue(sessions, northwind, done, title="Wingtip renewal")
     stage.control.links["t"] = m.LinkInfo.model_validate(
@@ -90,6 +92,7 @@ def test_every_page_is_accessible_and_fits(
     )
     northwind.move = move(northwind, Phase.COPYING)
     pages = ["/", "/deals", f"/deals/{deal_id}", f"/deals/{deal_id}/edit", "/hubspot", f"/hubspot/syncs/{done}"]
+    pages += ["/hubspot/mapping", "/hubspot/mapping/stages"]
     pages += ["/plan", "/people", "/account", "/workspaces", "/sign-up", "/deals?q=nothing-like-this"]
     for state in (ArchiveState.REQUESTED, ArchiveState.READY, ArchiveState.FAILED):
         exported = archive(northwind.id, state)
@@ -216,6 +219,34 @@ def test_disconnecting_asks_first(
         page.get_by_role("button", name="Disconnect…").click()
         dialog.get_by_role("button", name="Disconnect", exact=True).click()
         expect(page.get_by_text("HubSpot is disconnected.")).to_be_visible()
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["wide", "narrow"])
+def test_a_mapping_is_chosen_and_tried_by_keyboard(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int, sessions: Sessions, phone: bool
+) -> None:
+    connect(sessions, northwind)
+    define(sessions, northwind)
+    stage.control.deals["9001"] = {"dealname": "x" * 300, "dealtype": "swap", "sector": "shops", "pipeline": "default"}
+    with visiting(chromium, stage, port, "alice", phone=phone) as page:
+        page.goto("/hubspot/mapping")
+        page.locator("#property-customer_industry").fill("sector")
+        page.get_by_role("button", name="Show the values of these properties").press("Enter")
+        industry = page.locator("#field-customer_industry")
+        industry.locator("summary").press("Enter")
+        industry.get_by_label("What shops becomes in Industry").fill("Retail")
+        page.get_by_label("The number of a deal in HubSpot").fill("9001")
+        page.get_by_role("button", name="Try it").press("Enter")
+        expect(page.get_by_text("A sync would bring this deal in.")).to_be_visible()
+        expect(page.get_by_text("Retail")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        assert Axe().run(page).response["violations"] == []
+        page.get_by_role("button", name="Go on with it").press("Enter")
+        expect(page.locator("#property-customer_industry")).to_have_value("sector")
+        page.locator("#field-customer_industry summary").press("Enter")
+        expect(page.get_by_label("What shops becomes in Industry")).to_have_value("Retail")
+        page.get_by_role("button", name="Save").press("Enter")
+        expect(page.get_by_text("The next sync looks at every deal again.")).to_be_visible()
 
 
 def _check(page: Page, paths: list[str], accessible: list[str] | None = None) -> None:

@@ -13,9 +13,9 @@ import pytest
 from awssome.control import messages as m
 from awssome.database.schema import field_mappings, stage_mappings
 from awssome.database.sessions import Sessions
-from awssome.database.tenant import deals, mappings
+from awssome.database.tenant import deals, hubspot, mappings
 from awssome.domain.deals import Stage as DealStage
-from awssome.domain.definitions import Account, Pipeline, PipelineStage, Property
+from awssome.domain.definitions import Pipeline, PipelineStage, Property
 from awssome.domain.errors import Code, Refused
 from awssome.domain.mapping import DEFAULT_FIELDS, FieldMapping
 from awssome.domain.times import now
@@ -54,11 +54,11 @@ PROPERTIES = (
 
 def define(sessions: Sessions, tenant: Tenant, days_ago: float = 0) -> None:
     """As a look at HubSpot leaves it."""
-    account = Account("EUR", "Europe/Berlin", PIPELINES)
     at = now() - timedelta(days=days_ago)
 
     def work(connection: Any) -> None:
-        mappings.define(connection, PORTAL, "northwind-cloud.com", account, PROPERTIES, ui_domain=None, at=at)
+        hubspot.keep_account(connection, PORTAL, "northwind-cloud.com", currency="EUR", time_zone="Europe/Berlin")
+        mappings.define(connection, PORTAL, PIPELINES, PROPERTIES, at=at)
 
     in_workspace(sessions, tenant, work)
 
@@ -202,6 +202,7 @@ def test_a_deal_is_tried_by_the_form_that_is_not_saved(
     for shown in ("A sync would change", "the mapping that you tried is not saved", "€1,250.50", "Retail"):
         assert shown in page
     assert "HubSpot's “swap” is mapped to no value of Type" in page
+    assert "Qualified To Buy (Sales Pipeline)" in page
     assert "You have set it" in page and "Fill in customer." in page
     assert sent(stage, "read_deal")[0].deal_id == "9001" and "sector" in sent(stage, "read_deal")[0].properties
     now_there = in_workspace(sessions, mapped, lambda connection: deals.find(connection, deal_id))

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from awssome.cli import alerts, desk, migrate, moves, platform, servers, tenants
+from awssome.cli import alerts, desk, keys, migrate, moves, platform, servers, tenants
 from awssome.cli.output import fail
 from awssome.domain.errors import Refused
 
@@ -25,6 +25,7 @@ app.add_typer(platform.serve, name="serve")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(servers.app, name="server")
 app.add_typer(moves.app, name="move")
+app.add_typer(keys.app, name="keys")
 app.add_typer(desk.operator, name="operator")
 app.command()(alerts.alerts)
 app.command()(desk.audit)

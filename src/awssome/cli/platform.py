@@ -93,7 +93,7 @@ def doctor(
     try:
         with main.control_plane(settings) as plane:
             findings.append(Finding("registry", "registry", True, "It answers and is at the newest revision."))
-            findings += examine(plane.registry, plane.keys, plane.open_server, repair=repair)
+            findings += examine(plane.registry, plane.vault, plane.open_server, repair=repair)
     except Refused as refused:
         findings.append(Finding("registry", "registry", False, f"{refused.message} {refused.advice}".strip()))
     if as_json:

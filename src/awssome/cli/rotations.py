@@ -1,9 +1,13 @@
-"""Asking for rotations of secrets, and waiting for them with a bar."""
+"""Asking for rotations of secrets and of keys, and waiting for them with a bar."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from uuid import UUID
+
 from awssome.cli.output import poll, progress
 from awssome.control.client import Control
+from awssome.control.messages import RotationBatch, RotationProgress
 from awssome.domain.errors import Code, Refused
 
 SECONDS = 3600.0
@@ -14,32 +18,38 @@ def ask_for_rotations(api: Control, ref: str | None) -> int:
     if ref is not None:
         api.rotate(ref)
         return 1
-    batch = api.rotate_batch(None)
+    return ask_in_batches(api.rotate_batch)
+
+
+def ask_in_batches(ask: Callable[[UUID | None], RotationBatch]) -> int:
+    """Ask batch by batch, until there are no more; how many were asked for."""
+    batch = ask(None)
     asked = batch.asked
     while batch.next is not None:
-        batch = api.rotate_batch(batch.next)
+        batch = ask(batch.next)
         asked += batch.asked
     return asked
 
 
-def until_rotated(api: Control, asked: int) -> int:
+def until_rotated(look_up: Callable[[], RotationProgress], asked: int, what: str) -> int:
     """Wait until none is left. How many were given up.
 
+    :param what: what is rotated, in the plural.
     :raises Refused: UNAVAILABLE when some are left after an hour.
     """
-    failed_before = api.rotations().failed
+    failed_before = look_up().failed
     with progress() as bar:
-        task = bar.add_task("Logins", total=asked)
+        task = bar.add_task(what.capitalize(), total=asked)
 
         def look() -> int:
-            left = api.rotations().left
+            left = look_up().left
             bar.update(task, completed=max(0, asked - left))
             return left
 
         if poll(look, lambda left: not left, seconds=SECONDS) is None:
             raise Refused(
                 Code.UNAVAILABLE,
-                "After an hour some logins still have their old password.",
+                f"After an hour some {what} are not rotated.",
                 "Workers go on with them; the page Jobs says what keeps them.",
             )
-    return api.rotations().failed - failed_before
+    return look_up().failed - failed_before

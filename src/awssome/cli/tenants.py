@@ -169,7 +169,7 @@ def rotate(
         raise typer.BadParameter("Name a tenant, or use --all.")
     with central() as api:
         asked = ask_for_rotations(api, ref)
-        failed = 0 if no_wait else until_rotated(api, asked)
+        failed = 0 if no_wait else until_rotated(api.rotations, asked, "logins")
     if as_json:
         print_json({"asked": asked, "failed": failed})
     elif no_wait:

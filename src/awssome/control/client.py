@@ -306,6 +306,15 @@ class Control:
         """Other passwords for the next batch of tenants."""
         return self._call(m.RotationBatch, "POST", "/rotations", body=m.StartRotation(after=after))
 
+    def rotate_data_keys(self, after: UUID | None, *, renew: bool) -> m.RotationBatch:
+        """Have the next batch of tenants' data keys wrapped by what wraps now. :param renew: or replaced, all."""
+        body = m.StartKeyRotation(after=after, renew=renew)
+        return self._call(m.RotationBatch, "POST", "/data-key-rotations", body=body)
+
+    def data_key_rotations(self) -> m.RotationProgress:
+        """How many rotations of data keys are still to be done."""
+        return self._call(m.RotationProgress, "GET", "/data-key-rotations")
+
     def rotations(self) -> m.RotationProgress:
         """How many rotations are still to be done."""
         return self._call(m.RotationProgress, "GET", "/rotations")

@@ -19,6 +19,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import PlacementState, is_schema_name
+from awssome.domain.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,24 @@ class Finding:
         return asdict(self)
 
 
-def examine(registry: Registry, keys: Keys, open_server: Opener, *, repair: bool = False) -> Iterator[Finding]:
-    """Check the audit log's seals and every server, one after the other.
+def examine(registry: Registry, vault: Vault, open_server: Opener, *, repair: bool = False) -> Iterator[Finding]:
+    """Check the audit log's seals, the keys and every server, one after the other.
 
     :param repair: mend what can be mended without a doubt (`differences.REPAIRED`); each is written to the audit log.
     """
+    keys = vault.keys
     with registry.begin() as connection:
         verified = audit.verify(connection)
         rows = servers.every(connection)
         waiting = placements.under_other_keys(connection, keys.present_ids)
+        data_keys = tenants.count_data_keys(connection, but=vault.present)
     told = "Every seal fits." if verified.ok else f"Lines from {verified.first_bad} on are not as they were sealed."
     yield Finding("audit log", "registry", verified.ok, told)
     told = "Every login's password follows from the present one."
     if waiting:
         told = f"{waiting:,} logins still need an earlier one: `awssome tenant rotate --all`."
     yield Finding("secret key", "registry", not waiting, told)
+    yield _data_keys(vault, data_keys)
     doctor = _Doctor(registry, keys, open_server)
     for row in rows:
         try:
@@ -171,3 +175,19 @@ def _listing(check: str, about: str, names: list[str], problem: str, repaired: b
         return Finding(check, about, True, "None.")
     few = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
     return Finding(check, about, repaired, problem.format(few), tuple(names), repaired)
+
+
+def _data_keys(vault: Vault, waiting: int) -> Finding:
+    """Whether what wraps data keys works, and wraps them all."""
+    about, ok, told = "registry", True, "The secret key wraps every tenant's data key."
+    if vault.kms and vault.kms.key:
+        about, told = "KMS", "The key of KMS is enabled, and wraps every tenant's data key."
+        try:
+            state = vault.kms.state()
+            if state != "Enabled":
+                ok, told = False, f"The key of KMS is {state}: no connection to HubSpot can be used."
+        except Refused as refused:
+            ok, told = False, refused.message
+    if ok and waiting:
+        ok, told = False, f"{waiting:,} data keys are wrapped by what was used before: `awssome keys rotate`."
+    return Finding("data keys", about, ok, told)

@@ -94,7 +94,7 @@ FIELDS: tuple[Field, ...] = (
     Field("customer_postal_code", "Postal code", "text"),
     Field("customer_street", "Street", "text"),
     Field("customer_aws_account", "Customer's AWS account", "text", "Twelve digits, if you know them."),
-    Field("customer_duns", "Customer's D-U-N-S number", "text", "Nine digits, if you know them."),
+    Field("customer_duns", "Customer's DUNS number", "text", "Nine digits, if you know them."),
     Field("national_security", "National security", "choice", "Yes only for customers of industry Government."),
     Field(
         "business_problem",

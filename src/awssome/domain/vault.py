@@ -50,6 +50,9 @@ class KeyService(Protocol):
         :raises Refused: UNAVAILABLE when it cannot be done now.
         """
 
+    def state(self) -> str:
+        """What the service says of `key`, as `Enabled`. :raises Refused: UNAVAILABLE when it says nothing."""
+
 
 @dataclass(frozen=True)
 class Vault:
@@ -62,6 +65,11 @@ class Vault:
     def under(self) -> str:
         """The name of what wraps from now on."""
         return (self.kms.key if self.kms else "") or self.keys.key_id
+
+    @property
+    def present(self) -> frozenset[str]:
+        """All names of what wraps from now on: the secret key has two while there was none before it."""
+        return frozenset({self.kms.key}) if self.kms and self.kms.key else self.keys.present_ids
 
     def wrap(self, data_key: bytes, tenant_id: UUID) -> Wrapped:
         """A data key, encrypted and bound to the tenant. :raises Refused: UNAVAILABLE when KMS does not do it now."""

@@ -67,11 +67,13 @@ class Watermark:
         late.
     :ivar full_at: when all deals were read last.
     :ivar mapping_hash: the mapping by which that was done.
+    :ivar beyond: how many deals HubSpot counted that are not here: left out, or failed.
     """
 
     changed_until: datetime
     full_at: datetime
     mapping_hash: bytes
+    beyond: int
 
     def suffices(self, mapping_hash: bytes, at: datetime) -> bool:
         """Whether it is enough to read what has changed since."""

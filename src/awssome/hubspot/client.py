@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx2
 
 from awssome.domain.budgets import Told
-from awssome.hubspot.errors import MALFORMED_TOKEN, HubSpotDown, Rejected, failure, problem_of
+from awssome.hubspot.errors import MALFORMED_TOKEN, HubSpotDown, Rejected, failure
 from awssome.hubspot.limits import BATCH, LIST_PAGE, LONGEST_URL, Kind, told_by
 from awssome.hubspot.models import (
     Account,
@@ -77,7 +77,7 @@ class Client:
     - `NeedsReconnect` when HubSpot no longer accepts the connection (`access_token` raises it),
     - `MissingScopes` when the connection lacks a permission,
     - `Rejected` when HubSpot refuses the request or gives an answer that does not fit,
-    - `Cancelled` within a fifth of a second of `should_stop`, except that a request on its way is finished first.
+    - `Cancelled` within a fifth of a second of `should_stop`, except that an answer is waited for until it begins.
 
     :param base_url: where HubSpot's API, or its sandbox, is.
     :param access_token: see `AccessToken`.
@@ -138,7 +138,7 @@ class Client:
         if after is not None:
             params["after"] = after
         named = {**params, "properties": ",".join(properties)} if properties else params
-        if len(str(self._http.build_request("GET", _DEALS, params=named).url)) <= LONGEST_URL:
+        if self._fits(_DEALS, named):
             return _page(Page, self._call("general", "GET", _DEALS, params=named))
         return self._filled(_page(Page, self._call("general", "GET", _DEALS, params=params)), properties, archived)
 
@@ -148,14 +148,18 @@ class Client:
         :returns: None when there is none (any more).
         """
         path = f"{_DEALS}/{quote(deal_id, safe='')}"
-        wanted = ",".join(properties)
-        if len(path) + len(quote(wanted)) > LONGEST_URL // 2:
+        params = {"properties": ",".join(properties)} if properties else {}
+        if not self._fits(path, params):
             found = self.batch_read_deals([deal_id], properties)
             if found.unreadable:
                 raise Rejected(found.unreadable[0].reason)
             return found.results[0] if found.results else None
-        body = self._call("general", "GET", path, params={"properties": wanted} if wanted else None, or_missing=True)
-        return parse(Deal, body) if body else None
+        try:
+            return parse(Deal, self._call("general", "GET", path, params=params))
+        except Rejected as refused:
+            if refused.problem is not None and refused.problem.status == 404 and refused.problem.told:
+                return None
+            raise
 
     def iter_deals(
         self, after: str | None = None, limit: int = LIST_PAGE, properties: Sequence[str] = (), archived: bool = False
@@ -211,6 +215,9 @@ class Client:
         """The account itself. Needs the scope `oauth`."""
         return parse(Account, self._call("general", "GET", f"/account-info/{API_VERSION}/details"))
 
+    def _fits(self, path: str, params: dict[str, str]) -> bool:
+        return len(str(self._http.build_request("GET", path, params=params).url)) <= LONGEST_URL
+
     def _filled(self, page: Page, properties: Sequence[str], archived: bool) -> Page:
         """A page whose deals are read again by their ids, with more properties than an address has room for."""
         found = self.batch_read_deals([deal.id for deal in page.results], properties, archived)
@@ -231,9 +238,7 @@ class Client:
         *,
         params: dict[str, str] | None = None,
         json: Any = None,
-        or_missing: bool = False,
     ) -> dict[str, Any]:
-        """The JSON object of the answer; an empty one for a 404 of HubSpot's own, with `or_missing`."""
         patience = replace(self._patience)
         body: dict[str, Any] = {}
         answered: Answered
@@ -275,8 +280,6 @@ class Client:
         if response.status_code in (401, MALFORMED_TOKEN):
             # Also when it is not called expired: a 401 is no valid sign of anything (docs: usage guidelines).
             response = answer(self._access_token(force=True))
-        if or_missing and response.status_code == 404 and problem_of(response).told:
-            return {}
         if not response.is_success:
             raise failure(response)
         return body

@@ -9,7 +9,7 @@ from awssome.database import Connection
 from awssome.database.registry import audit, jobs, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.management import operations
-from awssome.workflows import draining, leaving, returning, rotation
+from awssome.workflows import data_keys, draining, leaving, returning, rotation
 from awssome.workflows.services import Services
 
 
@@ -40,9 +40,17 @@ def rotate_batch(services: Services, connection: Connection, actor: Actor, after
     return m.RotationBatch(asked=asked, next=last)
 
 
-def rotation_progress(connection: Connection) -> m.RotationProgress:
-    """How many rotations are still to be done, and how many were given up."""
-    found = jobs.left(connection, "rotate")
+def rotate_data_keys(
+    services: Services, connection: Connection, actor: Actor, body: m.StartKeyRotation
+) -> m.RotationBatch:
+    """Have the next tenants' data keys wrapped by what wraps now, or replaced."""
+    asked, last = data_keys.request_batch(services, connection, actor, body.after, renew=body.renew)
+    return m.RotationBatch(asked=asked, next=last)
+
+
+def progress(connection: Connection, task: str) -> m.RotationProgress:
+    """How many rotations of this kind are still to be done, and how many were given up."""
+    found = jobs.left(connection, task)
     return m.RotationProgress(left=found.get("todo", 0) + found.get("doing", 0), failed=found.get("failed", 0))
 
 

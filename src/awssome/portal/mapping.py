@@ -70,8 +70,10 @@ def show_stages(request: Request, me: Viewer) -> Response:
 @router.post("/hubspot/mapping/stages")
 def save_stages(request: Request, me: ActingAdmin, sent: Stages) -> Response:
     """Save the stages."""
+    known = _known(request, me)
+    there = {(pipeline.id, stage.id) for pipeline in known.account.pipelines for stage in pipeline.stages}
     chosen = mapping_form.as_choices(sent.stages)
-    stages = [_stage(key, chosen.get(key)) for key in sent.stages]
+    stages = [_stage(key, chosen.get(key)) for key in sent.stages if key in there]
     try:
         saved = parts(request).control.save_stages(me.person.caller, m.SaveStages(version=sent.version, stages=stages))
     except Refused as refused:
@@ -107,7 +109,7 @@ def try_it(request: Request, me: ActingMember, sent: Fields) -> Response:
     here = me.read(lambda connection: deals.find_by_hubspot(connection, portal_id, deal.deal_id))
     mapped = map_deal(deal.properties, mapping)
     same = all(each == known.fields.get(name, FieldMapping()) for name, each in sent.fields.items())
-    return _tried_page(request, deal, mapping, mapped, here, saved=same)
+    return _tried_page(request, deal, mapping, mapped, here, sent if not same else None)
 
 
 @dataclass(frozen=True)
@@ -242,8 +244,9 @@ def _stages_page(
 
 
 def _tried_page(
-    request: Request, deal: m.DealOut, mapping: Mapping, mapped: Mapped, here: Deal | None, *, saved: bool
+    request: Request, deal: m.DealOut, mapping: Mapping, mapped: Mapped, here: Deal | None, unsaved: SentFields | None
 ) -> Response:
+    """:param unsaved: the form, if what was tried is not what is saved."""
     edited = here.edited_fields if here else ()
     before = here.values if here else {}
     after = {name: before[name] if name in edited else value for name, value in mapped.values.items()}
@@ -254,7 +257,7 @@ def _tried_page(
         deal_id=deal.deal_id,
         title=after["title"],
         here=here,
-        saved=saved,
+        unsaved=unsaved,
         skipped=mapped.skipped,
         changed=sum(after[name] != before.get(name) for name in after),
         lost=after["stage"] == Stage.CLOSED_LOST,
@@ -276,12 +279,13 @@ def _tried(
 ) -> dict[str, Any]:
     """One field: HubSpot's value, the registration's now, what it would be, and what is to be said about it."""
     field, source = FIELD[name], mapping.fields.get(name, FieldMapping()).property
+    there = deal.properties.get(source or "") or ""
     if name == "stage":
-        source = "dealstage"
-    hidden = name in edited and mapped.values[name] != after[name]
+        source, there = "dealstage", _stage_there(deal, mapping.account)
+    hidden = name in edited and mapped.values[name] is not None and mapped.values[name] != after[name]
     return {
         "label": field.label,
-        "hubspot": _short(deal.properties.get(source) or "") if source else None,
+        "hubspot": _short(there),
         "source": source,
         "before": _short(shown(field, before.get(name), before) or ""),
         "after": _short(shown(field, after[name], after) or ""),
@@ -291,6 +295,17 @@ def _tried(
         "issues": [issue for issue in mapped.issues if issue.field == name],
         "need": next((need for need in needs if need.field == name), None),
     }
+
+
+def _stage_there(deal: m.DealOut, account: Account) -> str:
+    """The deal's stage as people call it in HubSpot; its id where HubSpot's pipelines do not have it."""
+    key = (deal.properties.get("pipeline") or "", deal.properties.get("dealstage") or "")
+    names = {
+        (pipeline.id, stage.id): f"{stage.label} ({pipeline.label})"
+        for pipeline in account.pipelines
+        for stage in pipeline.stages
+    }
+    return names.get(key, key[1])
 
 
 def _around(me: TenantContext, known: _Known) -> dict[str, Any]:

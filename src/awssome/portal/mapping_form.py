@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -24,6 +24,8 @@ SKIP = "skip"
 
 _FITTING = {"money": ("number",), "whole": ("number",), "date": ("date", "datetime")}
 _VALUES_SHOWN = 200
+_OF_A_FIELD = ("property.", "default.", "from.", "to.")
+_LONGEST_VERSION = 64
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,13 @@ class SentFields:
     :ivar fields: what was chosen; empty where the person may not choose.
     :ivar version: of the mapping that the form was made from.
     :ivar deal_id: the deal to try it on.
+    :ivar inputs: (name, text) of what was chosen, to be sent once more.
     """
 
     fields: Mapping[str, FieldMapping]
     version: str
     deal_id: str
+    inputs: Sequence[tuple[str, str]]
 
 
 async def sent_fields(request: Request) -> SentFields:
@@ -45,7 +49,10 @@ async def sent_fields(request: Request) -> SentFields:
     form = await request.form()
     fields = {name: _sent_field(form, FIELD[name]) for name in names() if f"property.{name}" in form}
     deal_id = _text(form, "deal").strip() or _text(form, "picked")
-    return SentFields(fields, _text(form, "version"), deal_id)
+    inputs = [
+        (name, text) for name, text in form.multi_items() if isinstance(text, str) and name.startswith(_OF_A_FIELD)
+    ]
+    return SentFields(fields, _text(form, "version")[:_LONGEST_VERSION], deal_id, inputs)
 
 
 Fields = Annotated[SentFields, Depends(sent_fields)]
@@ -63,7 +70,8 @@ async def sent_stages(request: Request) -> SentStages:
     """A dependency: as `sent_fields`."""
     form = await request.form()
     keys = zip(form.getlist("pipeline"), form.getlist("stage"), form.getlist("becomes"), strict=False)
-    return SentStages({(str(pipe), str(stage)): str(to) for pipe, stage, to in keys}, _text(form, "version"))
+    stages = {(str(pipeline), str(stage)): str(to) for pipeline, stage, to in keys}
+    return SentStages(stages, _text(form, "version")[:_LONGEST_VERSION])
 
 
 Stages = Annotated[SentStages, Depends(sent_stages)]

@@ -96,8 +96,10 @@ class Share:
             with self._lock:
                 call.ended, call.told = time.monotonic(), told
                 if rest is not None:
-                    self._held.pop(kind, None)
+                    current = self._held.pop(kind, held)
                     self._exchange(kind, limit, held, rest=rest)
+                    if current is not held:  # another thread went on meanwhile
+                        self._exchange(kind, limit, current)
 
         return answered
 
@@ -150,6 +152,7 @@ class _Call:
     began: float | None = None
     ended: float | None = None
     told: Told | None = None
+    handed_in: bool = False
 
 
 @dataclass
@@ -160,6 +163,7 @@ class _Held:
     turns: list[float]
     until: float
     calls: list[_Call] = field(default_factory=list)
+    handed_in: bool = False
 
     def is_over(self) -> bool:
         """Whether there is nothing (any more) to be taken from it."""
@@ -171,17 +175,17 @@ class _Held:
         return self.calls[-1]
 
     def usage(self, rest: float | None) -> Usage:
-        """How it was used."""
+        """How it was used, as far as nobody was told yet: a call may still be under way when its slice is handed in."""
         at = time.monotonic()
+        answered: list[float] = []
         told, told_after = None, (0.0, 0.0)
         for call in self.calls:
-            if call.told is not None and call.began is not None and call.ended is not None:
+            if call.ended is None or call.handed_in:
+                continue
+            call.handed_in = True
+            answered.append(at - call.ended)
+            if call.told is not None and call.began is not None:
                 told, told_after = call.told, (at - call.began, at - call.ended)
-        return Usage(
-            until=self.slice.until,
-            answered=[at - call.ended for call in self.calls if call.ended is not None],
-            unused=self.slice.starts[len(self.calls) :],
-            told=told,
-            told_after=told_after,
-            rest=rest,
-        )
+        unused = () if self.handed_in else self.slice.starts[len(self.calls) :]
+        self.handed_in = True
+        return Usage(self.slice.until, answered, unused, told, told_after, rest)

@@ -13,9 +13,9 @@ from uuid import UUID
 from awssome.database import Connection
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant import mappings
-from awssome.domain.definitions import Account, Pipeline, PipelineStage, Property
+from awssome.domain.definitions import Pipeline, PipelineStage, Property
 from awssome.domain.errors import Code, Refused
-from awssome.domain.texts import fitting
+from awssome.domain.texts import fitting, storable
 from awssome.domain.times import now
 from awssome.hubspot import models
 from awssome.hubspot.client import Client
@@ -41,7 +41,7 @@ def refresh(services: Services, tenant_id: UUID) -> None:
     """Ask HubSpot now. :raises Refused: CONFLICT when HubSpot is not connected; what the client raises."""
     workspace = Workspace(services, tenant_id, patience=5.0)
     access = HubSpotAccess(services, workspace)
-    with client_of(services, access, patience=PAGE_PATIENCE) as client:
+    with client_of(services, access, patience=PAGE_PATIENCE, urgent=True) as client:
         fetch(client, workspace, access.portal_id)
 
 
@@ -51,7 +51,7 @@ def read_deal(services: Services, tenant_id: UUID, deal_id: str, properties: Seq
     :raises Refused: NOT_FOUND when HubSpot has none; CONFLICT when it is not connected; what the client raises.
     """
     access = HubSpotAccess(services, Workspace(services, tenant_id, patience=5.0))
-    with client_of(services, access, patience=PAGE_PATIENCE) as client:
+    with client_of(services, access, patience=PAGE_PATIENCE, urgent=True) as client:
         found = client.batch_read_deals([deal_id], properties).results
     if not found:
         raise Refused(
@@ -73,20 +73,22 @@ def fetch(client: Client, workspace: Workspace, portal_id: int) -> None:
     """Ask HubSpot with this client, and keep what it says."""
     at = now()
     account, pipelines, properties = client.account(), client.pipelines(), client.properties()
-    known = Account(
-        account.currency or None,
-        account.timezone or None,
-        tuple(_pipeline(each) for each in _in_order(pipelines)),
-    )
+    kept = [_pipeline(each) for each in _in_order(pipelines)]
     defined = [_property(each) for each in properties if not each.archived and not each.hidden]
 
     def keep(connection: Connection) -> None:
         connected = stored.connection(connection)
         if connected is None or connected.portal_id != portal_id:
             raise Refused(Code.CONFLICT, "HubSpot is not connected any more. Nothing was changed.", "Connect it first.")
-        mappings.define(
-            connection, portal_id, connected.hub_domain, known, defined, ui_domain=account.ui_domain or None, at=at
+        stored.keep_account(
+            connection,
+            portal_id,
+            connected.hub_domain,
+            currency=account.currency,
+            time_zone=account.timezone,
+            ui_domain=account.ui_domain,
         )
+        mappings.define(connection, portal_id, kept, defined, at=at)
 
     workspace.do(keep)
 
@@ -98,15 +100,17 @@ def _in_order(pipelines: list[models.Pipeline]) -> list[models.Pipeline]:
 def _pipeline(found: models.Pipeline) -> Pipeline:
     stages = sorted((stage for stage in found.stages if not stage.archived), key=lambda stage: stage.display_order)
     return Pipeline(
-        found.id,
+        storable(found.id),
         fitting(found.label, _LONGEST_LABEL),
         tuple(
-            PipelineStage(stage.id, fitting(stage.label, _LONGEST_LABEL), stage.closed, stage.probability)
+            PipelineStage(storable(stage.id), fitting(stage.label, _LONGEST_LABEL), stage.closed, stage.probability)
             for stage in stages
         ),
     )
 
 
 def _property(found: models.Property) -> Property:
-    options = [(each.value, fitting(each.label, _LONGEST_LABEL)) for each in found.options if not each.hidden]
-    return Property(found.name, fitting(found.label, _LONGEST_LABEL), found.type, tuple(options[:MOST_OPTIONS]))
+    options = [(storable(each.value), fitting(each.label, _LONGEST_LABEL)) for each in found.options if not each.hidden]
+    return Property(
+        storable(found.name), fitting(found.label, _LONGEST_LABEL), found.type, tuple(options[:MOST_OPTIONS])
+    )

@@ -50,7 +50,7 @@ def show(services: Services, tenant_id: UUID, words: str, after: str) -> Shown:
     workspace = Workspace(services, tenant_id, patience=5.0)
     access = HubSpotAccess(services, workspace)
     search = Search(words=words[:200], properties=_SHOWN, sort="createdate", limit=PAGE, after=after or None)
-    with client_of(services, access, patience=PAGE_PATIENCE) as client:
+    with client_of(services, access, patience=PAGE_PATIENCE, urgent=True) as client:
         found = client.search_deals(search)
 
     def read(connection: Connection) -> Shown:
@@ -91,7 +91,7 @@ def clear(services: Services, tenant_id: UUID) -> None:
 
 def _titles(services: Services, access: HubSpotAccess, wanted: list[str]) -> dict[str, str]:
     """What the deals are called now, by the id that they have now."""
-    with client_of(services, access, patience=PAGE_PATIENCE) as client:
+    with client_of(services, access, patience=PAGE_PATIENCE, urgent=True) as client:
         answer = client.batch_read_deals(wanted, ("dealname",))
     if answer.missing:
         raise Refused(

@@ -94,6 +94,11 @@ class Queue:
             connection, SWEEP, "rotate", lock, priority=priority, placement_id=str(placement_id), version=version
         )
 
+    def rotate_data_key(self, connection: Connection, tenant_id: UUID, *, renew: bool) -> None:
+        """Have the tenant's data key wrapped by what wraps now, behind all other work. :param renew: another key."""
+        lock = f"data key:{tenant_id}"
+        self._defer(connection, SWEEP, "rotate_data_key", lock, priority=BULK, tenant_id=str(tenant_id), renew=renew)
+
     def end_sessions(self, connection: Connection, placement_id: UUID, wait: timedelta) -> None:
         """End the sessions of the placement's login, after a while."""
         self._defer(connection, SWEEP, "end_sessions", None, wait=wait, placement_id=str(placement_id))

@@ -152,9 +152,12 @@ def _rewrap(services: WorkerServices, before: Placement, after: Placement) -> No
     """
     try:
         with services.sessions.open(before) as connection:
-            rewrap(connection, services.vault, before.tenant_id)
+            under = rewrap(connection, services.vault, before.tenant_id)
     except Refused as refused:
         if refused.code is not Code.FENCED:
             raise
         with services.sessions.open(after) as connection:
-            rewrap(connection, services.vault, before.tenant_id)
+            under = rewrap(connection, services.vault, before.tenant_id)
+    if under is not None:
+        with services.registry.begin() as connection:
+            tenants.change(connection, before.tenant_id, data_key_under=under)

@@ -25,6 +25,7 @@ from awssome.database.registry import audit, jobs, purge
 from awssome.domain.errors import Refused
 from awssome.workflows import (
     archives,
+    data_keys,
     draining,
     expiry,
     leaving,
@@ -106,6 +107,10 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @task("rotate", SWEEP, _LATER)
     def rotate(context: JobContext, placement_id: str, version: int) -> None:
         rotation.rotate(services, UUID(placement_id), version)
+
+    @task("rotate_data_key", SWEEP, _LATER)
+    def rotate_data_key(context: JobContext, tenant_id: str, renew: bool) -> None:
+        data_keys.rotate(services, UUID(tenant_id), renew=renew)
 
     @task("end_sessions", SWEEP, _LATER)
     def end_sessions(context: JobContext, placement_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The WSGI application in front of moto: AssumeRole is judged here, everything else goes through."""
+"""The WSGI application in front of moto: AssumeRole and disabled keys are judged here, the rest goes through."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Request, Response
 
+from awssome_sandbox.aws import keys
 from awssome_sandbox.aws.accounts import caller_of, find_role
 from awssome_sandbox.aws.console import Console
 from awssome_sandbox.aws.trust import admits
@@ -34,7 +35,7 @@ class Gateway:
         path = environ.get("PATH_INFO", "")
         if path.startswith("/_sandbox/"):
             return self._console(environ, start_response)
-        if path == "/" and (refusal := _judge(environ)):
+        if path == "/" and (refusal := _judge(environ) or keys.judge(environ)):
             return refusal(environ, start_response)
         return self._moto(environ, start_response)
 

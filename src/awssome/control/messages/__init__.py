@@ -29,6 +29,7 @@ from awssome.control.messages.lifecycle import PlannedMove as PlannedMove
 from awssome.control.messages.lifecycle import RotationBatch as RotationBatch
 from awssome.control.messages.lifecycle import RotationProgress as RotationProgress
 from awssome.control.messages.lifecycle import StartDrain as StartDrain
+from awssome.control.messages.lifecycle import StartKeyRotation as StartKeyRotation
 from awssome.control.messages.lifecycle import StartRotation as StartRotation
 from awssome.control.messages.mapping import DealOut as DealOut
 from awssome.control.messages.mapping import FieldIn as FieldIn

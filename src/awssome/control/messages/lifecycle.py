@@ -17,6 +17,17 @@ class StartRotation(Body):
     after: UUID | None = None
 
 
+class StartKeyRotation(Body):
+    """Rotate the data keys of the next batch of tenants.
+
+    `renew`: every tenant gets another data key; else those that something else wraps than what wraps now are wrapped
+    anew.
+    """
+
+    after: UUID | None = None
+    renew: bool = False
+
+
 class RotationBatch(Body):
     """How many tenants were asked for. `next` continues with those behind; None: there are none."""
 

@@ -10,6 +10,8 @@ from awssome.control.messages.base import Body
 from awssome.domain.deals import Stage
 from awssome.domain.mapping import FieldMapping, StageMapping
 
+_ID = r"^[^\x00-\x1f]{1,64}$"
+
 
 class FieldIn(Body):
     """Where a registration field comes from."""
@@ -34,8 +36,8 @@ class SaveFields(Body):
 class StageIn(Body):
     """What a stage of a pipeline becomes; None: as by default; `skip`: its deals are left out."""
 
-    pipeline: str = Field(max_length=64)
-    stage: str = Field(max_length=64)
+    pipeline: str = Field(pattern=_ID)
+    stage: str = Field(pattern=_ID)
     becomes: Stage | Literal["skip"] | None
 
     def mapping(self) -> StageMapping | None:

@@ -80,8 +80,6 @@ def exchange(
         values |= {
             "max_calls": ledger.allowed,
             "window_ms": round((ledger.window_seconds or 0) * 1000),
-            "remaining": usage.told.remaining,
-            "told_at": row.at - timedelta(seconds=usage.told_after[1]),
         }
     if usage is not None and usage.rest is not None:
         values["limited"] = func.coalesce(b.limited, 0) + 1

@@ -404,8 +404,6 @@ hubspot_budgets = Table(
     # What HubSpot's answers have said of the limit, and how long no worker may call.
     Column("max_calls", Integer),
     Column("window_ms", Integer),
-    Column("remaining", Integer),
-    Column("told_at", Instant),
     Column("blocked_until", Instant),
     Column("limited", BigInteger),
     Column("day", Day),

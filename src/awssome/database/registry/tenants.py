@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, func, select, union, update
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, or_, select, union, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
@@ -17,7 +17,7 @@ from awssome.database.keyset import Key, Keyset, Page
 from awssome.database.registry.tables import accounts, memberships, moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import UNDER_WAY
-from awssome.domain.secrets import new_token
+from awssome.domain.secrets import OLDEST, new_token
 from awssome.domain.tenants import AWAY, RESERVED_SLUGS, Role, TenantState, Tier, check_transition, slug_from
 from awssome.domain.times import new_id, now
 
@@ -112,6 +112,22 @@ def by_ref(connection: Connection, ref: str, *, lock: bool = False) -> Tenant:
 def change(connection: Connection, tenant_id: UUID, **values: Any) -> None:
     """Set columns of the tenant; its state is changed by `turn`."""
     connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(**values))
+
+
+def with_data_key(connection: Connection, after: UUID | None, limit: int, *, but: Collection[str] = ()) -> list[UUID]:
+    """Active tenants that have a data key, by id, from one batch to the next.
+
+    :param but: those are left out whose key is wrapped by one of these.
+    """
+    t = tenants.c
+    query = select(t.id).where(t.state == TenantState.ACTIVE, _has_data_key(but)).order_by(t.id).limit(limit)
+    return list(connection.scalars(query if after is None else query.where(t.id > after)))
+
+
+def count_data_keys(connection: Connection, *, but: Collection[str]) -> int:
+    """How many tenants with a workspace have a data key that none of these wraps."""
+    query = select(func.count()).select_from(tenants).where(tenants.c.placement_id.is_not(None), _has_data_key(but))
+    return int(connection.execute(query).scalar_one())
 
 
 def turn(connection: Connection, tenant_id: UUID, after: TenantState, **values: Any) -> None:
@@ -305,3 +321,10 @@ def _tenant(row: Any) -> Tenant:
         seen_at=row.seen_at,
         retain_until=row.retain_until,
     )
+
+
+def _has_data_key(but: Collection[str]) -> ColumnElement[bool]:
+    """A row from before keys were noted has one if the tenant was ever connected, under the oldest secret key."""
+    t = tenants.c
+    wrapped = or_(t.data_key_under.is_not(None), t.hubspot_portal_id.is_not(None))
+    return and_(wrapped, func.coalesce(t.data_key_under, OLDEST).not_in(but))

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from awssome.database.registry import figures as platform
 from awssome.database.registry import servers as registered
 from awssome.database.registry import usage
-from awssome.database.registry.tables import placement_usage, placements, tenants
+from awssome.database.registry.tables import hubspot_budgets, placement_usage, placements, tenants
 from awssome.domain.alerts.checks import CONNECTION_SHARE
 from awssome.domain.alerts.picture import MoveNow, Picture, QueueNow, ServerNow, TenantRef
 from awssome.domain.figures import HEAVIEST, Figure, Unit
@@ -60,6 +60,7 @@ def figures(connection: Connection, at: datetime) -> Iterator[Figure]:
     for row in registered.every(connection):
         yield from _by_server(row, seen.get(row.id), at)
     yield from _of_the_heaviest(connection)
+    yield from _of_hubspot(connection, at)
 
 
 def queue_figures(connection: Connection) -> Iterator[Figure]:
@@ -95,6 +96,15 @@ def _by_tier(connection: Connection) -> Iterator[Figure]:
         yield Figure("tier_rows", "Rows of a tier's tenants", int(row.rows), labels=labels)
         yield Figure("tier_bytes", "Bytes of a tier's tenants", int(row.bytes), Unit.BYTES, labels)
         yield Figure("tier_connections", "Connections of a tier's tenants", int(row.connections), labels=labels)
+
+
+def _of_hubspot(connection: Connection, at: datetime) -> Iterator[Figure]:
+    b = hubspot_budgets.c
+    today = func.coalesce(func.sum(b.day_calls).filter(b.day == at.date()), 0)
+    refused = func.coalesce(func.sum(b.limited), 0)
+    row = connection.execute(select(today.label("today"), refused.label("refused"))).one()
+    yield Figure("hubspot_calls_today", "Calls to HubSpot since midnight, UTC", int(row.today))
+    yield Figure("hubspot_calls_refused", "Calls that HubSpot ever refused for its limit", int(row.refused))
 
 
 def _by_server(row: Any, seen: Any | None, at: datetime) -> Iterator[Figure]:

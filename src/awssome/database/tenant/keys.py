@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -75,18 +75,22 @@ def key_for_new_tokens(connection: Connection, vault: Vault, tenant_id: UUID) ->
 
 
 def renew(connection: Connection, vault: Vault, tenant_id: UUID) -> DataKey:
-    """Another key, which seals from now on. Those that have nothing sealed any more, and were retired before, go.
+    """Another key, which seals from now on. Those that were retired before, and have nothing sealed any more, go.
 
     Nobody seals meanwhile if the caller holds the row of the tokens.
     """
-    in_use = select(hubspot_tokens.c.key_id).where(hubspot_tokens.c.key_id.is_not(None))
-    connection.execute(delete(tenant_keys).where(_k.retired_at.is_not(None), _k.id != tenant_id, _k.id.not_in(in_use)))
+    in_use = select(func.coalesce(hubspot_tokens.c.key_id, tenant_id))
+    connection.execute(delete(tenant_keys).where(_k.retired_at.is_not(None), _k.id.not_in(in_use)))
     connection.execute(update(tenant_keys).where(_k.retired_at.is_(None)).values(retired_at=now()))
     return _insert(connection, vault, tenant_id, new_id())
 
 
-def rewrap(connection: Connection, vault: Vault, tenant_id: UUID) -> None:
-    """Have every data key that can be opened wrapped under what wraps now. What they seal stays as it is."""
+def rewrap(connection: Connection, vault: Vault, tenant_id: UUID) -> str | None:
+    """Have every data key that can be opened wrapped by what wraps now. What they seal stays as it is.
+
+    :returns: the name of what wraps them now; None when there is no data key.
+    :raises Unopenable: when nobody can open the one that seals now.
+    """
     rows = connection.execute(select(_k.id, _k.wrapped_key, _k.key_id, _k.kms_key, _k.retired_at)).all()
     for row in rows:
         wrapped = Wrapped(row.wrapped_key, row.key_id, row.kms_key)
@@ -100,6 +104,7 @@ def rewrap(connection: Connection, vault: Vault, tenant_id: UUID) -> None:
             continue  # a retired one that nobody can open is needed by nobody
         anew = vault.wrap(clear, tenant_id)
         connection.execute(update(tenant_keys).where(_k.id == row.id).values(**vars(anew)))
+    return vault.under if rows else None
 
 
 def _opened(vault: Vault, tenant_id: UUID, key_id: UUID, wrapped: Wrapped) -> DataKey:

@@ -16,7 +16,6 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 
 from awssome.database.schema import field_mappings, hubspot_accounts, stage_mappings
 from awssome.domain.deals import FIELD, Stage
@@ -90,32 +89,25 @@ def definitions(connection: Connection, portal_id: int) -> Definitions | None:
 def define(
     connection: Connection,
     portal_id: int,
-    hub_domain: str,
-    account: Account,
+    pipelines: Sequence[Pipeline],
     properties: Sequence[Property],
     *,
-    ui_domain: str | None,
     at: datetime,
 ) -> None:
-    """Keep what the HubSpot account defines. :param at: when HubSpot was asked."""
-    values = {
-        "currency": account.currency,
-        "time_zone": account.time_zone,
-        "ui_domain": ui_domain,
-        "pipelines": [_as_json(each) for each in account.pipelines],
-        "properties": [[each.name, each.label, each.type, each.options] for each in properties],
-        "defined_at": at,
-        "updated_at": at,
-    }
-    change = update(hubspot_accounts).where(_a.portal_id == portal_id).values(**values)
-    if connection.execute(change).rowcount:
-        return
-    try:
-        with connection.begin_nested():
-            fresh = insert(hubspot_accounts).values(portal_id=portal_id, hub_domain=hub_domain, **values)
-            connection.execute(fresh)
-    except IntegrityError:  # somebody else was quicker
-        connection.execute(change)
+    """Keep what the HubSpot account defines, beside what `hubspot.keep_account` keeps of it.
+
+    :param at: when HubSpot was asked.
+    """
+    connection.execute(
+        update(hubspot_accounts)
+        .where(_a.portal_id == portal_id)
+        .values(
+            pipelines=[_as_json(each) for each in pipelines],
+            properties=[[each.name, each.label, each.type, each.options] for each in properties],
+            defined_at=at,
+            updated_at=at,
+        )
+    )
 
 
 def save_fields(
@@ -188,7 +180,8 @@ def _held(connection: Connection, portal_id: int, version: str) -> Chosen:
 
     :raises Refused: CONFLICT when it is not what the person saw, or nothing is known of the HubSpot account.
     """
-    hold = update(hubspot_accounts).where(_a.portal_id == portal_id).values(updated_at=now())
+    known = (_a.portal_id == portal_id, _a.defined_at.is_not(None))
+    hold = update(hubspot_accounts).where(*known).values(updated_at=now())
     if not connection.execute(hold).rowcount:
         raise Refused(
             Code.CONFLICT,

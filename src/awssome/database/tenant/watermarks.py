@@ -17,11 +17,11 @@ _a = hubspot_accounts.c
 
 def find(connection: Connection, portal_id: int) -> Watermark | None:
     """How far; None when no sync has come to its end yet."""
-    query = select(_a.changed_until, _a.full_at, _a.mapping_hash).where(_a.portal_id == portal_id)
+    query = select(_a.changed_until, _a.full_at, _a.mapping_hash, _a.beyond).where(_a.portal_id == portal_id)
     row = connection.execute(query).first()
     if row is None or row.changed_until is None or row.full_at is None:
         return None
-    return Watermark(row.changed_until, row.full_at, bytes(row.mapping_hash or b""))
+    return Watermark(row.changed_until, row.full_at, bytes(row.mapping_hash or b""), row.beyond or 0)
 
 
 def advance(connection: Connection, portal_id: int, changed_until: datetime | None, **values: Any) -> None:

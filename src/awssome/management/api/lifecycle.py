@@ -43,7 +43,21 @@ def rotate_batch(call: OperatorCall, body: m.StartRotation) -> m.RotationBatch:
 def rotations(call: OperatorCall) -> m.RotationProgress:
     """How many rotations are still to be done."""
     with call.registry.begin() as connection:
-        return lifecycle.rotation_progress(connection)
+        return lifecycle.progress(connection, "rotate")
+
+
+@router.post("/data-key-rotations", status_code=202)
+def rotate_data_keys(call: OperatorCall, body: m.StartKeyRotation) -> m.RotationBatch:
+    """Data keys wrapped by what wraps now, or other data keys, batch by batch."""
+    with call.registry.begin() as connection:
+        return lifecycle.rotate_data_keys(call.services, connection, call.actor, body)
+
+
+@router.get("/data-key-rotations")
+def data_key_rotations(call: OperatorCall) -> m.RotationProgress:
+    """How many rotations of data keys are still to be done."""
+    with call.registry.begin() as connection:
+        return lifecycle.progress(connection, "rotate_data_key")
 
 
 @router.patch("/servers/{name}")

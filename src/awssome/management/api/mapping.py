@@ -23,6 +23,9 @@ router = APIRouter(tags=["mapping"])
 Member = Annotated[TenantCall, Depends(tenant_call(Role.MEMBER))]
 Admin = Annotated[TenantCall, Depends(tenant_call(Role.ADMIN))]
 
+_LISTED = 50
+"""Stages that a line of the audit log names."""
+
 PAGE_PATIENCE = 5.0
 """Seconds that a page may wait for a move's cut-over."""
 
@@ -59,7 +62,7 @@ def save_stages(caller: Admin, body: m.SaveStages) -> m.MappingSaved:
     changed = _workspace(caller).do(save)
     if changed:
         with caller.registry.begin() as connection:
-            audit.record(connection, caller.actor, "mapping.stages_changed", caller.tenant.id, stages=changed)
+            audit.record(connection, caller.actor, "mapping.stages_changed", caller.tenant.id, stages=changed[:_LISTED])
     return m.MappingSaved(changed=changed)
 
 

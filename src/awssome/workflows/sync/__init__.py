@@ -26,8 +26,8 @@ from awssome.workflows.hubspot_calls import JOB_PATIENCE
 from awssome.workflows.services import Services
 from awssome.workflows.sync.ending import STUMBLES, NotNow, Parked, fail, leave, park, stumble
 from awssome.workflows.sync.everything import import_all
-from awssome.workflows.sync.preview import preview
-from awssome.workflows.sync.retry import retry
+from awssome.workflows.sync.preview import preview_sync
+from awssome.workflows.sync.retry import retry_failed
 from awssome.workflows.sync.running import Run, claim
 from awssome.workflows.sync.ten import import_first
 from awssome.workflows.workspace import Workspace
@@ -95,9 +95,9 @@ def run(
 def _go(run: Run) -> None:
     """From where the run stands to its end."""
     if run.sync.kind is SyncKind.PREVIEW:
-        preview(run)
+        preview_sync(run)
     elif run.sync.kind is SyncKind.RETRY:
-        retry(run)
+        retry_failed(run)
     elif run.sync.deal_limit is None:
         import_all(run)
     else:

@@ -2,7 +2,7 @@
 
 A full pass follows the list to its end, then looks up the mapped deals that were not in it. An incremental one follows
 the changes, then the list of deleted deals, then looks up those that were deleted before and are not in it any more.
-Each step ends with the position at which the next one begins.
+In the end numbers are compared. Each step ends with the position at which the next one begins.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from awssome.database.tenant import imports, watermarks
+from awssome.database import Connection
+from awssome.database.tenant import imports, syncs, watermarks
+from awssome.database.tenant.syncs import Sync
 from awssome.domain.syncs import MappingState, SyncMode
 from awssome.domain.times import now
 from awssome.domain.windows import Watermark, instant, milliseconds, open_window, saved
@@ -51,8 +53,7 @@ def import_all(run: Run) -> None:
         _begin(run)
     while (step := Step(run.position["step"])) is not Step.DONE:
         _STEPS[step](run)
-    newest = run.position.get("newest")
-    run.finish(int(run.position["there"]), instant(int(newest)) if newest else None)
+    run.finish(run.position["there"], _newest(run), beyond=run.position["beyond"])
 
 
 def begin_full(run: Run) -> None:
@@ -104,8 +105,8 @@ def _list(run: Run) -> None:
 
 
 def _unseen(run: Run) -> None:
-    reconcile(run, (MappingState.LIVE,), room=None, **run.position)
-    run.note(position={**run.position, "step": Step.DONE})
+    reconcile(run, (MappingState.LIVE,), room=None, position=run.position)
+    run.note(position={**run.position, "step": Step.COUNT})
 
 
 def _changes(run: Run) -> None:
@@ -128,18 +129,42 @@ def _deleted(run: Run) -> None:
 
 
 def _restored(run: Run) -> None:
-    reconcile(run, (MappingState.ARCHIVED,), room=None, read_since=now() - HUBSPOT_KEEPS, **run.position)
+    reconcile(run, (MappingState.ARCHIVED,), room=None, read_since=now() - HUBSPOT_KEEPS, position=run.position)
     run.note(position={**run.position, "step": Step.COUNT})
 
 
 def _count(run: Run) -> None:
-    """What is here and not in HubSpot any more, although nothing told of it, shows in the numbers."""
+    """Compare numbers. What changed without a trace shows in them: that a deal is gone, or one is back that never was
+    here. Then all deals are read. One may also have been deleted just now: so that is looked for once more before."""
+    newest = _newest(run)
     there = count(run.client)
-    here = run.workspace.do(lambda connection: imports.count_live(connection, run.portal_id))
-    if here > there:
-        begin_full(run)
+    settled = count(run.client, newest) if newest else there
+
+    def work(connection: Connection) -> tuple[int, int, Watermark | None, Sync | None]:
+        return (
+            imports.count_live(connection, run.portal_id),
+            imports.count_live(connection, run.portal_id, changed_before=newest),
+            watermarks.find(connection, run.portal_id),
+            syncs.find(connection, run.sync.id),
+        )
+
+    here, settled_here, watermark, so_far = run.workspace.do(work)
+    beyond = max(0, settled - settled_here)
+    if run.sync.mode is SyncMode.INCREMENTAL and watermark and so_far:
+        if here > there and "again" not in run.position:
+            run.note(position={"step": Step.DELETED, "newest": run.position["newest"], "again": True})
+            return
+        if here > there or beyond > watermark.beyond + so_far.left_out + so_far.failed:
+            begin_full(run)
+            return
     else:
-        run.note(position={**run.position, "step": Step.DONE, "there": there})
+        there = run.position["there"]
+    run.note(position={**run.position, "step": Step.DONE, "there": there, "beyond": beyond})
+
+
+def _newest(run: Run) -> datetime | None:
+    newest = run.position["newest"]
+    return instant(newest) if newest else None
 
 
 def _earlier(newest: datetime | None, began: datetime) -> int | None:

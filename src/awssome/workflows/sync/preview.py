@@ -26,7 +26,7 @@ from awssome.workflows.sync.ten import choose
 from awssome.workflows.sync.writing import planned
 
 
-def preview(run: Run) -> None:
+def preview_sync(run: Run) -> None:
     """To its end."""
     mode = SyncMode.FULL if run.sync.deal_limit is None else SyncMode.FIRST_TEN
     run.workspace.do(lambda connection: syncs.begin_anew(connection, run.sync, mode=mode))

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from awssome.domain.imports import DealIssue, SourceDeal, unreadable, untold
 from awssome.domain.mapping import modified_at
+from awssome.domain.windows import milliseconds
 from awssome.hubspot.client import Client
 from awssome.hubspot.limits import SEARCH_PAGE
 from awssome.hubspot.models import Deal, Filter, Page, Search
@@ -38,17 +39,20 @@ class Answer:
 def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, None, None]:
     """The same parts; each is fetched by a thread while the one before it is being written.
 
-    :param stopping: set when it is closed early, so that the fetch that is under way ends at once.
+    :param stopping: set when it is closed early, until the fetch that is under way has ended, which it does at once.
     """
-    with ThreadPoolExecutor(1) as fetcher:
-        try:
+    fetcher = ThreadPoolExecutor(1)
+    try:
+        coming = fetcher.submit(next, parts, None)
+        while (part := coming.result()) is not None:
             coming = fetcher.submit(next, parts, None)
-            while (part := coming.result()) is not None:
-                coming = fetcher.submit(next, parts, None)
-                yield part
-        except GeneratorExit:
-            stopping.set()
-            raise
+            yield part
+    except GeneratorExit:
+        stopping.set()
+        raise
+    finally:
+        fetcher.shutdown()
+        stopping.clear()
 
 
 def listed(page: Page) -> Answer:
@@ -105,9 +109,12 @@ def newest_change(client: Client) -> datetime | None:
     return None
 
 
-def count(client: Client) -> int:
-    """How many deals HubSpot's search finds in the account."""
-    return client.search_deals(Search(properties=(MODIFIED,), limit=1)).total
+def count(client: Client, changed_before: datetime | None = None) -> int:
+    """How many deals HubSpot's search finds in the account. :param changed_before: only those last changed before."""
+    filters: tuple[Filter, ...] = ()
+    if changed_before is not None:
+        filters = (Filter(MODIFIED, "LT", str(milliseconds(changed_before))),)
+    return client.search_deals(Search(filters, (MODIFIED,), limit=1)).total
 
 
 def sources(deals: Sequence[Deal]) -> list[SourceDeal]:

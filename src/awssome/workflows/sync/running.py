@@ -114,12 +114,20 @@ class Run:
             self.sync = replace(found, calls=calls, retried=retried, rate_limited=rate_limited)
         self.position = columns.get("position", self.position)
 
-    def finish(self, available: int, changed_until: datetime | None = None, *, told: Sequence[DealIssue] = ()) -> None:
+    def finish(
+        self,
+        available: int,
+        changed_until: datetime | None = None,
+        *,
+        beyond: int = 0,
+        told: Sequence[DealIssue] = (),
+    ) -> None:
         """The sync is done.
 
         :param available: how many deals HubSpot has.
-        :param told: what there is to tell of deals that stay in HubSpot.
         :param changed_until: no change in HubSpot before this moment is missing; None: nothing is known of that.
+        :param beyond: how many deals HubSpot counts that are not here.
+        :param told: why deals stay in HubSpot.
         """
 
         def work(connection: Connection) -> None:
@@ -133,9 +141,9 @@ class Run:
                     imports.report(connection, self.sync.id, [_no_room(there - here, there, self.sync.deal_limit)])
             if self.sync.mode is SyncMode.FULL:
                 full = {"full_at": self.sync.started_at, "mapping_hash": self.sync.mapping_hash}
-                watermarks.advance(connection, self.portal_id, changed_until, **full)
+                watermarks.advance(connection, self.portal_id, changed_until, beyond=beyond, **full)
             elif self.sync.mode is SyncMode.INCREMENTAL:
-                watermarks.advance(connection, self.portal_id, changed_until)
+                watermarks.advance(connection, self.portal_id, changed_until, beyond=beyond)
             syncs.finish(connection, self.sync, available=there, imported=here, **left_out, **self.spent)
 
         self.workspace.do(work)

@@ -15,8 +15,6 @@ def upgrade() -> None:
     op.add_column("hubspot_budgets", sa.Column("slots", ARRAY(Instant())))
     op.add_column("hubspot_budgets", sa.Column("max_calls", sa.Integer()))
     op.add_column("hubspot_budgets", sa.Column("window_ms", sa.Integer()))
-    op.add_column("hubspot_budgets", sa.Column("remaining", sa.Integer()))
-    op.add_column("hubspot_budgets", sa.Column("told_at", Instant()))
     op.add_column("hubspot_budgets", sa.Column("blocked_until", Instant()))
     op.add_column("hubspot_budgets", sa.Column("limited", sa.BigInteger()))
     op.add_column("hubspot_budgets", sa.Column("day", Day()))

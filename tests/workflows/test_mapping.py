@@ -1,0 +1,182 @@
+"""The mapping at work: what HubSpot defines is fetched, a changed mapping reaches the registrations, edits survive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+
+from awssome.database import Connection
+from awssome.database.schema import hubspot_accounts
+from awssome.database.tenant import deals as registrations
+from awssome.database.tenant import mappings
+from awssome.database.tenant.mappings import Definitions
+from awssome.domain.deals import FIELD, Stage
+from awssome.domain.definitions import PIPELINE
+from awssome.domain.errors import Code, Refused
+from awssome.domain.mapping import FieldMapping, StageMapping, map_deal
+from awssome.domain.times import now
+from awssome.workflows import hubspot_connection, hubspot_definitions
+from tests.hubspot.conftest import EMPTY, TAILSPIN, WINGTIP, Sandbox
+from tests.workflows.conftest import Workshop
+
+Workshops = Callable[..., Workshop]
+
+
+def defined(who: Workshop, portal_id: int = TAILSPIN) -> Definitions:
+    found = who.workspace.do(lambda connection: mappings.definitions(connection, portal_id))
+    assert found is not None
+    return found
+
+
+def choose(who: Workshop, fields: dict[str, FieldMapping], portal_id: int = TAILSPIN) -> list[str]:
+    def work(connection: Connection) -> list[str]:
+        version = mappings.chosen(connection).version
+        return mappings.save_fields(connection, portal_id, version, fields, "adam@example.com")
+
+    return who.workspace.do(work)
+
+
+def age(who: Workshop, **ago: float) -> None:
+    """Make what is known of the account older."""
+    older = update(hubspot_accounts).values(defined_at=now() - timedelta(**ago))
+    who.workspace.do(lambda connection: connection.execute(older))
+
+
+def test_a_sync_learns_what_the_account_defines_once_a_day(workshop: Workshops) -> None:
+    alice = workshop(WINGTIP)
+    first = alice.sync()
+    known = defined(alice, WINGTIP)
+    assert (known.account.currency, known.account.time_zone) == ("EUR", "Europe/Berlin")
+    assert known.account.pipelines[0].id == PIPELINE
+    won = next(stage for stage in known.account.pipelines[1].stages if stage.label == "Won")
+    assert won.closed and won.probability == 1
+    assert {"dealname", "amount", "dealtype"} <= {each.name for each in known.properties}
+    second = alice.sync()
+    assert second.calls < first.calls
+    assert defined(alice, WINGTIP).defined_at == known.defined_at
+    age(alice, days=1.1)
+    alice.sync()
+    assert defined(alice, WINGTIP).defined_at > known.defined_at  # type: ignore[operator]
+
+
+def test_amounts_without_a_currency_are_in_the_accounts(workshop: Workshops) -> None:
+    alice = workshop(WINGTIP)
+    there = {deal.id: deal for deal in alice.deals(WINGTIP)}
+    alice.sync()
+    live = alice.live()
+    assert live and all("deal_currency_code" not in deal.properties for deal in there.values())
+    for deal_id, one in live.items():
+        assert one.row.deal_currency == ("EUR" if there[deal_id].properties["amount"] else None)
+
+
+def test_a_changed_mapping_reaches_every_deal_with_the_next_sync_and_edits_survive(
+    workshop: Workshops, sandbox: Sandbox
+) -> None:
+    alice = workshop(TAILSPIN)
+    alice.sync()
+    edited, other = list(alice.live().values())[:2]
+    _edit(alice, edited.row.id, {"next_steps": "Mine"})
+    assert choose(alice, {"next_steps": FieldMapping("dealname"), "title": FieldMapping("dealname")}) == ["next_steps"]
+    done = alice.sync()
+    assert done.updated == 9, "but for the one whose field a person has set"
+    after = alice.live()
+    assert after[edited.deal_id].row.next_steps == "Mine"
+    assert after[other.deal_id].row.next_steps == after[other.deal_id].row.title
+    assert alice.sync().updated == 0
+    assert choose(alice, {"next_steps": FieldMapping()}) == ["next_steps"]
+    alice.sync()
+    after = alice.live()
+    assert (after[edited.deal_id].row.next_steps, after[other.deal_id].row.next_steps) == ("Mine", None)
+
+
+def test_what_is_tried_is_what_a_sync_then_writes(workshop: Workshops) -> None:
+    alice = workshop(TAILSPIN)
+    alice.sync()
+    fields = {
+        "next_steps": FieldMapping("description"),
+        "use_case": FieldMapping(default="Database"),
+        "target_close_date": FieldMapping("closedate", "+30"),
+        "opportunity_type": FieldMapping("dealtype", "Flat Renewal", {"newbusiness": "Expansion"}),
+    }
+    choose(alice, fields)
+    mapping = alice.workspace.do(lambda connection: mappings.load(connection, TAILSPIN))
+    tried = {}
+    for deal_id in alice.live():
+        found = hubspot_definitions.read_deal(alice.services, alice.id, deal_id, mapping.properties)
+        tried[deal_id] = map_deal(found.properties, mapping).values
+    alice.sync()
+    for deal_id, one in alice.live().items():
+        assert {name: one.row._mapping[name] for name in FIELD} == tried[deal_id]
+
+
+def test_who_saves_what_is_no_longer_true_is_told(workshop: Workshops) -> None:
+    alice = workshop(TAILSPIN)
+    hubspot_definitions.refresh(alice.services, alice.id)
+    seen = alice.workspace.do(mappings.chosen).version
+    stages = {("default", "closedwon"): StageMapping(Stage.LAUNCHED)}
+
+    def save(connection: Connection) -> list[str]:
+        return mappings.save_stages(connection, TAILSPIN, seen, stages, "adam@example.com")
+
+    assert alice.workspace.do(save) == ["default/closedwon"]
+    with pytest.raises(Refused) as refused:
+        alice.workspace.do(save)
+    assert refused.value.code is Code.CONFLICT
+    late = alice.workspace.do(lambda connection: mappings.chosen(connection).stages)
+    assert late == stages
+
+    def take_back(connection: Connection) -> list[str]:
+        now_there = mappings.chosen(connection).version
+        return mappings.save_stages(connection, TAILSPIN, now_there, dict.fromkeys(stages), "adam@example.com")
+
+    assert alice.workspace.do(take_back) == ["default/closedwon"]
+    assert alice.workspace.do(mappings.chosen).version == seen, "as by default is as nothing chosen"
+
+
+def test_nothing_is_saved_before_hubspot_was_asked(workshop: Workshops) -> None:
+    alice = workshop(EMPTY)
+    with pytest.raises(Refused, match="Nothing is known yet"):
+        choose(alice, {"use_case": FieldMapping(default="Database")}, EMPTY)
+
+
+def test_a_deal_is_read_by_its_number_or_is_not_there(workshop: Workshops, sandbox: Sandbox) -> None:
+    alice = workshop(TAILSPIN)
+    first, second = sorted(deal.id for deal in alice.deals(TAILSPIN))[:2]
+    found = hubspot_definitions.read_deal(alice.services, alice.id, first, ("dealname",))
+    assert found.id == first and found.properties["dealname"]
+    survivor = str(sandbox.order("deals/merge", portal_id=TAILSPIN, ids=[first, second])["id"])
+    assert hubspot_definitions.read_deal(alice.services, alice.id, first, ("dealname",)).id == survivor
+    with pytest.raises(Refused, match="has no deal 404"):
+        hubspot_definitions.read_deal(alice.services, alice.id, "404", ("dealname",))
+    hubspot_connection.disconnect(alice.services, alice.id)
+    with pytest.raises(Refused, match="not connected"):
+        hubspot_definitions.refresh(alice.services, alice.id)
+
+
+def test_a_stage_that_is_left_out_says_so(workshop: Workshops) -> None:
+    alice = workshop(TAILSPIN)
+    alice.sync()
+    stages = {("default", "qualifiedtobuy"): StageMapping(None)}
+
+    def save(connection: Connection) -> list[str]:
+        version = mappings.chosen(connection).version
+        return mappings.save_stages(connection, TAILSPIN, version, stages, "adam@example.com")
+
+    alice.workspace.do(save)
+    mapping = alice.workspace.do(lambda connection: mappings.load(connection, TAILSPIN))
+    found = map_deal({"dealname": "x", "pipeline": "default", "dealstage": "qualifiedtobuy"}, mapping)
+    assert found.skipped == (
+        "Your stage mapping leaves out deals in stage “Qualified To Buy” of pipeline “Sales Pipeline”."
+    )
+
+
+def _edit(who: Workshop, registration_id: UUID, values: dict[str, str]) -> None:
+    def work(connection: Connection) -> None:
+        deal = registrations.find(connection, registration_id)
+        registrations.edit(connection, deal.id, deal.version, values, "alice@example.com")
+
+    who.workspace.do(work)
