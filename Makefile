@@ -34,6 +34,7 @@ bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and
 	$(BIN)/python -m benchmarks.neighbours
 	$(BIN)/python -m benchmarks.hubspot_rate
 	$(BIN)/python -m benchmarks.hubspot_sync
+	$(BIN)/python -m benchmarks.mapping
 
 soak: setup ## syncs of 11,500 and 100,000 deals, then of one account after the other, with faults and kills (MINUTES=30 SEED=1)
 	$(BIN)/python -m tests.workflows.soak --minutes $(MINUTES) --seed $(SEED)

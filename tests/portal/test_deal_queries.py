@@ -307,7 +307,7 @@ def test_fields_tell_where_they_come_from() -> None:
     deal = Deal(new_id(), Source.HUBSPOT, given, ("next_steps",), False, 1, at, at, ALICE, None, linked)
     assert deal.origin("title") == deal.origin("stage") == "hubspot"
     assert deal.origin("next_steps") == "you"
-    assert deal.hidden("next_steps") == Hidden("Wait")
+    assert deal.hidden("next_steps") == Hidden("Wait", default=True)
     assert deal.hidden("title") is None
     assert deal.origin("visibility") == "default"
     assert deal.origin("customer_company") is None

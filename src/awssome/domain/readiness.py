@@ -57,7 +57,7 @@ def _needs(values: Mapping[str, Any], today: date) -> Iterator[Need]:
 def _look(field: Field, given: Mapping[str, Any], today: date) -> Need | None:
     value = given.get(field.name)
     if value is None:
-        reason = _why_needed(field, given)
+        reason = "" if field.needed else _why_needed(field.name, given)
         if reason is None:
             return None
         text = f"{'Choose' if field.choices else 'Fill in'} {_named(field)}{reason}."
@@ -65,11 +65,9 @@ def _look(field: Field, given: Mapping[str, Any], today: date) -> Need | None:
     return _form(field, field.rule, value) or _sense(field, value, given, today)
 
 
-def _why_needed(field: Field, given: Mapping[str, Any]) -> str | None:
-    """The end of the sentence that asks for a field that is empty; None if AWS does without."""
-    if field.needed:
-        return ""
-    match field.name:
+def _why_needed(name: str, given: Mapping[str, Any]) -> str | None:
+    """The end of the sentence that asks for a field that is needed beside others only; None if AWS does without."""
+    match name:
         case "customer_website" if given.get("national_security") != "Yes":
             return ""
         case "customer_other_industry" if given.get("customer_industry") == "Other":

@@ -258,6 +258,7 @@ def _line(field: Field, deal: Deal, needs: Sequence[Need]) -> dict[str, Any]:
         "origin": {"you": "You", "hubspot": "HubSpot", "default": "Default"}.get(origin or "", ""),
         "need": next((need for need in needs if need.field == field.name), None),
         "hidden": _cut(_readable(field, hidden.text, deal)) if hidden else "",
+        "hidden_default": hidden is not None and hidden.default,
     }
 
 

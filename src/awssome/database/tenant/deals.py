@@ -5,7 +5,7 @@ Every change raises the row's version and writes a row of `deal_events`, in the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,7 +20,7 @@ from awssome.database.keyset import Key, Keyset, Page
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings
 from awssome.domain.deals import FIELD, Source, Stage, as_text, parse_value
 from awssome.domain.errors import Code, Refused
-from awssome.domain.readiness import readiness
+from awssome.domain.readiness import is_ready
 from awssome.domain.times import new_id, now
 
 SORTS = (
@@ -97,14 +97,19 @@ class Deal:
         """What HubSpot says of a field that a person has set; None where it is not known, or nobody has set it."""
         if self.hubspot is None or field not in self.edited_fields or field not in self.hubspot.held_back:
             return None
-        return Hidden(self.hubspot.held_back[field])
+        return Hidden(self.hubspot.held_back[field], field in self.hubspot.defaulted)
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """A value of HubSpot's, as text, that a person's hides. :ivar text: None: HubSpot has none."""
+    """What a sync would write, as text, if a person had not set the field.
+
+    :ivar text: None: nothing.
+    :ivar default: it is a default of the mapping, because HubSpot has nothing.
+    """
 
     text: str | None
+    default: bool
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ def create(connection: Connection, values: Mapping[str, Any], actor: str) -> UUI
             id=deal_id,
             source=Source.MANUAL,
             edited_fields=sorted(name for name, value in given.items() if value is not None),
-            ready=not readiness(given, at.date()),
+            ready=is_ready(given, at.date()),
             version=1,
             created_at=at,
             updated_at=at,
@@ -247,7 +252,7 @@ def edit(connection: Connection, deal_id: UUID, version: int, values: Mapping[st
     # What a sync brought in until now is what HubSpot says, until the next sync knows better.
     fresh = {name: before for name, (before, _) in changed.items() if name not in deal.edited_fields}
     if deal.hubspot is not None and fresh:
-        _hold_back(connection, deal, {**deal.hubspot.held_back, **fresh})
+        _hold_back(connection, deal_id, lambda held_back: {**fresh, **held_back})
     return True
 
 
@@ -270,8 +275,7 @@ def use_hubspot(connection: Connection, deal_id: UUID, version: int, field: str,
     except ValueError as error:
         raise Refused(Code.CONFLICT, f"{error} Nothing was changed.", "Correct it in HubSpot, then sync.") from None
     _write(connection, deal, {field: value}, {*deal.edited_fields} - {field}, "edited", actor)
-    rest = {name: text for name, text in deal.hubspot.held_back.items() if name != field}
-    _hold_back(connection, deal, rest)
+    _hold_back(connection, deal_id, lambda held_back: {name: held_back[name] for name in held_back if name != field})
 
 
 def archive(connection: Connection, deal_ids: Sequence[UUID], actor: str) -> int:
@@ -440,7 +444,7 @@ def _write(
         .where(deal_registrations.c.id == deal.id, deal_registrations.c.version == deal.version)
         .values(
             edited_fields=sorted(edited),
-            ready=not readiness(after, at.date()),
+            ready=is_ready(after, at.date()),
             version=deal.version + 1,
             updated_at=at,
             updated_by=actor,
@@ -452,9 +456,14 @@ def _write(
     record(connection, deal.id, kind, actor, changes(deal.values, after), at=at)
 
 
-def _hold_back(connection: Connection, deal: Deal, held_back: Mapping[str, str | None]) -> None:
-    mine = hubspot_mappings.c.registration_id == deal.id
-    connection.execute(update(hubspot_mappings).where(mine).values(held_back=dict(held_back)))
+def _hold_back(
+    connection: Connection, deal_id: UUID, change: Callable[[Mapping[str, str | None]], Mapping[str, str | None]]
+) -> None:
+    """Change what is held back. The deal has been written before: a sync that is about to write it, too, waits."""
+    m = hubspot_mappings.c
+    now_there = connection.execute(select(m.held_back).where(m.registration_id == deal_id)).scalar_one()
+    after = dict(change(now_there or {})) or None
+    connection.execute(update(hubspot_mappings).where(m.registration_id == deal_id).values(held_back=after))
 
 
 def _put_away(
