@@ -164,6 +164,8 @@ def keep_tokens(
         installation = _introspected(services, portal_id, tokens)
         account = _account(services, portal_id, tokens)
         workspace = Workspace(services, tenant_id, patience=PAGE_PATIENCE)
+        # KMS, should it have to be asked, is asked before there is a lock to be held.
+        workspace.do(lambda tenant: key_for_new_tokens(tenant, services.vault, tenant_id))
         with services.registry.begin() as connection:
             registered.connect(connection, tenant_id, portal_id, installation.hub_domain)
             under = workspace.do(
