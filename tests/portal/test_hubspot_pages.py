@@ -99,7 +99,7 @@ def test_connecting_goes_to_hubspot_and_comes_back_to_where_it_began(stage: Stag
     assert bare.headers["location"] == f"http://{SHARED}/hubspot/finish?state=state-1&code=the-code"
     answer = alice.get("/hubspot/finish?state=state-1&code=the-code")
     assert answer.status_code == 303 and answer.headers["location"] == "/hubspot"
-    assert "northwind-cloud.com, portal 4128831" in alice.after(answer).text
+    assert "northwind-cloud.com 4128831" in alice.after(answer).text
     body = next(what for name, what in stage.control.calls if name == "connect_hubspot")
     assert (body.state, body.code) == ("state-1", "the-code")
 
