@@ -182,6 +182,7 @@ def test_a_defect_is_tried_again_and_fails_in_the_end(
     failed = alice.find(sync_id)
     assert (failed.state, failed.open, failed.stumbles) == (SyncState.FAILED, False, sync.STUMBLES)
     assert failed.calls > 0
+    assert failed.reference
     assert failed.problem is not None
     assert "defect in Awssome" in failed.problem
 

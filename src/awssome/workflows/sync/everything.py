@@ -101,7 +101,8 @@ def _list(run: Run) -> None:
             answer = listed(page)
             there = run.position["there"] + len(answer.deals) + len(answer.failed)
             step = {"step": Step.LIST, "after": page.next} if page.next else {"step": Step.UNSEEN, "after": ""}
-            write(run, answer.deals, failed=answer.failed, position={**run.position, **step, "there": there})
+            position = {**run.position, **step, "there": there}
+            write(run, answer.deals, failed=answer.failed, position=position, request_id=answer.request_id)
 
 
 def _unseen(run: Run) -> None:

@@ -29,11 +29,13 @@ class Answer:
     :ivar deals: those that are there.
     :ivar failed: those that are there and cannot be read, and those of which it says nothing.
     :ivar missing: those that were asked for by id, and are deleted or never were.
+    :ivar request_id: what HubSpot's support asks for of the answer.
     """
 
     deals: list[SourceDeal]
     failed: list[DealIssue]
     missing: list[str]
+    request_id: str = ""
 
 
 def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, None, None]:
@@ -57,7 +59,8 @@ def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, Non
 
 def listed(page: Page) -> Answer:
     """A page of the list."""
-    return Answer(sources(page.results), [unreadable(one.id, "", one.reason) for one in page.unreadable], [])
+    failed = [unreadable(one.id, "", one.reason) for one in page.unreadable]
+    return Answer(sources(page.results), failed, [], page.request_id)
 
 
 def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]) -> Answer:
@@ -80,7 +83,7 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
         found[one.id] = replace(known, merged_ids=(*known.merged_ids, *merged_ids))
         told.add(deal_id)
     failed += [untold(deal_id) for deal_id in sorted(asked - told - set(missing))]
-    return Answer(list(found.values()), failed, missing)
+    return Answer(list(found.values()), failed, missing, answer.request_id)
 
 
 def query(*filters: Filter, properties: tuple[str, ...], limit: int, sort: str | None = None) -> Search:
