@@ -59,12 +59,11 @@ def park(workspace: Workspace, sync: Sync, error: Refused, spent: Mapping[str, i
         at, row = now(), syncs.find(connection, sync.id)
         position = dict(row.position) if row else {}
         stuck = position.get("stuck") or {"since": at.isoformat(), "times": 0}
-        until = _pause(error, stuck["times"], at)
-        if until - datetime.fromisoformat(stuck["since"]) > PATIENCE:
-            until = None
+        if at - datetime.fromisoformat(stuck["since"]) > PATIENCE:
             message = f"{error.message} It has been so for a day, and the sync has stopped waiting."
             syncs.fail(connection, sync, message, "Sync again later. No deal comes in twice.", **spent)
             return
+        until = _pause(error, stuck["times"], at)
         position["stuck"] = {"since": stuck["since"], "times": stuck["times"] + 1}
         syncs.park(connection, sync, until, error.message, "The sync goes on by itself.", position=position, **spent)
 

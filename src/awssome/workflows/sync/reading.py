@@ -104,11 +104,14 @@ def searched(client: Client, search: Search, wanted: int) -> tuple[list[Deal], i
 
 
 def newest_change(client: Client) -> datetime | None:
-    """When HubSpot's search had last seen a change; None when there is no deal. Rather too early than too late."""
-    search = Search(properties=(MODIFIED,), sort=MODIFIED, descending=True, limit=1)
+    """When HubSpot's search had last seen a change; None when there is no deal.
+
+    Out of a page, because its order is not to be relied on. Too early is no harm: then more is read again.
+    """
+    search = Search(properties=(MODIFIED,), sort=MODIFIED, descending=True)
     for page in client.iter_searched_deals(search):
         if page.results:
-            return modified_at(page.results[0].properties)
+            return max(filter(None, (modified_at(deal.properties) for deal in page.results)), default=None)
     return None
 
 
