@@ -74,14 +74,16 @@ def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Gene
 
 def listed(page: Page) -> Answer:
     """A page of the list."""
-    return Answer(sources(page.results), [unreadable(one.id, "", one.reason) for one in page.unreadable], [])
+    failed = [unreadable(one.id, "", one.reason) for one in page.unreadable]
+    return Answer(sources(page.results, page.request_id), failed, [])
 
 
 def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]) -> Answer:
     """Ask for deals by their ids, and find out which others they became part of, also where HubSpot does not say so."""
     answer = client.batch_read_deals(deal_ids, properties)
     asked = set(deal_ids)
-    found = {one.id: one for one in sources(answer.results) if one.id in asked or asked.intersection(one.merged_ids)}
+    told_of = sources(answer.results, answer.request_id)
+    found = {one.id: one for one in told_of if one.id in asked or asked.intersection(one.merged_ids)}
     failed = [unreadable(one.id, "", one.reason) for one in answer.unreadable]
     missing = list(answer.missing)
     told = {*found, *missing, *(one.id for one in answer.unreadable)}
@@ -91,7 +93,7 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
         if survivor is None:
             missing.append(deal_id)
             continue
-        (one,) = sources([survivor])
+        (one,) = sources([survivor], "")
         merged_ids = () if one.id == deal_id else (deal_id,)
         known = found.setdefault(one.id, one)
         found[one.id] = replace(known, merged_ids=(*known.merged_ids, *merged_ids))
@@ -118,11 +120,14 @@ def searched(client: Client, search: Search, wanted: int) -> tuple[list[Deal], i
 
 
 def newest_change(client: Client) -> datetime | None:
-    """When HubSpot's search had last seen a change; None when there is no deal. Rather too early than too late."""
-    search = Search(properties=(MODIFIED,), sort=MODIFIED, descending=True, limit=1)
+    """When HubSpot's search had last seen a change; None when there is no deal.
+
+    Out of a page, because its order is not to be relied on. Too early is no harm: then more is read again.
+    """
+    search = Search(properties=(MODIFIED,), sort=MODIFIED, descending=True)
     for page in client.iter_searched_deals(search):
         if page.results:
-            return modified_at(page.results[0].properties)
+            return max(filter(None, (modified_at(deal.properties) for deal in page.results)), default=None)
     return None
 
 
@@ -134,13 +139,14 @@ def count(client: Client, changed_before: datetime | None = None) -> int:
     return client.search_deals(Search(filters, (MODIFIED,), limit=1)).total
 
 
-def sources(deals: Sequence[Deal]) -> list[SourceDeal]:
-    """HubSpot's deals as the domain sees them."""
+def sources(deals: Sequence[Deal], request_id: str) -> list[SourceDeal]:
+    """HubSpot's deals as the domain sees them. :param request_id: of the answer that they are from."""
     return [
         SourceDeal(
             deal.id,
             deal.properties,
             tuple(old for old in (deal.properties.get(MERGED_IDS) or "").split(";") if old),
+            request_id,
         )
         for deal in deals
     ]
