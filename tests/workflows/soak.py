@@ -131,13 +131,21 @@ def _small(ground: Ground, report: Report, seed: int) -> None:
         for _ in range(dice.randrange(2, 7)):
             kills = dice.choice((0, 0, 1, 2, 5))
             proof.portal.storm(dice, faults=dice.choice((0, 0, 2, 4)), rotate=not kills)
+            if dice.random() < 0.2:  # refusals, too, after which a client has to rest
+                proof.portal.sandbox.order("faults", mix=0.1, seed=seed)
+                proof.portal.sandbox.order("tokens/rotation", on=False)
+            lag = dice.choice((0.0, 0.0, 1.0)) if proof.room is None and proof.known else 0.0
+            proof.portal.sandbox.order("faults", index_lag_ms=lag * 1000)
             if dice.random() < 0.1:
                 done = proof.sync_by_jobs(dice, kills=min(kills, 2))
             else:
                 done = proof.sync(dice, workers=dice.choice((1, 2, 3)), kills=kills, latest=dice.choice((20, 60, 120)))
-            proof.portal.calm()
-            proof.holds(done)
+            proof.holds(done, lagging=lag > 0)
             report.add(done)
+            proof.portal.calm()
+            if lag:
+                time.sleep(lag)
+                proof.holds(proof.sync())
             proof.portal.disturb(dice, changes=dice.choice((1, 5, 20, 60)))
             proof.interfere(dice, changes=dice.choice((0, 2, 8)))
             if proof.room is not None and dice.random() < 0.1:
