@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -23,14 +24,25 @@ from awssome.database import Connection, migrator
 from awssome.database.servers import open_server
 from awssome.database.sessions import Sessions
 from awssome.database.template import Beyond
-from awssome.database.tenant import deals, figures, hubspot, imports, mappings, syncs
+from awssome.database.tenant import (
+    deals,
+    failing,
+    failures,
+    figures,
+    hubspot,
+    imports,
+    mappings,
+    picks,
+    syncs,
+    watermarks,
+)
 from awssome.database.tenant import keys as data_keys
 from awssome.domain.deals import Stage
 from awssome.domain.definitions import Account, Pipeline, PipelineStage, Property
 from awssome.domain.imports import DealIssue, SourceDeal, plan
 from awssome.domain.mapping import FieldMapping, StageMapping
 from awssome.domain.secrets import Keys
-from awssome.domain.syncs import IssueKind, LostReason, MappingState
+from awssome.domain.syncs import FailureState, IssueKind, LostReason, MappingState, SyncKind, SyncState
 from awssome.domain.tenants import EngineName, Placement
 from awssome.domain.times import new_id, now
 from awssome.domain.vault import Vault
@@ -38,7 +50,19 @@ from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.versions import EXPAND, NEXT, of_version, write_revision
 
-QUERIES: tuple[ModuleType, ...] = (deals, figures, hubspot, imports, mappings, data_keys, syncs)
+QUERIES: tuple[ModuleType, ...] = (
+    deals,
+    failing,
+    failures,
+    figures,
+    hubspot,
+    imports,
+    mappings,
+    data_keys,
+    picks,
+    syncs,
+    watermarks,
+)
 
 ALICE = "alice@northwind.example"
 PORTAL = 77
@@ -264,29 +288,44 @@ def _use_mappings(connection: Connection) -> None:
 
 
 def _use_syncs(connection: Connection) -> None:
-    failed = syncs.claim(connection, syncs.create(connection, ALICE).id, deal_limit=10, imported=0)
+    begun = {"deal_limit": 10, "imported": 0, "portal_id": PORTAL}
+    failed = syncs.claim(connection, syncs.create(connection, ALICE).id, **begun)
     assert failed is not None
+    syncs.park(connection, failed, now() + timedelta(minutes=1), "HubSpot is away.", "It goes on by itself.")
     syncs.fail(connection, failed, "HubSpot is away.", "Try again.")
-    sync = syncs.claim(connection, syncs.create(connection, ALICE).id, deal_limit=10, imported=0)
+    ended = syncs.create(connection, ALICE, SyncKind.PREVIEW)
+    syncs.cancel(connection, ended.id, ALICE)
+    assert (shown := syncs.find(connection, ended.id)) is not None
+    assert (shown.kind, shown.state) == (SyncKind.PREVIEW, SyncState.CANCELLED)
+    sync = syncs.claim(connection, syncs.create(connection, ALICE).id, **begun)
     assert sync is not None
     syncs.hold(connection, sync)
+    syncs.begin_anew(connection, sync)
     for title in ("First", "Changed"):
         source = [SourceDeal("1", {"dealname": f"{title} at {sync.id}", "amount": "12.50"})]
         known = imports.known(connection, PORTAL, ["1"])
         planned = plan(source, known, mappings.load(connection, PORTAL, TODAY), 10, TODAY)
-        imports.write(connection, planned, portal_id=PORTAL, sync_id=sync.id, at=now())
+        with imports.writing():
+            imports.write(connection, planned, portal_id=PORTAL, sync_id=sync.id, at=now())
     here = deals.find(connection, imports.known(connection, PORTAL, ["1"])["1"].registration_id)
+    assert deals.find_by_hubspot(connection, PORTAL, "1") == here
     assert deals.edit(connection, here.id, here.version, {"title": "Mine"}, ALICE)
     deals.use_hubspot(connection, here.id, here.version + 1, "title", ALICE)
     assert deals.find(connection, here.id).title == here.title
     assert deals.find_by_hubspot(connection, PORTAL, "1") is not None
     imports.touch(connection, PORTAL, ["1"], sync_id=sync.id)
     assert imports.mapped(connection, PORTAL, ["1", "2"]) == {"1"}
+    assert imports.read_before(connection, PORTAL, ["1", "2"]).keys() == {"1"}
+    assert imports.refused_field(connection, {"title": "x" * 999})[0] == "title"
     assert imports.count_live(connection, PORTAL) == 1
     assert imports.unseen(connection, PORTAL, sync.id, [MappingState.LIVE]) == []
     assert imports.archive(connection, PORTAL, ["1"], sync_id=sync.id, at=now()) == 1
     issue = DealIssue(IssueKind.FAILED, "2", None, "Second", "", "It could not be read.", "Look at it.")
     imports.report(connection, sync.id, [issue])
+    assert imports.failed([issue]) == [issue]
+    assert syncs.count_by_kind(connection, sync.id)[IssueKind.FAILED] == 1
+    _use_failures(connection, sync.id, issue)
+    _use_picks(connection)
     syncs.progress(connection, sync, **syncs.added(seen=1, calls=1))
     syncs.finish(connection, sync, available=1)
     found = syncs.find(connection, sync.id)
@@ -295,3 +334,32 @@ def _use_syncs(connection: Connection) -> None:
     assert syncs.latest(connection) is not None
     assert sync.id in {one.id for one in syncs.history(connection)}
     assert len(syncs.issues(connection, sync.id)) == syncs.count_issues(connection, sync.id)
+    watermarks.advance(connection, PORTAL, now(), full_at=now(), mapping_hash=b"0" * 32, beyond=2)
+    assert (mark := watermarks.find(connection, PORTAL)) is not None
+    assert mark.beyond == 2
+    assert not syncs.forget_old(connection, before=now() - timedelta(days=90), keep=200)
+
+
+def _use_failures(connection: Connection, sync_id: UUID, issue: DealIssue) -> None:
+    failing.note(connection, PORTAL, sync_id, [issue], now())
+    assert failing.unresolved(connection, PORTAL) == {"2"}
+    assert failures.dismiss(connection, PORTAL, ["2"], ALICE) == 1
+    assert failures.count(connection, PORTAL)[FailureState.DISMISSED] == 1
+    assert failures.try_again(connection, PORTAL, ["2"]) == 1
+    assert failures.to_retry(connection, PORTAL, after="") == ["2"]
+    failures.reopen(connection, PORTAL)
+    assert failures.try_again(connection, PORTAL, None) == 1
+    failures.settle(connection, PORTAL, ["2"], by=ALICE)
+    failing.note(connection, PORTAL, sync_id, [issue], now())
+    failing.resolve(connection, PORTAL, ["2"], by=ALICE, at=now())
+    assert [one.deal_id for one in failures.find(connection, PORTAL, [FailureState.RESOLVED])] == ["2"]
+
+
+def _use_picks(connection: Connection) -> None:
+    free = hubspot.imports(connection) + 2
+    picks.change(connection, PORTAL, {"8": "Eight", "9": "Nine"}, [], limit=free, by=ALICE)
+    picks.follow(connection, PORTAL, "8", "80")
+    assert [one.deal_id for one in picks.find(connection, PORTAL)] == ["80", "9"]
+    picks.drop(connection, PORTAL, ["9"])
+    picks.forget(connection, PORTAL)
+    assert picks.find(connection, PORTAL) == []

@@ -32,6 +32,7 @@ VIEWS: dict[str, tuple[ViewportSize, str]] = {
 VISITOR = ("/", "/sign-up", "/sign-in", "/forgot", "/link?token=forged", "/no-such-page")
 TENANT = (
     *("/", "/deals", "/deals/new", "/hubspot", "/hubspot/mapping", "/hubspot/mapping/stages"),
+    *("/hubspot/inbox", "/hubspot/picks"),
     *("/plan", "/people", "/account"),
 )
 OPERATOR = (

@@ -15,8 +15,9 @@ from playwright.sync_api import Browser, Page, expect
 from pydantic import SecretStr
 
 from awssome.control.client import Control
-from awssome.control.messages import CreateOperator
+from awssome.control.messages import CreateOperator, CreateTenant
 from awssome.demo.ensemble import Ensemble
+from awssome.domain.tenants import TenantState
 
 pytestmark = pytest.mark.browser
 
@@ -128,6 +129,57 @@ def test_a_company_signs_up_syncs_upgrades_and_goes_back(chromium: Browser, ense
             _is_good(person, base + path)
     for path in ("/", "/sign-up", "/sign-in", "/forgot"):
         _is_good(chromium.new_context(viewport=WIDE).new_page(), world.portal + path)
+
+
+@pytest.mark.parametrize("sign_in", ["With partner sign-in", "Without partner sign-in"])
+def test_the_app_is_installed_from_hubspots_side(chromium: Browser, ensemble: Ensemble, sign_in: str) -> None:
+    """Tina begins in the Marketplace, is not signed in here, and is back there in the end."""
+    world, email = ensemble.world, f"tina-{len(sign_in)}@tailspin.example"
+    with Control(world.management, (ensemble.logs.parent / "operator-token").read_text().strip()) as api:
+        made = api.create_tenant(CreateTenant(email=email, company=f"Tailspin {len(sign_in)}"))
+        ensemble.until(lambda: api.tenant(made.slug).state is TenantState.ACTIVE, "a workspace", seconds=30)
+    tina = chromium.new_context(viewport=WIDE).new_page()
+    tina.goto(_link(ensemble, email))
+    tina.get_by_label("Your name").fill("Tina")
+    tina.get_by_label("Password").fill(PASSWORD)
+    tina.get_by_role("button", name="Join").click()
+    expect(tina).not_to_have_url(re.compile("/link"))
+    tina.context.clear_cookies()
+
+    tina.goto(f"{world.hubspot}/marketplace")
+    tina.get_by_label("HubSpot account").select_option(index=len(sign_in) % 2 + 1)
+    tina.get_by_label(sign_in).check()
+    tina.get_by_role("button", name="Install").click()
+    if sign_in.startswith("Without"):
+        tina.get_by_role("button", name="Allow").click()
+    tina.get_by_label("E-mail").fill(email)
+    tina.get_by_label("Password").fill(PASSWORD)
+    tina.get_by_role("button", name="Sign in").click()
+    expect(tina.get_by_role("heading", name=f"to Tailspin {len(sign_in)}?")).to_be_visible()
+    asking = tina.url
+    _is_good(tina, asking)
+    tina.get_by_role("button", name=f"Connect to Tailspin {len(sign_in)}").click()
+    if sign_in.startswith("With "):
+        tina.get_by_role("button", name="Allow").click()
+    expect(tina.get_by_role("status").get_by_text("Installed")).to_be_visible()
+    assert tina.url.startswith(world.hubspot)
+    tina.goto(f"{world.portal}/hubspot")
+    expect(tina.get_by_text("✓ HubSpot Connected")).to_be_visible()
+    httpx2.post(f"{world.hubspot}/_sandbox/uninstall", json={"portal_id": _portal(tina)}, trust_env=False)
+    tina.get_by_role("button", name="Sync deals").first.click()
+    expect(tina.get_by_role("button", name="Reconnect")).to_be_visible(timeout=60_000)
+    _is_good(tina, f"{world.portal}/hubspot")
+    portal_id = _portal(tina)
+    tina.get_by_role("button", name="Reconnect").click()
+    tina.get_by_label(f"Portal {portal_id}").check()
+    tina.get_by_role("button", name="Allow").click()
+    expect(tina.get_by_text("✓ HubSpot Connected")).to_be_visible()
+
+
+def _portal(person: Page) -> int:
+    found = re.search(r"portal (\d+)", person.inner_text("main"))
+    assert found is not None
+    return int(found[1])
 
 
 def _link(ensemble: Ensemble, email: str) -> str:

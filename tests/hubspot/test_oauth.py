@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -225,6 +229,37 @@ def test_what_a_request_may_take_in_all_is_divided_among_its_attempts(monkeypatc
         assert clock[0] - 100 <= oauth.LONGEST + 1
     first = requests[0].extensions["timeout"]
     assert (first["connect"], first["read"]) == (3.0, 8.0)
+
+
+class Dribbling(BaseHTTPRequestHandler):
+    """Answers one byte after the other, for a minute."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1200")
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(1200):
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No timeout of a single read would ever be over; the transaction in which a refresh is made would be."""
+    monkeypatch.setattr(oauth, "LONGEST", 1.0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dribbling) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        app = oauth.app_for(f"http://127.0.0.1:{server.server_port}", "id", SECRET, REDIRECT)
+        began = time.monotonic()
+        with pytest.raises(HubSpotDown):
+            oauth.refresh(app, REFRESH)
+        server.shutdown()
+        server.block_on_close = False
+    assert time.monotonic() - began < 20  # and not a minute, twice
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])

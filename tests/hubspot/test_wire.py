@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +19,15 @@ import pytest
 from awssome.domain.budgets import Told
 from awssome.domain.times import now
 from awssome.hubspot.client import Client
-from awssome.hubspot.errors import HubSpotDown, HubSpotError, MissingScopes, RateLimited, Rejected, TokenRefused
+from awssome.hubspot.errors import (
+    Cancelled,
+    HubSpotDown,
+    HubSpotError,
+    MissingScopes,
+    RateLimited,
+    Rejected,
+    TokenRefused,
+)
 from awssome.hubspot.limits import told_by
 from awssome.hubspot.models import Filter, Search
 from awssome.hubspot.transport import DAY_REST, Lost, Patience, retry_delay
@@ -366,6 +376,50 @@ def test_an_answer_that_comes_too_late_is_asked_for_again() -> None:
     client = client_of(handler)
     assert client.list_deals().results[0].id == "17"
     assert client.calls == 3
+
+
+@pytest.fixture
+def trickling() -> Iterator[tuple[str, threading.Event]]:
+    """The address of a server whose answers come byte by byte and never end, and whether one has begun."""
+    begun = threading.Event()
+
+    class Trickle(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    begun.set()
+                    time.sleep(0.02)
+
+        def log_message(self, *arguments: object) -> None:
+            """Stay quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", begun
+        server.shutdown()
+
+
+def test_an_answer_that_trickles_does_not_hold_a_worker_up(
+    trickling: tuple[str, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("awssome.hubspot.transport._TIMEOUT", httpx2.Timeout(0.2))
+    settings: dict[str, Any] = {"access_token": lambda *, force=False: TOKEN, "budget": Spending()}
+    patience = Patience(retries=1, seconds=5)
+    client = Client(trickling[0], should_stop=lambda: False, patience=patience, **settings)
+    with client, pytest.raises(HubSpotDown):
+        client.list_deals()
+    assert client.calls == 2
+
+
+def test_who_is_told_to_stop_does_not_wait_for_the_rest_of_an_answer(trickling: tuple[str, threading.Event]) -> None:
+    address, begun = trickling
+    settings: dict[str, Any] = {"access_token": lambda *, force=False: TOKEN, "budget": Spending()}
+    with Client(address, should_stop=begun.is_set, **settings) as client, pytest.raises(Cancelled):
+        client.list_deals()
+    assert client.calls == 1
 
 
 TEN_SECONDLY = {

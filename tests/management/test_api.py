@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
@@ -254,6 +255,9 @@ def test_a_ticket_replaces_the_session_of_another_account_only_after_a_yes(
         ("POST", "/hubspot/installs/claim", {"install": "forged"}, Role.ADMIN),
         ("DELETE", "/hubspot/connection", None, Role.ADMIN),
         ("POST", "/syncs", None, Role.MEMBER),
+        ("POST", f"/syncs/{UUID(int=7)}/cancel", None, Role.MEMBER),
+        ("GET", "/hubspot/deals", None, Role.MEMBER),
+        ("POST", "/hubspot/picks", {"add": ["1"]}, Role.MEMBER),
     ],
 )
 def test_each_change_takes_its_role(

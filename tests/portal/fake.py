@@ -62,7 +62,6 @@ class FakeControl:
         self.links: dict[str, m.LinkInfo] = {}
         self.tickets: dict[str, tuple[str, UUID]] = {}
         self.states: dict[str, str] = {}
-        self.return_url: str | None = None
         self.refusals: dict[str, Refused] = {}
         self.calls: list[tuple[str, Any]] = []
         self.denials: list[tuple[str, str]] = []
@@ -288,7 +287,7 @@ class FakeControl:
 
     def connect_hubspot(self, caller: Caller, body: m.ConnectIn) -> m.ConnectedOut:
         self._note("connect_hubspot", body)
-        return m.ConnectedOut(portal_id=4128831, hub_domain="northwind-cloud.com", return_url=self.return_url)
+        return m.ConnectedOut(portal_id=4128831, hub_domain="northwind-cloud.com", return_url=body.return_url)
 
     def decline_hubspot(self, caller: Caller, body: m.DeclineIn) -> None:
         self._note("decline_hubspot", body)

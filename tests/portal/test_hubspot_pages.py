@@ -150,14 +150,21 @@ def test_who_installs_at_hubspot_signs_in_chooses_and_goes_back_with_a_state(
     assert all(name != "authorize_hubspot" for name, _ in stage.control.calls)  # nothing by a link alone
     answer = alice.send("/hubspot/install", at=place, return_url=DONE)
     assert (answer.status_code, answer.headers["location"]) == (303, f"{DONE}?state=state-1")
+    last = f"{DONE}/installed"  # not the address of the first step
     back = stage.visitor("localhost:8000").get(
-        f"/hubspot/callback?step=finalize&code=the-code&state=state-1&returnUrl={DONE}"
+        f"/hubspot/callback?step=finalize&code=the-code&state=state-1&returnUrl={last}"
     )
-    stage.control.return_url = DONE  # the central API has kept it with the state
     finish = alice.get(back.headers["location"].removeprefix(f"http://{SHARED}"))
-    assert (finish.status_code, finish.headers["location"]) == (303, DONE)
+    assert (finish.status_code, finish.headers["location"]) == (303, last)
     body = next(what for name, what in stage.control.calls if name == "connect_hubspot")
-    assert (body.state, body.code) == ("state-1", "the-code")
+    assert (body.state, body.code, body.return_url) == ("state-1", "the-code", last)
+
+
+def test_who_declines_at_hubspot_before_there_is_a_state_is_told_so(stage: Stage, alice: Browser) -> None:
+    answer = stage.visitor("localhost:8000").get("/hubspot/callback?error=access_denied&error_description=No")
+    page = alice.get(answer.headers["location"].removeprefix(f"http://{SHARED}"))
+    assert page.status_code == 200 and "The access was not granted" in page.text
+    assert all(name not in ("decline_hubspot", "hubspot_callback") for name, _ in stage.control.calls)
 
 
 def test_a_code_without_a_state_waits_until_somebody_says_yes(stage: Stage, alice: Browser, northwind: Tenant) -> None:

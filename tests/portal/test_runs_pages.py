@@ -88,7 +88,7 @@ def test_a_preview_says_what_a_sync_would_do_and_leads_to_it(
         sessions, northwind, done, kind="would_create", title="Fresh", detail={"stage": [None, "Prospect"]}, reason=""
     )
     page = alice.get("/hubspot").text
-    assert "A sync would bring in 7 deals and change 2" in page and "Nothing was changed yet." in page
+    assert "7 deals would come in, 2 would change" in page and "Nothing was changed yet." in page
     assert "Import these" in page and "Imported 10 of 250" not in page
     report = alice.get(f"/hubspot/syncs/{done}").text
     assert "100 → 250.5" in report and "Prospect → Qualified" in report and "Import these" in report

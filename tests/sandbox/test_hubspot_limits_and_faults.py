@@ -39,7 +39,11 @@ def test_110_calls_in_ten_seconds_pass_and_the_next_is_refused(limited: HubSpot)
     assert first.headers["X-HubSpot-RateLimit-Remaining"] == "109"
     assert first.headers["X-HubSpot-RateLimit-Interval-Milliseconds"] == "10000"
     assert not [name for name in first.headers if "daily" in name.lower() or "secondly" in name.lower()]
-    statuses = [limited.http.get(DEALS, headers=bearer).status_code for _ in range(109)]
+    missing = limited.http.get(f"{DEALS}/1", headers=bearer)
+    assert (missing.status_code, missing.headers["X-HubSpot-RateLimit-Remaining"]) == (404, "108"), (
+        "errors tell it, too"
+    )
+    statuses = [limited.http.get(DEALS, headers=bearer).status_code for _ in range(108)]
     assert set(statuses) == {200}
     refused = limited.http.get("/crm/pipelines/2026-03/deals", headers=bearer)
     body = refused.json()

@@ -261,6 +261,7 @@ def test_a_sandbox_can_speak_tls(start_hubspot: Start, tmp_path: Path) -> None:
         ["--private-app", "token:1"],
         ["--truth", "12:file"],
         ["--faults", '{"drip": 1}'],
+        ["--faults", "[]"],
         ["--index-lag-ms", "-1"],
     ],
 )

@@ -102,7 +102,7 @@ class Workshop:
         with self.services.registry.begin() as connection:
             return hubspot_connection.callback(connection, self.services.keys, state)
 
-    def complete(self, session_id: UUID, back: dict[str, str]) -> Connected:
+    def complete(self, session_id: UUID, back: dict[str, str], return_url: str | None = None) -> Connected:
         """What the session does that began."""
         return hubspot_connection.connect(
             self.services,
@@ -111,6 +111,7 @@ class Workshop:
             connected_by=self.tenancy.owner_email,
             state=back["state"],
             code=back["code"],
+            return_url=return_url,
         )
 
     def connect(self, portal_id: int = NORTHWIND) -> Connected:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from tests.hubspot.conftest import Sandbox
+from tests.hubspot.conftest import NORTHWIND, Sandbox
 
 Properties = dict[str, str | None]
 
@@ -22,10 +23,21 @@ STAGES = {
 """Some stages of each pipeline of the sandbox's."""
 
 
+_PASSING: tuple[tuple[str, dict[str, Any]], ...] = (
+    *(("fail", {"status": status}) for status in (500, 502, 503, 504, 521, 524)),
+    *(("drop", {"when": when}) for when in ("before", "during", "after")),
+    ("spoil", {"how": "late", "seconds": 0.2}),
+    ("spoil", {"how": "malformed"}),
+)
+"""Faults that pass by themselves, and need no long rest."""
+
+
 @dataclass
 class Portal:
     """The account.
 
+    :ivar currency: the company's.
+    :ivar zone: in which HubSpot shows dates to its users.
     :ivar live: its deals by id, with every property.
     :ivar archived: those that were deleted.
     :ivar merged: id of a deal that became part of another -> id of that one.
@@ -33,16 +45,27 @@ class Portal:
 
     sandbox: Sandbox
     id: int
+    currency: str
+    zone: ZoneInfo
     live: dict[str, Properties] = field(default_factory=dict)
     archived: dict[str, Properties] = field(default_factory=dict)
     merged: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def seeded(cls, start: Callable[..., Sandbox], deals: int, truth: Path, *options: str) -> Portal:
-        """A sandbox of its own, whose first account has so many live deals."""
-        sandbox = start("--deals", str(deals), "--rate-limit", "off", "--truth", str(truth), *options)
+    def seeded(
+        cls, start: Callable[..., Sandbox], deals: int, truth: Path, *options: str, portal_id: int = NORTHWIND
+    ) -> Portal:
+        """An account with so many live deals, in a sandbox of its own. The first one is tidy, the others are not."""
+        sandbox = start(
+            *("--portal", f"{portal_id}:{deals}", "--truth", f"{portal_id}:{truth}", "--rate-limit", "off"), *options
+        )
         told = json.loads(truth.read_text(encoding="utf-8"))
-        found = cls(sandbox, told["portal"]["id"], merged=told["merged"])
+        bearer = {"Authorization": f"Bearer {sandbox.connect(portal_id).access_token}"}
+        account = sandbox.http.get("/account-info/2026-03/details", headers=bearer).raise_for_status().json()
+        assert told["portal"]["id"] == account["portalId"] == portal_id
+        found = cls(
+            sandbox, portal_id, account["companyCurrency"], ZoneInfo(account["timeZone"]), merged=told["merged"]
+        )
         for deal in told["deals"]:
             (found.archived if deal["archived"] else found.live)[deal["id"]] = deal["properties"]
         assert len(found.live) == deals
@@ -111,25 +134,18 @@ class Portal:
                 self.restore(deal_id)
 
     def storm(self, dice: random.Random, faults: int, *, rotate: bool = False) -> None:
-        """So many faults by chance at the calls to come, each of which a patient client survives; searches have holes,
-        and access tokens are expired.
+        """So many faults by chance at the calls to come, each of which a patient client survives; pages have holes,
+        search keeps no order, and access tokens are expired.
 
         :param rotate: a refresh token is good for one refresh. Not for workers that are killed: one that dies between
             HubSpot's answer and its own commit takes the new token with it, and somebody has to connect again.
         """
         ends = ("deals.list", "deals.search", "deals.batch_read", None)
-        self.sandbox.order(
-            "faults",
-            short_search_pages=True,
-            fail=[
-                {"status": dice.choice((500, 502, 503, 504, 521, 524)), "times": 1, "endpoint": dice.choice(ends)}
-                for _ in range(faults // 2)
-            ],
-            drop=[
-                {"when": dice.choice(("before", "during", "after")), "times": 1, "endpoint": dice.choice(ends)}
-                for _ in range(faults - faults // 2)
-            ],
-        )
+        kinds = [dice.choice(_PASSING) for _ in range(faults)]
+        orders: dict[str, list[dict[str, Any]]] = {"fail": [], "drop": [], "spoil": []}
+        for kind, order in kinds:
+            orders[kind].append({**order, "times": 1, "endpoint": dice.choice(ends)})
+        self.sandbox.order("faults", short_search_pages=True, short_list_pages=True, unreliable_order=True, **orders)
         self.sandbox.order("tokens/expire")
         self.sandbox.order("tokens/rotation", on=rotate)
 

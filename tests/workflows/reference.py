@@ -3,15 +3,12 @@ that the product's own mapping is not judged by itself. For a tenant that has le
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.workflows.portals import Properties
-
-CURRENCY, ZONE = "USD", ZoneInfo("US/Eastern")
-"""Of the account, the sandbox's first."""
+from tests.workflows.portals import Portal
 
 _STAGE = {
     "appointmentscheduled": "Prospect",
@@ -43,18 +40,19 @@ _DONE = {
 _TYPE = {"newbusiness": "Net New Business", "existingbusiness": "Expansion"}
 
 
-def registered(deal_id: str, deal: Properties) -> dict[str, Any]:
-    """The fields of the registration of a deal with these properties; those that are not named are empty."""
+def registered(portal: Portal, deal_id: str) -> dict[str, Any]:
+    """The fields of the registration of a live deal; those that are not named are empty."""
+    deal = portal.live[deal_id]
     stage = _STAGE[deal["dealstage"] or ""]
     amount = _amount(deal["amount"])
     lost = deal["closed_lost_reason"] if stage == "Closed Lost" else None
     return {
         "title": _fit(" ".join((deal["dealname"] or "").split()), 255) or f"Deal {deal_id}",
         "stage": stage,
-        "target_close_date": _day(deal["closedate"]) if deal["closedate"] else None,
+        "target_close_date": _day(deal["closedate"], portal.zone) if deal["closedate"] else None,
         "closed_lost_reason": ("Price" if lost == "Price" else "Other") if lost else None,
         "deal_amount": amount,
-        "deal_currency": deal["deal_currency_code"] or (CURRENCY if amount is not None else None),
+        "deal_currency": deal["deal_currency_code"] or (portal.currency if amount is not None else None),
         "opportunity_type": _TYPE.get(deal["dealtype"] or ""),
         "business_problem": _fit((deal["description"] or "").strip(), 2000) or None,
         "sales_activities": _DONE.get(stage),
@@ -73,9 +71,9 @@ def _amount(text: str | None) -> Decimal | None:
     return exact if exact is None or exact == round(exact, 4) else None
 
 
-def _day(instant: str) -> date:
+def _day(instant: str, zone: ZoneInfo) -> date:
     """The day that HubSpot shows to a user of the account."""
-    return datetime.fromisoformat(instant).astimezone(UTC).astimezone(ZONE).date()
+    return datetime.fromisoformat(instant).astimezone(zone).date()
 
 
 def _fit(text: str, units: int) -> str:

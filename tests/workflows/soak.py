@@ -25,7 +25,7 @@ from awssome.domain.tenants import Tier
 from awssome.workflows import hubspot_connection
 from awssome.workflows.services import WorkerServices
 from tests.conftest import active_tenant
-from tests.hubspot.conftest import sandboxes
+from tests.hubspot.conftest import NORTHWIND, TAILSPIN, WINGTIP, sandboxes
 from tests.workflows.portals import Portal
 from tests.workflows.proving import Proof
 
@@ -131,13 +131,21 @@ def _small(ground: Ground, report: Report, seed: int) -> None:
         for _ in range(dice.randrange(2, 7)):
             kills = dice.choice((0, 0, 1, 2, 5))
             proof.portal.storm(dice, faults=dice.choice((0, 0, 2, 4)), rotate=not kills)
+            if dice.random() < 0.2:  # refusals, too, after which a client has to rest
+                proof.portal.sandbox.order("faults", mix=0.1, seed=seed)
+                proof.portal.sandbox.order("tokens/rotation", on=False)
+            lag = dice.choice((0.0, 0.0, 1.0)) if proof.room is None and proof.known else 0.0
+            proof.portal.sandbox.order("faults", index_lag_ms=lag * 1000)
             if dice.random() < 0.1:
                 done = proof.sync_by_jobs(dice, kills=min(kills, 2))
             else:
                 done = proof.sync(dice, workers=dice.choice((1, 2, 3)), kills=kills, latest=dice.choice((20, 60, 120)))
-            proof.portal.calm()
-            proof.holds(done)
+            proof.holds(done, lagging=lag > 0)
             report.add(done)
+            proof.portal.calm()
+            if lag:
+                time.sleep(lag)
+                proof.holds(proof.sync())
             proof.portal.disturb(dice, changes=dice.choice((1, 5, 20, 60)))
             proof.interfere(dice, changes=dice.choice((0, 2, 8)))
             if proof.room is not None and dice.random() < 0.1:
@@ -149,7 +157,8 @@ def _small(ground: Ground, report: Report, seed: int) -> None:
 def _proof(ground: Ground, deals: int, tier: Tier, seed: int) -> Iterator[Proof]:
     """A tenant and an account of its own, which it leaves in the end."""
     with sandboxes() as start, tempfile.TemporaryDirectory() as folder:
-        portal = Portal.seeded(start, deals, Path(folder) / "truth.json", "--seed", str(seed))
+        truth, portal_id = Path(folder) / "truth.json", (NORTHWIND, TAILSPIN, WINGTIP)[seed % 3]
+        portal = Portal.seeded(start, deals, truth, "--seed", str(seed), portal_id=portal_id)
         tenancy = active_tenant(ground.services, tier=tier)
         proof = Proof.begin(ground.services, tenancy, portal, ground.secret_key, tier)
         yield proof

@@ -160,8 +160,10 @@ def test_who_is_asked_to_sign_in_goes_back_to_hubspot_with_a_state_of_the_sessio
     answer = sandbox.consent(NORTHWIND, state)  # HubSpot's own page, between the two steps
     assert alice.callback(answer["state"]) == HOST
     assert code_of(lambda: alice.complete(new_id(), answer)) is Code.FORBIDDEN
-    connected = alice.complete(session_id, answer)
-    assert (connected.portal_id, connected.return_url) == (NORTHWIND, back(alice))
+    assert code_of(lambda: alice.complete(session_id, answer, "https://evil.example/")) is Code.INVALID
+    last = f"{sandbox.url}/marketplace/last"  # HubSpot names another address in its second call
+    connected = alice.complete(session_id, answer, last)
+    assert (connected.portal_id, connected.return_url) == (NORTHWIND, last)
     with alice.services.registry.begin() as connection:
         row = connection.execute(select(oauth_states.c.origin, oauth_states.c.return_url)).one()
     assert tuple(row) == ("hubspot", back(alice))

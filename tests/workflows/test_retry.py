@@ -35,6 +35,7 @@ def inbox(workshop: Workshop) -> dict[str, Failure]:
 
 def retry(workshop: Workshop, deal_ids: list[str] | None = None) -> Sync:
     def begin(connection: Connection) -> Sync:
+        failures.reopen(connection, TAILSPIN)
         made = syncs.create(connection, workshop.tenancy.owner_email, SyncKind.RETRY)
         assert failures.try_again(connection, TAILSPIN, deal_ids) > 0
         return made

@@ -191,6 +191,34 @@ def test_a_change_that_search_tells_late_is_found_by_the_next_sync(
     assert paula.live()[late].row.deal_amount == 31
 
 
+def test_a_deal_that_is_deleted_while_numbers_are_compared_costs_no_full_pass(
+    paula: Workshop, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, original = sorted(paula.live())[33], everything.count
+    deleted: list[str] = []
+
+    def comparing(client: Client, *arguments: Any) -> int:
+        if not deleted:
+            deleted.append(gone)
+            sandbox.order(f"deals/{gone}/archive", portal_id=TAILSPIN)
+        return original(client, *arguments)
+
+    monkeypatch.setattr(everything, "count", comparing)
+    done = paula.sync()
+    assert (done.mode, done.archived) == (SyncMode.INCREMENTAL, 1)
+    as_in_hubspot(paula)
+
+
+def test_a_deal_that_is_back_and_never_was_here_shows_in_the_numbers(workshop: Workshops, sandbox: Sandbox) -> None:
+    paula = workshop(TAILSPIN, tier=Tier.PAID)
+    before = archived(paula)[0]
+    paula.sync()
+    sandbox.order(f"deals/{before}/restore", portal_id=TAILSPIN)
+    done = paula.sync()
+    assert (done.mode, done.created) == (SyncMode.FULL, 1)
+    as_in_hubspot(paula)
+
+
 @pytest.mark.parametrize("chain", [False, True])
 def test_a_merge_that_hubspot_does_not_name_leaves_one_registration(
     paula: Workshop, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, chain: bool

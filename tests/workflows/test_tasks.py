@@ -13,6 +13,7 @@ from awssome.database import Connection
 from awssome.domain.times import new_id
 from awssome.workflows import tasks
 from awssome.workflows.services import WorkerServices
+from awssome.workflows.sync import Parked
 
 
 @pytest.mark.parametrize("name", ["set_login", "sync", "expire"])
@@ -42,6 +43,28 @@ def test_asking_again_for_a_sync_adds_no_job_while_there_is_one_for_it(services:
         _set(connection, "failed")
         services.queue.sync(connection, tenant_id, first)
         assert _jobs(connection)[2:] == [(str(first), "todo")]
+
+
+def test_a_sync_that_waits_for_hubspot_is_tried_again_at_its_moment_or_when_somebody_asks(
+    services: WorkerServices,
+) -> None:
+    task = tasks.build(services, "").tasks["awssome.sync"]
+    job = Job(queue=task.queue, lock=None, queueing_lock=None, task_name=task.name, attempts=3)
+    until = datetime.now(UTC) + timedelta(minutes=12)
+    retry = task.get_retry_exception(Parked(until), job)
+    assert isinstance(retry, JobRetry)
+    assert retry.retry_decision.retry_at == until
+
+    tenant_id, parked, other = new_id(), new_id(), new_id()
+    with services.registry.begin() as connection:
+        services.queue.sync(connection, tenant_id, parked)
+        services.queue.sync(connection, other, new_id())
+        connection.execute(text("UPDATE procrastinate_jobs SET scheduled_at = now() + interval '12 minutes'"))
+        services.queue.sync(connection, tenant_id, parked)
+        due = text("SELECT count(*) FROM procrastinate_jobs WHERE scheduled_at <= now()")
+        assert connection.execute(due).scalar_one() == 1
+        services.queue.sync(connection, tenant_id, new_id())  # it was cancelled: the next one must not wait behind it
+        assert len(_jobs(connection)) == 3
 
 
 def _set(connection: Connection, status: str) -> None:

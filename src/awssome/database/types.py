@@ -150,13 +150,16 @@ class Json(TypeDecorator[Any]):
         """Canonical text; None stays NULL. :raises Refused: INVALID for a character that cannot be stored."""
         if value is None:
             return None
-        written = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        written = _CANONICAL.encode(value)
         _check_text(written)
         return written
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """The parsed value."""
         return None if value is None else json.loads(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def text(length: int) -> Characters:
@@ -182,8 +185,7 @@ def binary(length: int | None = None) -> LargeBinary:
 def _check_text(value: str) -> None:
     """:raises Refused: INVALID for NUL, which PostgreSQL has no place for, and for half a character."""
     try:
-        value.encode()
-        storable = "\x00" not in value
+        storable = "\x00" not in value and (value.isascii() or bool(value.encode()))
     except UnicodeEncodeError:
         storable = False
     if not storable:

@@ -17,7 +17,7 @@ from uuid import UUID
 from awssome.domain.deals import as_text
 from awssome.domain.mapping import Mapped, map_deal, modified_at
 from awssome.domain.mapping import Mapping as DealMapping
-from awssome.domain.readiness import readiness
+from awssome.domain.readiness import is_ready
 from awssome.domain.syncs import IssueKind, MappingState
 from awssome.domain.texts import fitting
 from awssome.domain.times import new_id
@@ -318,7 +318,7 @@ def _create(result: Plan, deal: SourceDeal, mapped: Mapped, today: date) -> None
         deal_id=deal.id,
         registration_id=new_id(),
         values=mapped.values,
-        ready=not readiness(mapped.values, today),
+        ready=is_ready(mapped.values, today),
         source_hash=_digest(mapped),
         modified_at=modified_at(deal.properties),
         defaulted=mapped.defaulted,
@@ -349,7 +349,7 @@ def _update(result: Plan, deal: SourceDeal, mapped: Mapped, here: Known, today: 
         result.revived.append(deal.id)
     restored = back and here.put_away
     if after != before or restored:
-        ready = not readiness({**here.values, **after}, today)
+        ready = is_ready({**here.values, **after}, today)
         result.changed.append(Changed(deal.id, here.registration_id, before, after, ready, restored))
     else:
         result.unchanged += 1

@@ -77,7 +77,7 @@ class Client:
     - `NeedsReconnect` when HubSpot no longer accepts the connection (`access_token` raises it),
     - `MissingScopes` when the connection lacks a permission,
     - `Rejected` when HubSpot refuses the request or gives an answer that does not fit,
-    - `Cancelled` within a fifth of a second of `should_stop`, except that a request on its way is finished first.
+    - `Cancelled` within a fifth of a second of `should_stop`, except that an answer is waited for until it begins.
 
     :param base_url: where HubSpot's API, or its sandbox, is.
     :param access_token: see `AccessToken`.

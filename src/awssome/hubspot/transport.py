@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -102,7 +102,8 @@ def send(
 
     :param request: builds the request, for each attempt anew.
     :param patience: used up by this call.
-    :param should_stop: asked before each attempt and about five times a second while waiting.
+    :param should_stop: asked before each attempt, between the parts of an answer, and about five times a second while
+        waiting.
     :param before: called before each attempt, to reserve a call; it may wait or raise.
     :param after: called with what came of each attempt.
     :param readable: whether a successful answer is one; else it is as good as lost.
@@ -117,7 +118,7 @@ def send(
             raise Cancelled
         if before is not None:
             before()
-        outcome = _attempt(http, request(), readable)
+        outcome = _attempt(http, request(), readable, should_stop)
         if after is not None:
             after(outcome)
         delay = retry_delay(outcome, attempt, repeatable)
@@ -193,10 +194,13 @@ def object_of(response: httpx2.Response) -> dict[str, Any] | None:
 
 
 def _attempt(
-    http: httpx2.Client, request: httpx2.Request, readable: Callable[[httpx2.Response], bool] | None
+    http: httpx2.Client,
+    request: httpx2.Request,
+    readable: Callable[[httpx2.Response], bool] | None,
+    should_stop: Callable[[], bool],
 ) -> Outcome:
     try:
-        response = http.send(request)
+        response = _answer(http, request, should_stop)
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError):
         return Lost.UNSENT
     except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError):
@@ -209,6 +213,41 @@ def _attempt(
         # Raised out here because the cause may quote a header.
         raise Rejected("A request to HubSpot could not be made.")
     return Lost.UNREADABLE if response.is_success and readable and not readable(response) else response
+
+
+def _answer(http: httpx2.Client, request: httpx2.Request, should_stop: Callable[[], bool]) -> httpx2.Response:
+    """The answer with its body. A body that comes byte by byte is given up when the request's timeouts together are
+    over: each of them by itself counts anew with every byte. :raises Cancelled: when `should_stop` says so meanwhile.
+    """
+    ends = time.monotonic() + sum(seconds or 0.0 for seconds in request.extensions["timeout"].values())
+    response = http.send(request, stream=True)
+    try:
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = _InTime(response.stream, ends, should_stop)
+        response.read()
+    finally:
+        response.close()
+    return response
+
+
+class _InTime(httpx2.SyncByteStream):
+    """A body as it arrives, until its time is over, or nobody wants it any more."""
+
+    def __init__(self, stream: httpx2.SyncByteStream, ends: float, should_stop: Callable[[], bool]) -> None:
+        self._stream = stream
+        self._ends = ends
+        self._should_stop = should_stop
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._stream:
+            if time.monotonic() > self._ends:
+                raise httpx2.ReadTimeout("the answer takes too long")
+            if self._should_stop():
+                raise Cancelled
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _given_up(outcome: Outcome, delay: float | None) -> HubSpotError:

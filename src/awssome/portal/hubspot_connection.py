@@ -42,23 +42,25 @@ def callback(
     HubSpot's side comes without a state, and goes on to a page that asks which workspace it is for.
     """
     shared = parts(request)
-    if state or not return_url:
-        host = shared.control.hubspot_callback(caller(request), state).host
-        answer = {"state": state, "error": error} if error or not code else {"state": state, "code": code}
-        return RedirectResponse(shared.addresses.url(host, f"/hubspot/finish?{urlencode(answer)}"), 303)
-    if code:
+    host, path = shared.addresses.shared(), "/hubspot/install"
+    if error and not state:
+        path, told = "/hubspot/finish", {"error": error}
+    elif state or not return_url:
+        host, path = shared.control.hubspot_callback(caller(request), state).host, "/hubspot/finish"
+        told = {"state": state, "error": error} if error or not code else {"state": state, "code": code}
+        told |= {"returnUrl": return_url} if return_url else {}
+    elif code:
         asked = InstallIn(code=code[:2_000], return_url=return_url)
-        waiting = {"install": shared.control.begin_install(caller(request), asked).install}
+        told = {"install": shared.control.begin_install(caller(request), asked).install}
     elif step == "authorize":
-        waiting = {"returnUrl": return_url}
+        told = {"returnUrl": return_url}
     else:
         raise Refused(
             Code.INVALID,
             "HubSpot sent you here without saying what for. Nothing was changed.",
             "Begin again, here with Connect HubSpot or in HubSpot's Marketplace.",
         )
-    address = shared.addresses.url(shared.addresses.shared(), f"/hubspot/install?{urlencode(waiting)}")
-    return RedirectResponse(address, 303)
+    return RedirectResponse(shared.addresses.url(host, f"{path}?{urlencode(told)}"), 303)
 
 
 @router.get("/hubspot/install")
@@ -88,15 +90,21 @@ def install(
 
 
 @router.get("/hubspot/finish")
-def finish(request: Request, me: Admin, state: str = "", code: str = "", error: str = "") -> Response:
+def finish(
+    request: Request, me: Admin, state: str = "", code: str = "", error: str = "", return_url: ReturnUrl = ""
+) -> Response:
     """Connect with the code, in the session that asked for it; or say calmly that it was declined."""
-    shared = parts(request)
+    control = parts(request).control
     try:
         if error or not code:
             word = error if _WORD.fullmatch(error) else ""
-            shared.control.decline_hubspot(me.person.caller, DeclineIn(state=state, error=word))
-            return shared.pages.render(request, "hubspot_declined.html", declined=word in ("", _DECLINED), told=word)
-        connected = shared.control.connect_hubspot(me.person.caller, ConnectIn(state=state, code=code))
+            if state:
+                control.decline_hubspot(me.person.caller, DeclineIn(state=state, error=word))
+            return parts(request).pages.render(
+                request, "hubspot_declined.html", declined=word in ("", _DECLINED), told=word
+            )
+        asked = ConnectIn(state=state, code=code, return_url=return_url or None)
+        connected = control.connect_hubspot(me.person.caller, asked)
     except Refused as refused:
         me.forget()
         return syncs.page(request, me, refused=refused)

@@ -14,6 +14,7 @@ from awssome.database import Connection
 from awssome.database.tenant import failures, hubspot
 from awssome.database.tenant.failures import Failure
 from awssome.domain.deals import FIELD
+from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import FailureState, SyncKind
 from awssome.portal.guard import ActingMember, Viewer, parts
 from awssome.web.formats import plural
@@ -76,7 +77,12 @@ def act(request: Request, me: ActingMember, do: Annotated[str, Form()] = "", sel
         return pages.redirect(request, "/hubspot/inbox", "success", f"{plural(done, 'deal')} dismissed.")
     if do == "all" or (do == "retry" and chosen):
         body = m.StartSync(kind=SyncKind.RETRY, deal_ids=None if do == "all" else chosen)
-        started = parts(request).control.start_sync(me.person.caller, body)
+        try:
+            started = parts(request).control.start_sync(me.person.caller, body)
+        except Refused as refused:
+            if refused.code is not Code.CONFLICT:
+                raise
+            return pages.redirect(request, "/hubspot/inbox", "warning", f"{refused.message} {refused.advice}")
         if started.kind is not SyncKind.RETRY:
             text = "Another run is under way. Try these deals again when it has ended."
             return pages.redirect(request, "/hubspot/inbox", "warning", text)
@@ -89,8 +95,7 @@ def waiting(connection: Connection) -> int:
     known = hubspot.connection(connection)
     if known is None:
         return 0
-    counts = failures.count(connection, known.portal_id)
-    return sum(counts[state] for state in failures.WAITING)
+    return sum(failures.count(connection, known.portal_id, failures.WAITING).values())
 
 
 def _dismiss(connection: Connection, deal_ids: list[str], by: str) -> int:

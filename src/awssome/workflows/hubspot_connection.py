@@ -119,19 +119,30 @@ def decline(services: Services, *, session_id: UUID, tenant_id: UUID, state: str
 
 
 def connect(
-    services: Services, *, session_id: UUID, tenant_id: UUID, connected_by: str, state: str, code: str
+    services: Services,
+    *,
+    session_id: UUID,
+    tenant_id: UUID,
+    connected_by: str,
+    state: str,
+    code: str,
+    return_url: str | None = None,
 ) -> Connected:
     """Exchange the code for tokens and keep them in the tenant's schema.
 
     It commits on its own: a state is used up even when what follows fails.
 
     :param connected_by: the e-mail address of who does it.
-    :raises Refused: GONE for a state that cannot be used; FORBIDDEN for one of another session or tenant; what
-        `keep_tokens` and `oauth.exchange` raise.
+    :param return_url: where HubSpot wants the browser in the end, when the user began there: another address than that
+        to which the state was brought.
+    :raises Refused: INVALID when that is not an address of HubSpot's; GONE for a state that cannot be used; FORBIDDEN
+        for one of another session or tenant; what `keep_tokens` and `oauth.exchange` raise.
     """
     check_state(services.keys, state)
+    if return_url is not None:
+        oauth.check_return_url(services.hubspot, return_url)
     with services.registry.begin() as connection:
-        return_url = registered.use_state(connection, digest(state), session_id=session_id, tenant_id=tenant_id)
+        registered.use_state(connection, digest(state), session_id=session_id, tenant_id=tenant_id)
     tokens = oauth.exchange(services.hubspot, code)
     return keep_tokens(services, tenant_id, connected_by, tokens, return_url)
 

@@ -197,11 +197,13 @@ class Faults:
     def __post_init__(self) -> None:
         self._calls: Counter[str] = Counter()
 
-    def order(self, wanted: dict[str, Any]) -> None:
+    def order(self, wanted: Any) -> None:
         """Take orders over from JSON; what is not named stays, lists are added to. Naming the seed begins it anew.
 
         :raises HubSpotError: 400 for an order that is not understood; then nothing is taken over.
         """
+        if not isinstance(wanted, dict):
+            raise invalid("No such order: faults are a JSON object")
         unknown = set(wanted) - {known.name for known in fields(self)}
         try:
             if unknown:

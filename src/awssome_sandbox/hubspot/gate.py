@@ -24,22 +24,18 @@ from awssome_sandbox.hubspot.wire import Call, Sandbox, answer
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An app that was let through.
-
-    :ivar headers: the rate-limit headers that its answer carries.
-    """
+    """An app that was let through."""
 
     portal: Portal
     token: AccessToken
-    headers: dict[str, str]
 
     def answer(self, body: object, status: int = 200) -> Response:
-        """A JSON answer with the rate-limit headers."""
-        return answer(body, status, self.headers)
+        """A JSON answer."""
+        return answer(body, status)
 
 
 def admit(sandbox: Sandbox, call: Call, scopes: Sequence[str], *, search: bool = False) -> Caller:
-    """Let a call through.
+    """Let a call through, and have its answer tell the limits.
 
     :param scopes: what its token must have been granted.
     :param search: whether it is a search, which has a limit of its own.
@@ -52,10 +48,10 @@ def admit(sandbox: Sandbox, call: Call, scopes: Sequence[str], *, search: bool =
     if token is None or token.expires <= now:
         raise expired(token.expires if token else 0, now)
     portal = sandbox.portals[token.install.portal_id]
-    headers = _count(sandbox, token, portal, search=search)
+    call.limits = _count(sandbox, token, portal, search=search)
     if not all(token.grants(scope) for scope in scopes):
         raise missing_scopes(scopes)
-    return Caller(portal, token, headers)
+    return Caller(portal, token)
 
 
 def _count(sandbox: Sandbox, token: AccessToken, portal: Portal, *, search: bool) -> dict[str, str]:

@@ -74,7 +74,10 @@ class Sandbox:
 
 
 class Call:
-    """One request, read."""
+    """One request, read.
+
+    :ivar limits: the headers by which its answer tells the limits, whatever it is; the gate sets them.
+    """
 
     def __init__(self, request: Request, body: bytes) -> None:
         self.path = request.path_params
@@ -83,6 +86,7 @@ class Call:
         self.url = request.url
         self.target_length = len(request.scope["raw_path"]) + len(request.scope["query_string"])
         self.body = body
+        self.limits: dict[str, str] = {}
 
     def form(self) -> dict[str, str]:
         """The fields of a form-encoded body.
@@ -176,9 +180,11 @@ def _handled(sandbox: Sandbox, call: Call, handler: Handler) -> Response:
     if stopped := _stopped(call):
         return page(stopped)
     try:
-        return handler(sandbox, call)
+        response = handler(sandbox, call)
     except HubSpotError as error:
-        return _refusal(error)
+        response = _refusal(error)
+    response.headers.update(call.limits)
+    return response
 
 
 def _stopped(call: Call) -> int | None:

@@ -48,7 +48,7 @@ def archive(sandbox: Sandbox, call: Call) -> Response:
     deal = _found(caller.portal, call.path["id"])
     if deal:
         caller.portal.archive(deal.id, by)
-    return Response(status_code=204, headers=caller.headers)
+    return Response(status_code=204)
 
 
 def merge(sandbox: Sandbox, call: Call) -> Response:
@@ -100,7 +100,7 @@ def batch_archive(sandbox: Sandbox, call: Call) -> Response:
         deal = _found(caller.portal, item["id"])
         if deal:
             caller.portal.archive(deal.id, by)
-    return Response(status_code=204, headers=caller.headers)
+    return Response(status_code=204)
 
 
 def _writer(sandbox: Sandbox, call: Call) -> tuple[Caller, Source]:

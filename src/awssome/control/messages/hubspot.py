@@ -32,10 +32,11 @@ class CallbackOut(Body):
 
 
 class ConnectIn(Body):
-    """State and code, brought by the session that started."""
+    """State and code, brought by the session that started. `return_url`: HubSpot's, for who began there."""
 
     state: str
     code: str
+    return_url: str | None = None
 
 
 class ConnectedOut(Body):

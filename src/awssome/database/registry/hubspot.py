@@ -39,7 +39,7 @@ def new_state(
     """Remember a consent that begins.
 
     :param digest: of the state that HubSpot will carry back.
-    :param return_url: where HubSpot wants the browser afterwards, when the user began there.
+    :param return_url: HubSpot's, when the user began there: the state is brought to it.
     """
     at = now()
     connection.execute(delete(oauth_states).where(oauth_states.c.expires_at < at - timedelta(days=1)))
@@ -70,8 +70,8 @@ def hand_over(connection: Connection, digest: bytes) -> str:
     return str(host)
 
 
-def use_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant_id: UUID) -> str | None:
-    """Use a state that was handed over, once. Where HubSpot wants the browser afterwards, if it began there.
+def use_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant_id: UUID) -> None:
+    """Use a state that was handed over, once.
 
     :raises Refused: FORBIDDEN for another session or tenant than the one that began; GONE when it cannot be used.
     """
@@ -86,7 +86,6 @@ def use_state(connection: Connection, digest: bytes, *, session_id: UUID, tenant
             "Begin again with Connect HubSpot.",
         )
     connection.execute(update(oauth_states).where(s.digest == digest).values(used_at=now()))
-    return row.return_url  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

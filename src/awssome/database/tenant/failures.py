@@ -65,24 +65,25 @@ def find(
     return [_failure(row) for row in connection.execute(query)]
 
 
-def count(connection: Connection, portal_id: int) -> dict[FailureState, int]:
-    """How many there are in each state."""
-    query = select(_f.state, func.count()).where(_f.portal_id == portal_id).group_by(_f.state)
+def count(
+    connection: Connection, portal_id: int, states: Sequence[FailureState] = tuple(FailureState)
+) -> dict[FailureState, int]:
+    """How many there are in each of these states."""
+    query = select(_f.state, func.count()).where(_f.portal_id == portal_id, _f.state.in_(states)).group_by(_f.state)
     found = {FailureState(state): number for state, number in connection.execute(query)}
-    return {state: found.get(state, 0) for state in FailureState}
+    return {state: found.get(state, 0) for state in states}
 
 
 def try_again(connection: Connection, portal_id: int, deal_ids: Sequence[str] | None) -> int:
-    """Mark those that the next retry is for. Those of a retry before it that did not come to its end wait again.
+    """Mark those that the retry that waits is for.
 
     :param deal_ids: which, dismissed ones included; None: all that wait.
     :returns: how many.
     """
-    mine = _f.portal_id == portal_id
-    waiting = _f.state == FailureState.RETRYING
-    connection.execute(update(sync_failures).where(mine, waiting).values(state=FailureState.OPEN))
-    states = (FailureState.OPEN,) if deal_ids is None else (FailureState.OPEN, FailureState.DISMISSED)
-    query = update(sync_failures).where(mine, _f.state.in_(states)).values(state=FailureState.RETRYING)
+    states = WAITING if deal_ids is None else (*WAITING, FailureState.DISMISSED)
+    query = (
+        update(sync_failures).where(_f.portal_id == portal_id, _f.state.in_(states)).values(state=FailureState.RETRYING)
+    )
     if deal_ids is not None:
         query = query.where(_f.deal_id.in_(list(deal_ids)))
     return connection.execute(query).rowcount
@@ -99,11 +100,18 @@ def to_retry(connection: Connection, portal_id: int, *, after: str, limit: int =
     return list(connection.scalars(query))
 
 
-def end_retry(connection: Connection, portal_id: int, *, by: str) -> None:
-    """What was to be tried again and has not failed again is done with: it came in, is gone, or has no room."""
+def settle(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, by: str) -> None:
+    """Those of these that were tried and have not failed again are done with: they came in, are gone, or have no
+    room."""
     done = {"state": FailureState.RESOLVED, "resolved_at": now(), "resolved_by": by}
-    mine = (_f.portal_id == portal_id, _f.state == FailureState.RETRYING)
+    mine = (_f.portal_id == portal_id, _f.state == FailureState.RETRYING, _f.deal_id.in_(list(deal_ids)))
     connection.execute(update(sync_failures).where(*mine).values(done))
+
+
+def reopen(connection: Connection, portal_id: int) -> None:
+    """What is marked to be tried again, and no retry is there that would, waits as before."""
+    mine = (_f.portal_id == portal_id, _f.state == FailureState.RETRYING)
+    connection.execute(update(sync_failures).where(*mine).values(state=FailureState.OPEN))
 
 
 def dismiss(connection: Connection, portal_id: int, deal_ids: Sequence[str], by: str) -> int:

@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Update, bindparam, func, insert, select, update
+from sqlalchemy import Row, Select, Update, bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings, sync_issues
 from awssome.database.tenant import failing
 from awssome.database.tenant.deals import changes
-from awssome.domain.deals import FIELD, Source
+from awssome.domain.deals import FIELD, Source, as_text
 from awssome.domain.errors import Code, Refused
 from awssome.domain.imports import DealIssue, Known, Plan
 from awssome.domain.syncs import IssueKind, MappingState
@@ -69,16 +69,8 @@ def known(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> di
 
     Holds the registrations until the transaction ends: they are what users write, too, and write first.
     """
-    query = (
-        select(_m.deal_id, _m.registration_id, _m.state, _m.source_hash, *(_r[name] for name in FIELD))
-        .add_columns(_m.modified_at, _m.created_at, _m.held_back, _m.defaulted)
-        .add_columns(_r.edited_fields, _r.archived_at, _r.archived_by, _r.updated_by)
-        .join_from(hubspot_mappings, deal_registrations, _r.id == _m.registration_id)
-        .where(_m.portal_id == portal_id, _m.deal_id.in_(list(deal_ids)))
-        .with_for_update(of=deal_registrations)
-        .with_hint(deal_registrations, "WITH (UPDLOCK)", "mssql")
-    )
-    return {row.deal_id: _known(row) for row in connection.execute(query)}
+    rows = connection.execute(_KNOWN, {"portal": portal_id, "deals": list(deal_ids)})
+    return {row.deal_id: _known(row) for row in rows}
 
 
 def read_before(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, datetime | None]:
@@ -135,13 +127,11 @@ def write(
     portal_id: int,
     sync_id: UUID,
     at: datetime,
-    request_id: str = "",
     touch: bool = True,
 ) -> None:
     """Write everything that the plan holds, and report its issues under the sync.
 
     :param at: when HubSpot was read.
-    :param request_id: what HubSpot's support asks for, of the answer that the deals are from.
     :param touch: note that the sync has come across deals of which there is no news, too.
     :raises Unwritable: see there.
     """
@@ -150,11 +140,11 @@ def write(
             _set(connection, portal_id, [old], deal_id=new)
         _end(connection, portal_id, plan.merged, MappingState.MERGED, sync_id, at)
         if plan.created:
-            _create(connection, plan, portal_id, sync_id, at, request_id)
+            _create(connection, plan, portal_id, sync_id, at)
         if plan.changed:
             _change(connection, plan, sync_id, at)
         if plan.reread:
-            _reread(connection, plan, portal_id, sync_id, at, request_id)
+            _reread(connection, plan, portal_id, sync_id, at)
         _set(connection, portal_id, plan.revived, state=MappingState.LIVE, last_sync_id=sync_id, read_at=at)
         if touch:
             fresh = {one.deal_id for one in plan.created} | {one.deal_id for one in plan.reread} | set(plan.revived)
@@ -213,6 +203,17 @@ def failed(issues: Iterable[DealIssue]) -> list[DealIssue]:
     return [issue for issue in issues if issue.kind is IssueKind.FAILED and issue.deal_id]
 
 
+# Made once: to put so many columns together takes as long as to ask for them.
+_KNOWN: Select[Any] = (
+    select(_m.deal_id, _m.registration_id, _m.state, _m.source_hash, *(_r[name] for name in FIELD))
+    .add_columns(_m.modified_at, _m.created_at, _m.held_back, _m.defaulted)
+    .add_columns(_r.edited_fields, _r.archived_at, _r.archived_by, _r.updated_by)
+    .join_from(hubspot_mappings, deal_registrations, _r.id == _m.registration_id)
+    .where(_m.portal_id == bindparam("portal"), _m.deal_id.in_(bindparam("deals", expanding=True)))
+    .with_for_update(of=deal_registrations)
+    .with_hint(deal_registrations, "WITH (UPDLOCK)", "mssql")
+)
+
 _REREAD: Update = (
     update(hubspot_mappings)
     .where(_m.deal_id == bindparam("of_deal"))
@@ -225,7 +226,7 @@ _REREAD: Update = (
 )
 
 
-def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime, request_id: str) -> None:
+def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime) -> None:
     # Most deals fill the same few fields: columns that are empty in all rows are not sent.
     filled = [name for name in FIELD if any(one.values.get(name) is not None for one in plan.created)]
     connection.execute(
@@ -259,14 +260,18 @@ def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, a
                 "last_sync_id": sync_id,
                 "created_at": at,
                 "read_at": at,
-                "request_id": request_id or None,
                 "defaulted": sorted(one.defaulted) or None,
             }
             for one in plan.created
         ],
     )
     arrived: list[tuple[UUID, str, Any]] = [
-        (one.registration_id, "imported", changes({}, one.values)) for one in plan.created
+        (
+            one.registration_id,
+            "imported",
+            {name: [None, as_text(value)] for name, value in one.values.items() if value is not None},
+        )
+        for one in plan.created
     ]
     _record(connection, arrived, sync_id, at)
 
@@ -295,7 +300,7 @@ def _change(connection: Connection, plan: Plan, sync_id: UUID, at: datetime) -> 
     _record(connection, events, sync_id, at)
 
 
-def _reread(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime, request_id: str) -> None:
+def _reread(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime) -> None:
     rows = [
         {
             "of_deal": one.deal_id,
@@ -306,7 +311,7 @@ def _reread(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, a
         }
         for one in plan.reread
     ]
-    where_from = {"last_sync_id": sync_id, "read_at": at, "request_id": request_id or None}
+    where_from = {"last_sync_id": sync_id, "read_at": at}
     connection.execute(_REREAD.where(_m.portal_id == portal_id).values(where_from), rows)
 
 

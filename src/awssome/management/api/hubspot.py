@@ -54,6 +54,7 @@ def connect_hubspot(caller: Admin, body: m.ConnectIn) -> m.ConnectedOut:
         connected_by=caller.session.email,
         state=body.state,
         code=body.code,
+        return_url=body.return_url,
     )
     return _recorded(caller, connected)
 

@@ -36,7 +36,7 @@ _PATIENCE = 5.0
 def start_sync(caller: Member, body: m.StartSync | None = None) -> m.SyncOut:
     """Start a sync, a preview or a retry, or name the run that is open.
 
-    :raises Refused: CONFLICT when HubSpot is not connected, or when a retry has nothing to try.
+    :raises Refused: CONFLICT when HubSpot is not connected, or when a retry is at work already or has nothing to try.
     """
     asked = body or m.StartSync()
     if caller.tenant.hubspot_state == "reconnect":
@@ -93,9 +93,14 @@ def pick_deals(caller: Member, body: m.Picks) -> None:
 
 
 def _create(connection: Connection, by: str, asked: m.StartSync) -> Sync:
+    before = syncs.latest(connection)
     sync = syncs.create(connection, by, asked.kind)
-    if asked.kind is SyncKind.RETRY and sync.kind is SyncKind.RETRY and sync.attempt == 0:
+    if asked.kind is SyncKind.RETRY and sync.kind is SyncKind.RETRY:
+        if sync.attempt:
+            raise Refused(Code.CONFLICT, "Deals are being tried again already.", "Try these when that has ended.")
         known = stored.connection(connection)
+        if known is not None and (before is None or before.id != sync.id):
+            failures.reopen(connection, known.portal_id)  # of a retry that did not come to its end
         if known is None or not failures.try_again(connection, known.portal_id, asked.deal_ids):
             raise Refused(Code.CONFLICT, "No deal waits to be tried again.", "Look into the inbox.")
     return sync

@@ -105,7 +105,7 @@ def _list(run: Run) -> None:
 
 
 def _unseen(run: Run) -> None:
-    reconcile(run, (MappingState.LIVE,), room=None, **run.position)
+    reconcile(run, (MappingState.LIVE,), room=None, position=run.position)
     run.note(position={**run.position, "step": Step.COUNT})
 
 
@@ -129,13 +129,13 @@ def _deleted(run: Run) -> None:
 
 
 def _restored(run: Run) -> None:
-    reconcile(run, (MappingState.ARCHIVED,), room=None, read_since=now() - HUBSPOT_KEEPS, **run.position)
+    reconcile(run, (MappingState.ARCHIVED,), room=None, read_since=now() - HUBSPOT_KEEPS, position=run.position)
     run.note(position={**run.position, "step": Step.COUNT})
 
 
 def _count(run: Run) -> None:
     """Compare numbers. What changed without a trace shows in them: that a deal is gone, or one is back that never was
-    here. Then all deals are read; and so are they if the numbers were compared while somebody made many changes."""
+    here. Then all deals are read. One may also have been deleted just now: so that is looked for once more before."""
     newest = _newest(run)
     there = count(run.client)
     settled = count(run.client, newest) if newest else there
@@ -151,6 +151,9 @@ def _count(run: Run) -> None:
     here, settled_here, watermark, so_far = run.workspace.do(work)
     beyond = max(0, settled - settled_here)
     if run.sync.mode is SyncMode.INCREMENTAL and watermark and so_far:
+        if here > there and "again" not in run.position:
+            run.note(position={"step": Step.DELETED, "newest": run.position["newest"], "again": True})
+            return
         if here > there or beyond > watermark.beyond + so_far.left_out + so_far.failed:
             begin_full(run)
             return

@@ -22,25 +22,27 @@ def reconcile(
     *,
     room: int | None = 0,
     read_since: datetime | None = None,
-    **position: Any,
+    position: dict[str, Any] | None = None,
 ) -> None:
     """Look all of them up, a batch at a time, and write what HubSpot says.
 
     :param states: which mappings.
     :param room: how many mappings may be made for deals that they lead to; None: any number.
     :param read_since: only those that HubSpot told something of since then.
-    :param position: kept with each batch, with the last deal of it as `after`.
+    :param position: kept with each batch, with the last deal of it as `after`, and where it begins.
     """
 
     def unseen(after: str, connection: Connection) -> list[str]:
         return imports.unseen(connection, run.portal_id, run.sync.id, states, after=after, read_since=read_since)
 
     def answers() -> Iterator[tuple[str, list[str], Answer]]:
-        after = str(run.position.get("after") or "") if position else ""
+        after = str(position.get("after") or "") if position else ""
         while asked := run.workspace.do(partial(unseen, after)):
             after = asked[-1]
             yield after, asked, look_up(run.client, asked, run.properties)
 
     with closing(one_ahead(answers(), run.stopping)) as ahead:
         for after, asked, answer in ahead:
-            settle(run, answer, room=room, asked=asked, position={**position, "after": after} if position else None)
+            settle(
+                run, answer, room=room, asked=asked, position=None if position is None else {**position, "after": after}
+            )

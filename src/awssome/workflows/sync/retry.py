@@ -25,10 +25,15 @@ def retry_failed(run: Run) -> None:
         if not asked:
             break
         settle(run, look_up(run.client, asked, run.properties), room=room, position={"after": asked[-1]})
+        run.workspace.do(partial(_settled, run, asked))
 
     def finish(connection: Connection) -> None:
-        failures.end_retry(connection, run.portal_id, by=imports.ACTOR)
+        failures.reopen(connection, run.portal_id)  # what an interruption has kept from being settled
         here = imports.count_live(connection, run.portal_id)
         syncs.finish(connection, run.sync, imported=here, **run.spent)
 
     run.workspace.do(finish)
+
+
+def _settled(run: Run, asked: list[str], connection: Connection) -> None:
+    failures.settle(connection, run.portal_id, asked, by=imports.ACTOR)

@@ -14,7 +14,7 @@ from awssome.domain.imports import DealIssue, SourceDeal, fitted
 from awssome.domain.syncs import IssueKind, MappingState, SyncMode
 from awssome.hubspot.limits import SEARCH_PAGE
 from awssome.hubspot.models import Deal, Filter
-from awssome.workflows.sync.reading import look_up, query, searched, sources
+from awssome.workflows.sync.reading import Answer, look_up, query, searched
 from awssome.workflows.sync.reconciling import reconcile
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import write
@@ -64,10 +64,12 @@ def choose(run: Run, limit: int) -> Choice:
     chosen, room = run.workspace.do(read)
     found, available = _oldest(run)
     if not chosen:
-        deals = sources(found[:room])
+        # Asked for by id, too: a search still finds what was deleted or merged a moment ago.
+        first = [deal.id for deal in found[:room]]
+        oldest = look_up(run.client, first, run.properties) if first else Answer([], [], [])
         why = f"The free plan imports {limit} deals: open ones first, oldest first. This one is not among them."
         left_out = [_left_out(deal, why, "Upgrade to import it, or pick it while there are places.") for deal in found]
-        return Choice(deals, [], [], [], left_out[room:], available)
+        return Choice(oldest.deals, oldest.failed, [], [], left_out[room:], available)
     waiting = [pick for pick in chosen if not pick.imported][:room]
     answer = look_up(run.client, [pick.deal_id for pick in waiting], run.properties) if waiting else None
     deals = _in_order(waiting, answer.deals) if answer else []
