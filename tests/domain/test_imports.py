@@ -253,7 +253,7 @@ def _known(
         edited=frozenset(edited),
         values=dict.fromkeys(FIELD) | mapped.values | values,
         held_back={},
-        defaulted=mapped.defaulted - frozenset(edited),
+        defaulted=mapped.defaulted,
         archived=archived,
         put_away=put_away,
     )

@@ -97,7 +97,9 @@ def sent(stage: Stage, name: str) -> list[Any]:
 
 
 def test_the_form_as_it_stands_is_the_mapping_as_it_is(stage: Stage, alice: Browser) -> None:
-    form = form_of(alice.get("/hubspot/mapping").text)
+    page = alice.get("/hubspot/mapping").text
+    assert "Amounts without a currency are in EUR." in page and "Europe/Berlin" in page
+    form = form_of(page)
     assert form["property.title"] == ["dealname"] and form["default.national_security"] == ["No"]
     assert form["from.opportunity_type"] == ["newbusiness", "renewal", "existingbusiness", "(any other value)"]
     assert form["to.opportunity_type"] == ["Net New Business", "", "Expansion", ""]
