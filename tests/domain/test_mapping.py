@@ -12,24 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awssome.domain.deals import FIELD, FIELDS, Stage, same_choice
-from awssome.domain.definitions import Account, Pipeline, PipelineStage
-from awssome.domain.errors import Refused
-from awssome.domain.mapping import (
+from awssome.domain.choices import (
     ACTIVITIES,
     DEFAULT_FIELDS,
     FROM_STAGE,
     OTHERWISE,
-    PROPERTIES,
     FieldMapping,
-    Mapped,
-    Mapping,
-    MappingCode,
     StageMapping,
     checked,
     default_stages,
-    map_deal,
 )
+from awssome.domain.deals import FIELD, FIELDS, Stage, same_choice
+from awssome.domain.definitions import Account, Pipeline, PipelineStage
+from awssome.domain.errors import Refused
+from awssome.domain.mapping import PROPERTIES, Mapped, Mapping, MappingCode, map_deal
 
 TODAY = date(2026, 11, 26)
 DEAL: dict[str, str | None] = {

@@ -14,10 +14,10 @@ from awssome.control import messages as m
 from awssome.database.schema import field_mappings, stage_mappings
 from awssome.database.sessions import Sessions
 from awssome.database.tenant import deals, hubspot, mappings
+from awssome.domain.choices import DEFAULT_FIELDS, FieldMapping
 from awssome.domain.deals import Stage as DealStage
 from awssome.domain.definitions import Pipeline, PipelineStage, Property
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import DEFAULT_FIELDS, FieldMapping
 from awssome.domain.times import now
 from tests.portal.conftest import Browser, Stage
 from tests.portal.fake import Tenant

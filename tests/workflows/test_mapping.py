@@ -16,10 +16,11 @@ from awssome.database.schema import hubspot_accounts
 from awssome.database.tenant import deals as registrations
 from awssome.database.tenant import mappings
 from awssome.database.tenant.mappings import Definitions
+from awssome.domain.choices import FieldMapping, StageMapping
 from awssome.domain.deals import FIELD, Stage
 from awssome.domain.definitions import PIPELINE
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import FieldMapping, StageMapping, map_deal
+from awssome.domain.mapping import map_deal
 from awssome.domain.times import now
 from awssome.workflows import hubspot_connection, hubspot_definitions
 from tests.hubspot.conftest import EMPTY, TAILSPIN, WINGTIP, Sandbox

@@ -19,10 +19,11 @@ from awssome.database.tenant import deals, hubspot, mappings
 from awssome.database.tenant.deals import Deal, Filters
 from awssome.database.tenant.hubspot import HubSpotConnection
 from awssome.database.tenant.mappings import Chosen, Definitions
+from awssome.domain.choices import DEFAULT_FIELDS, FieldMapping, StageMapping, checked
 from awssome.domain.deals import FIELD, FIELDS, Source, Stage
 from awssome.domain.definitions import Account
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import DEFAULT_FIELDS, FieldMapping, Mapped, Mapping, StageMapping, checked, map_deal
+from awssome.domain.mapping import Mapped, Mapping, map_deal
 from awssome.domain.readiness import Need, readiness
 from awssome.domain.syncs import ConnectionState
 from awssome.portal import mapping_form

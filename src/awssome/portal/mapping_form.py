@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
+from awssome.domain.choices import FROM_STAGE, OTHERWISE, FieldMapping, StageMapping, days_from_today, default_stages
 from awssome.domain.deals import FIELD, Field, Stage, same_choice
 from awssome.domain.definitions import Pipeline, PipelineStage, Property
-from awssome.domain.mapping import FROM_STAGE, OTHERWISE, FieldMapping, StageMapping, days_from_today, default_stages
 from awssome.portal.deal_form import GROUPS, options
 
 EMPTY = "(leave empty)"

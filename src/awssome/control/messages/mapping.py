@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from awssome.control.messages.base import Body
+from awssome.domain.choices import FieldMapping, StageMapping
 from awssome.domain.deals import Stage
-from awssome.domain.mapping import FieldMapping, StageMapping
 
 _ID = r"^[^\x00-\x1f]{1,64}$"
 
