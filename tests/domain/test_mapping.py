@@ -355,6 +355,12 @@ def test_a_field_from_nothing_is_empty_and_a_default_fills_what_hubspot_leaves_e
     assert (there.values["next_steps"], "next_steps" in there.defaulted) == ("Write", False)
 
 
+def test_only_a_lost_deal_has_a_reason_for_the_loss() -> None:
+    by = mapping({"closed_lost_reason": FieldMapping(default="Price")})
+    assert (mapped(by).values["closed_lost_reason"], "closed_lost_reason" in mapped(by).defaulted) == (None, False)
+    assert mapped(by, dealstage="closedlost").values["closed_lost_reason"] == "Price"
+
+
 def test_what_is_mapped_is_read() -> None:
     by = mapping({"customer_company": FieldMapping("buyer"), "business_problem": FieldMapping()})
     assert set(PROPERTIES) < set(by.properties)

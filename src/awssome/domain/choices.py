@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
@@ -106,10 +107,7 @@ def default_stages(pipelines: Iterable[Pipeline]) -> dict[tuple[str, str], Stage
 
 def days_from_today(default: str) -> int | None:
     """The days of a close date's default like `+30`; None if it is none."""
-    digits = default.removeprefix("+")
-    return (
-        int(digits) if default.startswith("+") and digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
-    )
+    return int(default) if re.fullmatch(r"\+[0-9]{1,3}", default) else None
 
 
 def checked(name: str, mapping: FieldMapping) -> FieldMapping:
@@ -125,7 +123,7 @@ def checked(name: str, mapping: FieldMapping) -> FieldMapping:
 
 def hangs_on_deal(name: str, default: str) -> bool:
     """Whether a default is another one for each deal, so that it is no value of the field."""
-    return name == "stage" or (name == "sales_activities" and default == FROM_STAGE) or name == "target_close_date"
+    return name == "target_close_date" or (name == "sales_activities" and default == FROM_STAGE)
 
 
 _STEPS = (
@@ -141,12 +139,7 @@ def _likely(stage: PipelineStage) -> Stage | None:
         return None
     if stage.closed:
         return Stage.COMMITTED if stage.probability == 1 else Stage.CLOSED_LOST
-    steps = (
-        (Decimal("0.2"), Stage.PROSPECT),
-        (Decimal("0.4"), Stage.QUALIFIED),
-        (Decimal("0.6"), Stage.TECHNICAL_VALIDATION),
-    )
-    return next((to for most, to in steps if stage.probability <= most), Stage.BUSINESS_VALIDATION)
+    return next((to for most, to in _STEPS if stage.probability <= most), Stage.BUSINESS_VALIDATION)
 
 
 def _problem(name: str, mapping: FieldMapping) -> str | None:

@@ -238,7 +238,7 @@ class _Deal:
     def take(self, one: Field, source: str, values: AnyMapping[str, str]) -> None:
         """One field from the property that feeds it."""
         text = self._text(source)
-        if not text or (one.name == "closed_lost_reason" and self._values["stage"] is not Stage.CLOSED_LOST):
+        if not text or (one.name == "closed_lost_reason" and not self._lost):
             return
         try:
             value = self._chosen(one, text, values) if one.choices else self._read(one, text)
@@ -261,6 +261,9 @@ class _Deal:
             self._report("title", reason, advice, MappingCode.NAMELESS, "")
         if self._values["deal_amount"] is not None and self._values["deal_currency"] is None:
             self._take_currency()
+        if not self._lost:  # nor by default
+            self._values["closed_lost_reason"] = None
+            self._defaulted.discard("closed_lost_reason")
         self._take_activities()
         self._put_off()
         stable = {name: as_text(value) for name, value in self._values.items() if value is not None}
@@ -269,6 +272,10 @@ class _Deal:
         return Mapped(
             self._values, self._issues, frozenset(self._defaulted), self._skipped, _digest([stable, self._skipped])
         )
+
+    @property
+    def _lost(self) -> bool:
+        return self._values["stage"] is Stage.CLOSED_LOST
 
     def _text(self, name: str) -> str:
         value = self._properties.get(name)
