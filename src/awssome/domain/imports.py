@@ -51,7 +51,7 @@ class Known:
     :ivar edited: the fields that a user has set.
     :ivar values: every field of the registration.
     :ivar held_back: field -> HubSpot's text that a user's edit hides.
-    :ivar defaulted: the fields that hold a default.
+    :ivar defaulted: the fields that hold a default, or would, if no user had set them.
     :ivar archived: whether the registration is archived.
     :ivar put_away: whether it was a sync that archived it; what a user archived stays archived.
     """
@@ -349,7 +349,7 @@ def _update(result: Plan, deal: SourceDeal, mapped: Mapped, here: Known, today: 
             for name, value in mapped.values.items()
             if name in here.edited and value != before[name]
         }
-        defaulted = mapped.defaulted - here.edited
+        defaulted = mapped.defaulted
     at = modified_at(deal.properties)
     if news or here.deal_id != deal.id or (at is not None and at != here.modified_at):
         result.reread.append(Reread(deal.id, digest, at, deal.request_id, held_back, defaulted))
