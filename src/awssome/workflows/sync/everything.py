@@ -20,7 +20,7 @@ from awssome.domain.times import now
 from awssome.domain.windows import Watermark, instant, milliseconds, open_window, saved
 from awssome.hubspot.limits import LIST_PAGE
 from awssome.workflows.sync.changes import follow_changes
-from awssome.workflows.sync.reading import MODIFIED, count, listed, newest_change, one_ahead
+from awssome.workflows.sync.reading import MODIFIED, count, listed, newest_change, one_ahead, some_ahead
 from awssome.workflows.sync.reconciling import reconcile
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import put_away, write
@@ -30,6 +30,10 @@ HUBSPOT_KEEPS = timedelta(days=91)
 
 _FEW = 2_000
 """So many changes are always followed one by one."""
+
+_TOGETHER = 4
+"""So many pages of the list are written in one transaction at most: those that came while the ones before were being
+written. Where HubSpot is the slower side, as it is under its limit, each page is written as it comes."""
 
 
 class Step(StrEnum):
@@ -96,11 +100,11 @@ def _begin_incremental(run: Run, watermark: Watermark) -> None:
 
 def _list(run: Run) -> None:
     pages = run.client.iter_deals(run.position.get("after"), LIST_PAGE, run.properties)
-    with closing(one_ahead(pages, run.stopping)) as ahead:
-        for page in ahead:
-            answer = listed(page)
+    with closing(some_ahead(pages, run.stopping, _TOGETHER)) as ahead:
+        for some in ahead:
+            answer, following = listed(*some), some[-1].next
             there = run.position["there"] + len(answer.deals) + len(answer.failed)
-            step = {"step": Step.LIST, "after": page.next} if page.next else {"step": Step.UNSEEN, "after": ""}
+            step = {"step": Step.LIST, "after": following} if following else {"step": Step.UNSEEN, "after": ""}
             write(run, answer.deals, failed=answer.failed, position={**run.position, **step, "there": there})
 
 

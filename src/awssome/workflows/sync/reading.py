@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -41,12 +43,27 @@ def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, Non
 
     :param stopping: set when it is closed early, until the fetch that is under way has ended, which it does at once.
     """
-    fetcher = ThreadPoolExecutor(1)
-    try:
-        coming = fetcher.submit(next, parts, None)
-        while (part := coming.result()) is not None:
-            coming = fetcher.submit(next, parts, None)
+    with closing(some_ahead(parts, stopping, 1)) as ahead:
+        for (part,) in ahead:
             yield part
+
+
+def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Generator[list[T], None, None]:
+    """The same parts, as many together as have been fetched by a thread while those before them were being written.
+
+    :param stopping: set when it is closed early, until the fetch that is under way has ended, which it does at once.
+    :param most: how many together, and how many ahead.
+    """
+    fetcher = ThreadPoolExecutor(1)
+    coming = deque(fetcher.submit(next, parts, None) for _ in range(most))
+    try:
+        while (part := coming.popleft().result()) is not None:
+            together = [part]
+            while coming and coming[0].done() and not coming[0].exception() and (part := coming[0].result()):
+                together.append(part)
+                coming.popleft()
+            coming.extend(fetcher.submit(next, parts, None) for _ in together)
+            yield together
     except GeneratorExit:
         stopping.set()
         raise
@@ -55,9 +72,11 @@ def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, Non
         stopping.clear()
 
 
-def listed(page: Page) -> Answer:
-    """A page of the list."""
-    return Answer(sources(page.results), [unreadable(one.id, "", one.reason) for one in page.unreadable], [])
+def listed(*pages: Page) -> Answer:
+    """Pages of the list; a deal that is on two of them counts once, as it is on the later one."""
+    deals = {deal.id: deal for page in pages for deal in sources(page.results)}
+    failed = [unreadable(one.id, "", one.reason) for page in pages for one in page.unreadable]
+    return Answer(list(deals.values()), failed, [])
 
 
 def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]) -> Answer:
