@@ -56,14 +56,12 @@ def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Gene
     coming = deque(fetcher.submit(next, parts, None) for _ in range(most))
     try:
         while (part := coming.popleft().result()) is not None:
-            there = [part]
-            while (
-                coming and coming[0].done() and not coming[0].exception() and (part := coming[0].result()) is not None
-            ):
-                there.append(part)
+            together = [part]
+            while coming and coming[0].done() and not coming[0].exception() and (part := coming[0].result()):
+                together.append(part)
                 coming.popleft()
-            coming.extend(fetcher.submit(next, parts, None) for _ in there)
-            yield there
+            coming.extend(fetcher.submit(next, parts, None) for _ in together)
+            yield together
     except GeneratorExit:
         stopping.set()
         raise
@@ -72,10 +70,11 @@ def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Gene
         stopping.clear()
 
 
-def listed(page: Page) -> Answer:
-    """A page of the list."""
-    failed = [unreadable(one.id, "", one.reason) for one in page.unreadable]
-    return Answer(sources(page.results, page.request_id), failed, [])
+def listed(*pages: Page) -> Answer:
+    """Pages of the list; a deal that is on two of them counts once, as it is on the later one."""
+    deals = {deal.id: deal for page in pages for deal in sources(page.results, page.request_id)}
+    failed = [unreadable(one.id, "", one.reason) for page in pages for one in page.unreadable]
+    return Answer(list(deals.values()), failed, [])
 
 
 def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]) -> Answer:
