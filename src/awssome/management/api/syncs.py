@@ -20,7 +20,7 @@ from awssome.domain.tenants import Role, imports_allowed
 from awssome.hubspot.models import Deal
 from awssome.management.api.guard import TenantCall, tenant_call
 from awssome.workflows import hubspot_picks
-from awssome.workflows.hubspot_access import not_connected, reconnect
+from awssome.workflows.hubspot_access import Lost, not_connected
 from awssome.workflows.hubspot_picks import Shown
 from awssome.workflows.workspace import Workspace
 
@@ -40,7 +40,7 @@ def start_sync(caller: Member, body: m.StartSync | None = None) -> m.SyncOut:
     """
     asked = body or m.StartSync()
     if caller.tenant.hubspot_state == "reconnect":
-        raise reconnect()
+        raise Lost
     if caller.tenant.hubspot_state != "connected":
         raise not_connected()
     sync = _workspace(caller).do(lambda connection: _create(connection, caller.session.email, asked))

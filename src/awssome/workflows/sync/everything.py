@@ -20,13 +20,16 @@ from awssome.domain.times import now
 from awssome.domain.windows import Watermark, instant, milliseconds, open_window, saved
 from awssome.hubspot.limits import LIST_PAGE
 from awssome.workflows.sync.changes import follow_changes
-from awssome.workflows.sync.reading import MODIFIED, count, listed, newest_change, one_ahead
+from awssome.workflows.sync.reading import MODIFIED, count, listed, newest_change, one_ahead, some_ahead
 from awssome.workflows.sync.reconciling import reconcile
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import put_away, write
 
 HUBSPOT_KEEPS = timedelta(days=91)
 """HubSpot keeps deleted deals for 90 days; until then they may come back."""
+
+_TOGETHER = 5
+"""So many pages of the list are written in one transaction where they come faster than that."""
 
 _FEW = 2_000
 """So many changes are always followed one by one."""
@@ -96,13 +99,15 @@ def _begin_incremental(run: Run, watermark: Watermark) -> None:
 
 def _list(run: Run) -> None:
     pages = run.client.iter_deals(run.position.get("after"), LIST_PAGE, run.properties)
-    with closing(one_ahead(pages, run.stopping)) as ahead:
-        for page in ahead:
-            answer = listed(page)
-            there = run.position["there"] + len(answer.deals) + len(answer.failed)
-            step = {"step": Step.LIST, "after": page.next} if page.next else {"step": Step.UNSEEN, "after": ""}
+    with closing(some_ahead(pages, run.stopping, _TOGETHER)) as ahead:
+        for some in ahead:
+            answers, following = [listed(page) for page in some], some[-1].next
+            deals = list({deal.id: deal for answer in answers for deal in answer.deals}.values())
+            failed = [issue for answer in answers for issue in answer.failed]
+            there = run.position["there"] + len(deals) + len(failed)
+            step = {"step": Step.LIST, "after": following} if following else {"step": Step.UNSEEN, "after": ""}
             position = {**run.position, **step, "there": there}
-            write(run, answer.deals, failed=answer.failed, position=position, request_id=answer.request_id)
+            write(run, deals, failed=failed, position=position, request_id=answers[-1].request_id)
 
 
 def _unseen(run: Run) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -39,21 +41,36 @@ class Answer:
 
 
 def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, None, None]:
-    """The same parts; each is fetched by a thread while the one before it is being written.
+    """The same parts; each is fetched by a thread while the one before it is being written. See `some_ahead`."""
+    with closing(some_ahead(parts, stopping, 1)) as ahead:
+        for (part,) in ahead:
+            yield part
+
+
+def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Generator[list[T], None, None]:
+    """The same parts, fetched by a thread while those before them are being written; together come those that are there
+    by then, so that whoever writes more slowly than they come writes several at a time.
 
     :param stopping: set when it is closed early, until the fetch that is under way has ended, which it does at once.
+    :param most: how many come together, and are fetched ahead, at most.
     """
     fetcher = ThreadPoolExecutor(1)
+    coming = deque(fetcher.submit(next, parts, None) for _ in range(most))
     try:
-        coming = fetcher.submit(next, parts, None)
-        while (part := coming.result()) is not None:
-            coming = fetcher.submit(next, parts, None)
-            yield part
+        while (part := coming.popleft().result()) is not None:
+            there = [part]
+            while (
+                coming and coming[0].done() and not coming[0].exception() and (part := coming[0].result()) is not None
+            ):
+                there.append(part)
+                coming.popleft()
+            coming.extend(fetcher.submit(next, parts, None) for _ in there)
+            yield there
     except GeneratorExit:
         stopping.set()
         raise
     finally:
-        fetcher.shutdown()
+        fetcher.shutdown(cancel_futures=True)
         stopping.clear()
 
 
