@@ -28,6 +28,7 @@ from awssome.hubspot.transport import Patience
 from awssome.workflows import hubspot_connection, sync
 from awssome.workflows.hubspot_connection import Connected
 from awssome.workflows.services import WorkerServices
+from awssome.workflows.sync import everything
 from awssome.workflows.workspace import Workspace
 from tests.conftest import Tenancy
 from tests.hubspot.conftest import (  # noqa: F401
@@ -208,9 +209,15 @@ def workshop(
     services: WorkerServices,
     sandbox: Sandbox,  # noqa: F811
     make_tenant: Callable[..., Tenancy],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Workshop]:
-    """Makes tenants, connected to a portal unless it is None. The sandbox has no limits, and their budgets none."""
+    """Makes tenants, connected to a portal unless it is None. The sandbox has no limits, and their budgets none.
+
+    Their syncs write each page by itself, so that a test can step in behind the first; those in processes of their own
+    take several at a time, as they come.
+    """
     services = replace(services, hubspot_limits={})
+    monkeypatch.setattr(everything, "_TOGETHER", 1)
 
     def made(portal_id: int | None = NORTHWIND, *, company: str = "Alice & Co", tier: Tier = Tier.FREE) -> Workshop:
         found = Workshop(services, sandbox, make_tenant(company, tier=tier))
