@@ -16,8 +16,8 @@ from awssome.database.schema import deal_events, hubspot_accounts, hubspot_mappi
 from awssome.database.tenant import deals as registrations
 from awssome.database.tenant import mappings, syncs, watermarks
 from awssome.domain import times
+from awssome.domain.choices import StageMapping
 from awssome.domain.deals import Stage, parse_amount
-from awssome.domain.mapping import StageMapping
 from awssome.domain.syncs import IssueKind, MappingState, SyncMode, SyncState
 from awssome.domain.tenants import Tier
 from awssome.hubspot.client import Client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Date, DateTime, LargeBinary, Numeric, Text, Unicode
@@ -150,13 +151,25 @@ class Json(TypeDecorator[Any]):
         """Canonical text; None stays NULL. :raises Refused: INVALID for a character that cannot be stored."""
         if value is None:
             return None
-        written = _CANONICAL.encode(value)
-        _check_text(written)
-        return written
+        if isinstance(value, list) and all(type(one) is str for one in value):
+            return _words(*value)
+        return _written(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """The parsed value."""
         return None if value is None else json.loads(value)
+
+
+def _written(value: Any) -> str:
+    written = _CANONICAL.encode(value)
+    _check_text(written)
+    return written
+
+
+@lru_cache(maxsize=1_000)
+def _words(*values: str) -> str:
+    """Lists of names, of which many rows have the same."""
+    return _written(list(values))
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -127,13 +127,11 @@ def write(
     portal_id: int,
     sync_id: UUID,
     at: datetime,
-    request_id: str = "",
     touch: bool = True,
 ) -> None:
     """Write everything that the plan holds, and report its issues under the sync.
 
     :param at: when HubSpot was read.
-    :param request_id: what HubSpot's support asks for of the answer that the deals are from.
     :param touch: note that the sync has come across deals of which there is no news, too.
     :raises Unwritable: see there.
     """
@@ -142,11 +140,11 @@ def write(
             _set(connection, portal_id, [old], deal_id=new)
         _end(connection, portal_id, plan.merged, MappingState.MERGED, sync_id, at)
         if plan.created:
-            _create(connection, plan, portal_id, sync_id, at, request_id)
+            _create(connection, plan, portal_id, sync_id, at)
         if plan.changed:
             _change(connection, plan, sync_id, at)
         if plan.reread:
-            _reread(connection, plan, portal_id, sync_id, at, request_id)
+            _reread(connection, plan, portal_id, sync_id, at)
         _set(connection, portal_id, plan.revived, state=MappingState.LIVE, last_sync_id=sync_id, read_at=at)
         if touch:
             fresh = {one.deal_id for one in plan.created} | {one.deal_id for one in plan.reread} | set(plan.revived)
@@ -222,13 +220,14 @@ _REREAD: Update = (
     .values(
         source_hash=bindparam("new_hash"),
         modified_at=bindparam("new_modified_at"),
+        request_id=bindparam("new_request_id"),
         held_back=bindparam("new_held_back"),
         defaulted=bindparam("new_defaulted"),
     )
 )
 
 
-def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime, request_id: str) -> None:
+def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime) -> None:
     # Most deals fill the same few fields: columns that are empty in all rows are not sent.
     filled = [name for name in FIELD if any(one.values.get(name) is not None for one in plan.created)]
     connection.execute(
@@ -262,7 +261,7 @@ def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, a
                 "last_sync_id": sync_id,
                 "created_at": at,
                 "read_at": at,
-                "request_id": request_id or None,
+                "request_id": one.request_id or None,
                 "defaulted": sorted(one.defaulted) or None,
             }
             for one in plan.created
@@ -303,18 +302,19 @@ def _change(connection: Connection, plan: Plan, sync_id: UUID, at: datetime) -> 
     _record(connection, events, sync_id, at)
 
 
-def _reread(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime, request_id: str) -> None:
+def _reread(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, at: datetime) -> None:
     rows = [
         {
             "of_deal": one.deal_id,
             "new_hash": one.source_hash,
             "new_modified_at": one.modified_at,
+            "new_request_id": one.request_id or None,
             "new_held_back": dict(one.held_back) or None,
             "new_defaulted": sorted(one.defaulted) or None,
         }
         for one in plan.reread
     ]
-    where_from = {"last_sync_id": sync_id, "read_at": at, "request_id": request_id or None}
+    where_from = {"last_sync_id": sync_id, "read_at": at}
     connection.execute(_REREAD.where(_m.portal_id == portal_id).values(where_from), rows)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from awssome.control import messages as m
 from awssome.database import Connection
@@ -63,7 +63,11 @@ def cancel_sync(caller: Member, sync_id: UUID) -> None:
 
 
 @router.get("/hubspot/deals")
-def hubspot_deals(caller: Member, search: str = "", after: str = "") -> m.DealPage:
+def hubspot_deals(
+    caller: Member,
+    search: Annotated[str, Query(max_length=200)] = "",
+    after: Annotated[str, Query(max_length=255)] = "",
+) -> m.DealPage:
     """Deals as HubSpot has them now. :raises Refused: CONFLICT when HubSpot is not connected."""
     shown = hubspot_picks.show(caller.services, caller.tenant.id, search, after)
     return m.DealPage(

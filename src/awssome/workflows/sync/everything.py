@@ -28,11 +28,12 @@ from awssome.workflows.sync.writing import put_away, write
 HUBSPOT_KEEPS = timedelta(days=91)
 """HubSpot keeps deleted deals for 90 days; until then they may come back."""
 
-_TOGETHER = 5
-"""So many pages of the list are written in one transaction where they come faster than that."""
-
 _FEW = 2_000
 """So many changes are always followed one by one."""
+
+_TOGETHER = 4
+"""So many pages of the list are written in one transaction at most: those that came while the ones before were being
+written. Where HubSpot is the slower side, as it is under its limit, each page is written as it comes."""
 
 
 class Step(StrEnum):
@@ -101,13 +102,10 @@ def _list(run: Run) -> None:
     pages = run.client.iter_deals(run.position.get("after"), LIST_PAGE, run.properties)
     with closing(some_ahead(pages, run.stopping, _TOGETHER)) as ahead:
         for some in ahead:
-            answers, following = [listed(page) for page in some], some[-1].next
-            deals = list({deal.id: deal for answer in answers for deal in answer.deals}.values())
-            failed = [issue for answer in answers for issue in answer.failed]
-            there = run.position["there"] + len(deals) + len(failed)
+            answer, following = listed(*some), some[-1].next
+            there = run.position["there"] + len(answer.deals) + len(answer.failed)
             step = {"step": Step.LIST, "after": following} if following else {"step": Step.UNSEEN, "after": ""}
-            position = {**run.position, **step, "there": there}
-            write(run, deals, failed=failed, position=position, request_id=answers[-1].request_id)
+            write(run, answer.deals, failed=answer.failed, position={**run.position, **step, "there": there})
 
 
 def _unseen(run: Run) -> None:

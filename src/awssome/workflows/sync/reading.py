@@ -31,13 +31,11 @@ class Answer:
     :ivar deals: those that are there.
     :ivar failed: those that are there and cannot be read, and those of which it says nothing.
     :ivar missing: those that were asked for by id, and are deleted or never were.
-    :ivar request_id: what HubSpot's support asks for of the answer.
     """
 
     deals: list[SourceDeal]
     failed: list[DealIssue]
     missing: list[str]
-    request_id: str = ""
 
 
 def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, None, None]:
@@ -58,14 +56,12 @@ def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Gene
     coming = deque(fetcher.submit(next, parts, None) for _ in range(most))
     try:
         while (part := coming.popleft().result()) is not None:
-            there = [part]
-            while (
-                coming and coming[0].done() and not coming[0].exception() and (part := coming[0].result()) is not None
-            ):
-                there.append(part)
+            together = [part]
+            while coming and coming[0].done() and not coming[0].exception() and (part := coming[0].result()):
+                together.append(part)
                 coming.popleft()
-            coming.extend(fetcher.submit(next, parts, None) for _ in there)
-            yield there
+            coming.extend(fetcher.submit(next, parts, None) for _ in together)
+            yield together
     except GeneratorExit:
         stopping.set()
         raise
@@ -74,17 +70,19 @@ def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Gene
         stopping.clear()
 
 
-def listed(page: Page) -> Answer:
-    """A page of the list."""
-    failed = [unreadable(one.id, "", one.reason) for one in page.unreadable]
-    return Answer(sources(page.results), failed, [], page.request_id)
+def listed(*pages: Page) -> Answer:
+    """Pages of the list; a deal that is on two of them counts once, as it is on the later one."""
+    deals = {deal.id: deal for page in pages for deal in sources(page.results, page.request_id)}
+    failed = [unreadable(one.id, "", one.reason) for page in pages for one in page.unreadable]
+    return Answer(list(deals.values()), failed, [])
 
 
 def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]) -> Answer:
     """Ask for deals by their ids, and find out which others they became part of, also where HubSpot does not say so."""
     answer = client.batch_read_deals(deal_ids, properties)
     asked = set(deal_ids)
-    found = {one.id: one for one in sources(answer.results) if one.id in asked or asked.intersection(one.merged_ids)}
+    told_of = sources(answer.results, answer.request_id)
+    found = {one.id: one for one in told_of if one.id in asked or asked.intersection(one.merged_ids)}
     failed = [unreadable(one.id, "", one.reason) for one in answer.unreadable]
     missing = list(answer.missing)
     told = {*found, *missing, *(one.id for one in answer.unreadable)}
@@ -94,13 +92,13 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
         if survivor is None:
             missing.append(deal_id)
             continue
-        (one,) = sources([survivor])
+        (one,) = sources([survivor], "")
         merged_ids = () if one.id == deal_id else (deal_id,)
         known = found.setdefault(one.id, one)
         found[one.id] = replace(known, merged_ids=(*known.merged_ids, *merged_ids))
         told.add(deal_id)
     failed += [untold(deal_id) for deal_id in sorted(asked - told - set(missing))]
-    return Answer(list(found.values()), failed, missing, answer.request_id)
+    return Answer(list(found.values()), failed, missing)
 
 
 def query(*filters: Filter, properties: tuple[str, ...], limit: int, sort: str | None = None) -> Search:
@@ -140,13 +138,14 @@ def count(client: Client, changed_before: datetime | None = None) -> int:
     return client.search_deals(Search(filters, (MODIFIED,), limit=1)).total
 
 
-def sources(deals: Sequence[Deal]) -> list[SourceDeal]:
-    """HubSpot's deals as the domain sees them."""
+def sources(deals: Sequence[Deal], request_id: str) -> list[SourceDeal]:
+    """HubSpot's deals as the domain sees them. :param request_id: of the answer that they are from."""
     return [
         SourceDeal(
             deal.id,
             deal.properties,
             tuple(old for old in (deal.properties.get(MERGED_IDS) or "").split(";") if old),
+            request_id,
         )
         for deal in deals
     ]

@@ -27,7 +27,6 @@ def write(
     failed: Sequence[DealIssue] = (),
     limit: int | None = None,
     position: dict[str, Any] | None = None,
-    request_id: str = "",
     **columns: Any,
 ) -> None:
     """One page: deals, counts and position in one transaction.
@@ -35,10 +34,9 @@ def write(
     :param failed: deals of the page that HubSpot's answer could not be read of.
     :param limit: how many mappings may ever be made; None: any number.
     :param position: where the run goes on; None: it stays as it was.
-    :param request_id: what HubSpot's support asks for of the page.
     :param columns: of the sync.
     """
-    answer = Answer(list(deals), list(failed), [], request_id)
+    answer = Answer(list(deals), list(failed), [])
 
     def work(connection: Connection, careful: bool) -> None:
         room = None
@@ -141,15 +139,7 @@ def _apply(
 
 def _written(run: Run, connection: Connection, answer: Answer, room: int | None, at: datetime) -> Plan:
     made = planned(run, connection, answer.deals, room, at)
-    imports.write(
-        connection,
-        made,
-        portal_id=run.portal_id,
-        sync_id=run.sync.id,
-        at=at,
-        request_id=answer.request_id,
-        touch=run.touches,
-    )
+    imports.write(connection, made, portal_id=run.portal_id, sync_id=run.sync.id, at=at, touch=run.touches)
     return made
 
 
