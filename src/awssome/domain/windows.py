@@ -103,7 +103,7 @@ def instead(window: Window, total: int, found: int, page: int, spots: Sequence[S
 
 def milliseconds(moment: datetime) -> int:
     """Since 1970, as HubSpot compares times."""
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def instant(since_1970: int) -> datetime:

@@ -222,11 +222,6 @@ def begin_anew(connection: Connection, sync: Sync, **values: Any) -> None:
     connection.execute(delete(sync_issues).where(sync_issues.c.sync_id == sync.id))
 
 
-def hold(connection: Connection, sync: Sync) -> None:
-    """Hold the sync's row until the transaction ends. :raises Superseded: see there."""
-    _change(connection, sync, attempt=sync.attempt)
-
-
 def progress(connection: Connection, sync: Sync, **values: Any) -> None:
     """Set columns of the sync that runs; see `added`. :raises Superseded: see there."""
     _change(connection, sync, **values)
