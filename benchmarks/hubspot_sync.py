@@ -30,7 +30,8 @@ from tests.workflows.run_sync import Given, carry_on
 
 from awssome.database import embedded
 from awssome.database.schema import hubspot_accounts
-from awssome.domain.mapping import DEFAULT_FIELDS, Mapping
+from awssome.domain.choices import DEFAULT_FIELDS
+from awssome.domain.mapping import Mapping
 from awssome.domain.tenants import Tier
 from awssome.hubspot.limits import LIST_PAGE
 from awssome.hubspot.version import API_VERSION

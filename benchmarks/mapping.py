@@ -13,8 +13,9 @@ from datetime import date
 from statistics import median
 from typing import Any
 
+from awssome.domain.choices import FieldMapping
 from awssome.domain.definitions import Account
-from awssome.domain.mapping import FieldMapping, Mapping, map_deal
+from awssome.domain.mapping import Mapping, map_deal
 from awssome.domain.readiness import readiness
 from awssome.hubspot.models import Page, parse
 

@@ -37,10 +37,10 @@ from awssome.database.tenant import (
     watermarks,
 )
 from awssome.database.tenant import keys as data_keys
+from awssome.domain.choices import FieldMapping, StageMapping
 from awssome.domain.deals import Stage
 from awssome.domain.definitions import Account, Pipeline, PipelineStage, Property
 from awssome.domain.imports import DealIssue, SourceDeal, plan
-from awssome.domain.mapping import FieldMapping, StageMapping
 from awssome.domain.secrets import Keys
 from awssome.domain.syncs import FailureState, IssueKind, LostReason, MappingState, SyncKind, SyncState
 from awssome.domain.tenants import EngineName, Placement

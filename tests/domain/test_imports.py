@@ -10,10 +10,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from awssome.domain.choices import StageMapping
 from awssome.domain.deals import FIELD, Stage
 from awssome.domain.definitions import Account
 from awssome.domain.imports import Known, Plan, SourceDeal, joined, plan
-from awssome.domain.mapping import Mapping, StageMapping, map_deal
+from awssome.domain.mapping import Mapping, map_deal
 from awssome.domain.syncs import IssueKind, MappingState
 from awssome.domain.times import new_id
 
@@ -253,7 +254,7 @@ def _known(
         edited=frozenset(edited),
         values=dict.fromkeys(FIELD) | mapped.values | values,
         held_back={},
-        defaulted=mapped.defaulted - frozenset(edited),
+        defaulted=mapped.defaulted,
         archived=archived,
         put_away=put_away,
     )

@@ -12,24 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awssome.domain.deals import FIELD, FIELDS, Stage, same_choice
-from awssome.domain.definitions import Account, Pipeline, PipelineStage
-from awssome.domain.errors import Refused
-from awssome.domain.mapping import (
+from awssome.domain.choices import (
     ACTIVITIES,
     DEFAULT_FIELDS,
     FROM_STAGE,
     OTHERWISE,
-    PROPERTIES,
     FieldMapping,
-    Mapped,
-    Mapping,
-    MappingCode,
     StageMapping,
     checked,
     default_stages,
-    map_deal,
 )
+from awssome.domain.deals import FIELD, FIELDS, Stage, same_choice
+from awssome.domain.definitions import Account, Pipeline, PipelineStage
+from awssome.domain.errors import Refused
+from awssome.domain.mapping import PROPERTIES, Mapped, Mapping, MappingCode, map_deal
 
 TODAY = date(2026, 11, 26)
 DEAL: dict[str, str | None] = {
@@ -357,6 +353,12 @@ def test_a_field_from_nothing_is_empty_and_a_default_fills_what_hubspot_leaves_e
     assert (mapped(by).values["next_steps"], "next_steps" in mapped(by).defaulted) == ("Call them", True)
     there = mapped(by, hs_next_step="Write")
     assert (there.values["next_steps"], "next_steps" in there.defaulted) == ("Write", False)
+
+
+def test_only_a_lost_deal_has_a_reason_for_the_loss() -> None:
+    by = mapping({"closed_lost_reason": FieldMapping(default="Price")})
+    assert (mapped(by).values["closed_lost_reason"], "closed_lost_reason" in mapped(by).defaulted) == (None, False)
+    assert mapped(by, dealstage="closedlost").values["closed_lost_reason"] == "Price"
 
 
 def test_what_is_mapped_is_read() -> None:

@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 
 from awssome.database.registry import accounts, audit, sessions
 from awssome.database.tenant import hubspot, mappings
+from awssome.domain.choices import FieldMapping, StageMapping
 from awssome.domain.definitions import Pipeline, PipelineStage
-from awssome.domain.mapping import FieldMapping, StageMapping
 from awssome.domain.tenants import Role
 from awssome.domain.times import new_id, now
 from awssome.management.app import create

@@ -121,3 +121,17 @@ def _claim(connection: Connection, sync_id: UUID) -> Any:
 def _states(services: WorkerServices, tenancy: Tenancy) -> dict[str, str]:
     found = Workspace(services, tenancy.id).do(lambda connection: failures.find(connection, PORTAL, list(FailureState)))
     return {one.deal_id: str(one.state) for one in found}
+
+
+def test_nothing_is_started_while_hubspot_lets_nobody_in(
+    api: Api,  # noqa: F811
+    services: WorkerServices,
+    alice: Tenancy,
+    signed_in: Callable[..., str],  # noqa: F811
+) -> None:
+    for state, told in (("reconnect", "Press Reconnect"), ("none", "Connect HubSpot")):
+        with services.registry.begin() as connection:
+            tenants.change(connection, alice.id, hubspot_state=state)
+        answer = api.portal("POST", "/syncs", None, session=signed_in(alice))
+        assert (answer.status_code, told in answer.json()["error"]["advice"]) == (409, True)
+    assert Workspace(services, alice.id).do(syncs.latest) is None

@@ -237,7 +237,7 @@ def test_a_mapping_is_chosen_and_tried_by_keyboard(
         industry.get_by_label("What shops becomes in Industry").fill("Retail")
         page.get_by_label("The number of a deal in HubSpot").fill("9001")
         page.get_by_role("button", name="Try it").press("Enter")
-        expect(page.get_by_text("A sync would bring this deal in.")).to_be_visible()
+        expect(page.get_by_text("This deal is not here yet.")).to_be_visible()
         expect(page.get_by_text("Retail")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
         assert Axe().run(page).response["violations"] == []

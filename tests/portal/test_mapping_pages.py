@@ -14,10 +14,10 @@ from awssome.control import messages as m
 from awssome.database.schema import field_mappings, stage_mappings
 from awssome.database.sessions import Sessions
 from awssome.database.tenant import deals, hubspot, mappings
+from awssome.domain.choices import DEFAULT_FIELDS, FieldMapping
 from awssome.domain.deals import Stage as DealStage
 from awssome.domain.definitions import Pipeline, PipelineStage, Property
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import DEFAULT_FIELDS, FieldMapping
 from awssome.domain.times import now
 from tests.portal.conftest import Browser, Stage
 from tests.portal.fake import Tenant
@@ -97,7 +97,9 @@ def sent(stage: Stage, name: str) -> list[Any]:
 
 
 def test_the_form_as_it_stands_is_the_mapping_as_it_is(stage: Stage, alice: Browser) -> None:
-    form = form_of(alice.get("/hubspot/mapping").text)
+    page = alice.get("/hubspot/mapping").text
+    assert "Amounts without a currency are in EUR." in page and "Europe/Berlin" in page
+    form = form_of(page)
     assert form["property.title"] == ["dealname"] and form["default.national_security"] == ["No"]
     assert form["from.opportunity_type"] == ["newbusiness", "renewal", "existingbusiness", "(any other value)"]
     assert form["to.opportunity_type"] == ["Net New Business", "", "Expansion", ""]
@@ -211,7 +213,13 @@ def test_a_deal_is_tried_by_the_form_that_is_not_saved(
 
 @pytest.mark.parametrize(
     ("deal", "status", "told"),
-    [("", 422, "paste its number"), ("9 OR 1", 422, "paste"), ("404", 404, "has no deal 404")],
+    [
+        ("", 422, "paste its number"),
+        ("9 OR 1", 422, "paste"),
+        ("9" * 21, 422, "paste"),
+        ("²", 422, "paste"),
+        ("404", 404, "has no deal 404"),
+    ],
 )
 def test_a_deal_that_cannot_be_tried(alice: Browser, deal: str, status: int, told: str) -> None:
     form = form_of(alice.get("/hubspot/mapping").text)
@@ -224,8 +232,9 @@ def test_a_member_tries_what_is_saved_and_a_viewer_looks(stage: Stage, mapped: T
     mia, vera = stage.browser("mia"), stage.browser("vera")
     page = mia.get("/hubspot/mapping").text
     assert "Admins of your workspace change the mapping" in page and 'value="save"' not in page
-    tried = unescape(mia.send("/hubspot/mapping/try", at="/hubspot/mapping", deal="9002").text)
-    assert "A sync would bring this deal in" in tried and "has no AWS stage yet" in tried
+    address = "https://app.hubspot.com/contacts/4128831/record/0-3/9002/?from=list"
+    tried = unescape(mia.send("/hubspot/mapping/try", at="/hubspot/mapping", deal=address).text)
+    assert "This deal is not here yet." in tried and "has no AWS stage yet" in tried
     page = vera.get("/hubspot/mapping").text
     assert "Admins of your workspace" in page and "Try it" not in page and "Refresh from HubSpot" not in page
     assert mia.send("/hubspot/mapping", at="/hubspot/mapping", action="save").status_code == 403

@@ -372,4 +372,7 @@ def test_an_unknown_address_is_not_found_in_hubspots_shape(hubspot, bearer) -> N
 def test_objects_that_no_scope_was_granted_for_are_refused(hubspot, bearer, path: str) -> None:
     answer = hubspot.http.get(path, headers=bearer)
     assert (answer.status_code, answer.json()["category"]) == (403, "MISSING_SCOPES")
+    assert answer.json()["errors"][0]["context"]["requiredGranularScopes"] == [
+        f"crm.objects.{path.split('/')[-1]}.read"
+    ]
     assert hubspot.http.get(path).status_code == 401

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import select, update
 
 from awssome.database.embedded import Cluster
-from awssome.database.registry import Registry
+from awssome.database.registry import Registry, tenants
 from awssome.database.schema import hubspot_tokens, tenant_keys
 from awssome.database.tenant import hubspot as stored
 from awssome.domain.errors import Code, Refused
@@ -29,7 +29,7 @@ from awssome.domain.tenants import EngineName, Tier
 from awssome.domain.times import now
 from awssome.hubspot.errors import HubSpotDown, NeedsReconnect
 from awssome.workflows import hubspot_access, hubspot_connection
-from awssome.workflows.hubspot_access import HubSpotAccess
+from awssome.workflows.hubspot_access import HubSpotAccess, Lost
 from awssome.workflows.sync import NotNow
 from tests.engines import looking
 from tests.hubspot.conftest import NORTHWIND, SECRET, Sandbox
@@ -153,6 +153,11 @@ def test_a_dead_connection_says_why(workshop: Workshops, sandbox: Sandbox, order
     assert (known.state, known.lost_reason) == (ConnectionState.RECONNECT, LostReason(reason))
     assert (row(alice).access_token, row(alice).refresh_token) == (None, None)  # certainly of no use
     sandbox.http.delete("/_sandbox/stats")
+    with alice.services.registry.begin() as connection:  # as if who found out had died before it noted this
+        tenants.change(connection, alice.id, hubspot_state="connected")
+    with pytest.raises(Lost):
+        access(alice)
+    assert alice.registered()[0] == "reconnect"
     ended = hubspot_connection.disconnect(alice.services, alice.id)
     assert (ended.told, told in ended.message) == (True, True)
     assert sandbox.http.get("/_sandbox/stats").json()["calls"] == 0
@@ -365,8 +370,8 @@ def test_a_connection_is_kept_although_hubspot_says_no_more_of_the_account(
     for endpoint in ("oauth.introspect", "account"):
         sandbox.order("faults", fail=[{"status": 503, "times": 99, "endpoint": endpoint}])
     found = alice.connect()
-    assert (found.portal_id, found.hub_domain) == (NORTHWIND, "")
-    assert alice.registered() == ("connected", NORTHWIND, "")
+    assert (found.portal_id, found.hub_domain) == (NORTHWIND, f"account {NORTHWIND}")
+    assert alice.registered() == ("connected", NORTHWIND, f"account {NORTHWIND}")
     assert access(alice).token()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,10 +16,11 @@ from awssome.database.schema import hubspot_accounts
 from awssome.database.tenant import deals as registrations
 from awssome.database.tenant import mappings
 from awssome.database.tenant.mappings import Definitions
+from awssome.domain.choices import FieldMapping, StageMapping
 from awssome.domain.deals import FIELD, Stage
 from awssome.domain.definitions import PIPELINE
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import FieldMapping, StageMapping, map_deal
+from awssome.domain.mapping import map_deal
 from awssome.domain.times import now
 from awssome.workflows import hubspot_connection, hubspot_definitions
 from tests.hubspot.conftest import EMPTY, TAILSPIN, WINGTIP, Sandbox
@@ -80,12 +83,13 @@ def test_a_changed_mapping_reaches_every_deal_with_the_next_sync_and_edits_survi
     alice.sync()
     edited, other = list(alice.live().values())[:2]
     _edit(alice, edited.row.id, {"next_steps": "Mine"})
-    assert choose(alice, {"next_steps": FieldMapping("dealname"), "title": FieldMapping("dealname")}) == ["next_steps"]
+    fields = {"next_steps": FieldMapping("hs_object_id"), "title": FieldMapping("dealname")}
+    assert choose(alice, fields) == ["next_steps"]
     done = alice.sync()
     assert done.updated == 9, "but for the one whose field a person has set"
     after = alice.live()
     assert after[edited.deal_id].row.next_steps == "Mine"
-    assert after[other.deal_id].row.next_steps == after[other.deal_id].row.title
+    assert after[other.deal_id].row.next_steps == other.deal_id
     assert alice.sync().updated == 0
     assert choose(alice, {"next_steps": FieldMapping()}) == ["next_steps"]
     alice.sync()
@@ -137,6 +141,53 @@ def test_who_saves_what_is_no_longer_true_is_told(workshop: Workshops) -> None:
     assert alice.workspace.do(mappings.chosen).version == seen, "as by default is as nothing chosen"
 
 
+def test_of_two_who_save_at_once_one_is_told(workshop: Workshops) -> None:
+    alice = workshop(TAILSPIN)
+    hubspot_definitions.refresh(alice.services, alice.id)
+    seen = alice.workspace.do(mappings.chosen).version
+    start = threading.Barrier(4)
+
+    def save(number: int) -> bool:
+        def work(connection: Connection) -> list[str]:
+            fields = {"next_steps": FieldMapping(default=f"Call number {number}")}
+            return mappings.save_fields(connection, TAILSPIN, seen, fields, "adam@example.com")
+
+        start.wait()
+        try:
+            return bool(alice.workspace.do(work))
+        except Refused as refused:
+            assert refused.code is Code.CONFLICT
+            return False
+
+    with ThreadPoolExecutor(4) as people:
+        saved = list(people.map(save, range(4)))
+    assert sum(saved) == 1
+    chosen = alice.workspace.do(mappings.chosen).fields
+    assert chosen["next_steps"].default == f"Call number {saved.index(True)}"
+
+
+def test_a_field_that_is_given_back_follows_hubspot_again(workshop: Workshops, sandbox: Sandbox) -> None:
+    alice = workshop(TAILSPIN)
+    alice.sync()
+    deal_id, one = next(iter(alice.live().items()))
+    _edit(alice, one.row.id, {"next_steps": "Mine", "title": "Mine"})
+    _rename_in_hubspot(sandbox, deal_id, "Theirs")
+    alice.sync()
+    deal = alice.workspace.do(lambda connection: registrations.find(connection, one.row.id))
+    assert deal.hubspot is not None
+    assert (deal.values["title"], deal.hubspot.held_back["title"]) == ("Mine", "Theirs")
+    version = deal.version
+
+    def give_back(connection: Connection) -> None:
+        registrations.use_hubspot(connection, deal.id, version, "title", "alice@example.com")
+
+    alice.workspace.do(give_back)
+    _rename_in_hubspot(sandbox, deal_id, "Theirs again")
+    alice.sync()
+    assert alice.live()[deal_id].row.title == "Theirs again"
+    assert alice.live()[deal_id].row.next_steps == "Mine"
+
+
 def test_nothing_is_saved_before_hubspot_was_asked(workshop: Workshops) -> None:
     alice = workshop(EMPTY)
     with pytest.raises(Refused, match="Nothing is known yet"):
@@ -172,6 +223,11 @@ def test_a_stage_that_is_left_out_says_so(workshop: Workshops) -> None:
     assert found.skipped == (
         "Your stage mapping leaves out deals in stage “Qualified To Buy” of pipeline “Sales Pipeline”."
     )
+
+
+def _rename_in_hubspot(sandbox: Sandbox, deal_id: str, name: str) -> None:
+    body = {"portal_id": TAILSPIN, "properties": {"dealname": name}}
+    assert sandbox.http.patch(f"/_sandbox/deals/{deal_id}", json=body).status_code == 200
 
 
 def _edit(who: Workshop, registration_id: UUID, values: dict[str, str]) -> None:

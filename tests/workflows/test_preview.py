@@ -15,8 +15,9 @@ from awssome.database.tenant import syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.syncs import PREVIEW_TOLD, IssueKind, SyncKind, SyncState
 from awssome.domain.tenants import Tier
+from awssome.workflows import hubspot_picks
 from tests.hubspot.conftest import NORTHWIND, TAILSPIN, Sandbox
-from tests.workflows.conftest import Workshop
+from tests.workflows.conftest import Workshop, first_ten
 
 Workshops = Callable[..., Workshop]
 
@@ -81,6 +82,56 @@ def test_a_preview_tells_the_numbers_of_the_sync_that_follows_and_writes_nothing
     assert "would be archived" in lines[gone].reason
     done = alice.sync()
     assert (done.created, done.updated, done.archived) == (0, 2, 1)
+
+
+def test_merged_and_restored_deals_are_told_as_a_sync_then_treats_them(workshop: Workshops, sandbox: Sandbox) -> None:
+    paula = workshop(TAILSPIN, tier=Tier.PAID)
+    paula.sync()
+    back, one, other = sorted(paula.live())[:3]
+    sandbox.order(f"deals/{back}/archive", portal_id=TAILSPIN)
+    assert paula.sync().archived == 1
+    sandbox.order(f"deals/{back}/restore", portal_id=TAILSPIN)
+    survivor = sandbox.order("deals/merge", portal_id=TAILSPIN, ids=[one, other])["id"]
+    before = contents(paula)
+    told = preview(paula)
+    assert contents(paula) == before
+    reasons = {issue.deal_id: issue.reason for issue in paula.issues(told) if issue.kind is IssueKind.WOULD_UPDATE}
+    assert "come back from the archive" in reasons[back]
+    assert f"part of deal {survivor}" in reasons[other] + reasons.get(one, "")
+    done = paula.sync()
+    for name in ("created", "updated", "archived", "restored", "merged", "failed"):
+        assert getattr(told, name) == getattr(done, name), name
+    assert (done.restored, done.merged, done.created) == (1, 1, 0)
+
+
+def test_a_preview_looks_at_picks_and_leaves_them_as_they_are(workshop: Workshops, sandbox: Sandbox) -> None:
+    alice = workshop(TAILSPIN)
+    rule = first_ten(alice.deals(TAILSPIN))
+    one, other, gone = [deal.id for deal in alice.deals(TAILSPIN) if deal.id not in rule][:3]
+    hubspot_picks.change(alice.services, alice.id, [one, gone], [], limit=10, by="mia@example.com")
+    survivor = sandbox.order("deals/merge", portal_id=TAILSPIN, ids=[one, other])["id"]
+    sandbox.order(f"deals/{gone}/archive", portal_id=TAILSPIN)
+    before = contents(alice)
+    told = preview(alice)
+    assert contents(alice) == before
+    comes = [issue.deal_id for issue in alice.issues(told) if issue.kind is IssueKind.WOULD_CREATE]
+    assert comes == [survivor] and "deleted" in {issue.code for issue in alice.issues(told)}
+    assert counts(alice.sync()) == counts(told)
+    assert list(alice.live()) == [survivor]
+
+
+def test_a_large_account_names_two_hundred_and_counts_the_rest(workshop: Workshops) -> None:
+    alice = workshop(NORTHWIND)
+    there = len(alice.deals())
+    assert there > 210
+    for run in (preview(alice), alice.sync()):
+        left_out = [issue for issue in alice.issues(run) if issue.kind is IssueKind.LEFT_OUT]
+        named = [issue for issue in left_out if issue.deal_id]
+        assert run.left_out == there - 10 and len(named) == 190
+        if run.kind is SyncKind.IMPORT:
+            (summary,) = [issue for issue in left_out if not issue.deal_id]
+            assert f"{there - 10} of {there} deals" in summary.reason
+            assert run.calls <= 6
 
 
 def test_what_a_user_has_edited_is_no_change(workshop: Workshops, sandbox: Sandbox) -> None:

@@ -118,7 +118,7 @@ def test_a_page_that_came_in_between_two_outages_counts_as_progress(
     ("make_error", "least"),
     [
         (lambda: RateLimited(3_600.0), 3_590),
-        (lambda: HubSpotDown(retry_after=86_000.0), 85_990),
+        (lambda: HubSpotDown(retry_after=86_400.0), 86_390),
         (lambda: HubSpotDown(retry_after=0.5), 29),
         (HubSpotDown, 29),
     ],
@@ -182,6 +182,7 @@ def test_a_defect_is_tried_again_and_fails_in_the_end(
     failed = alice.find(sync_id)
     assert (failed.state, failed.open, failed.stumbles) == (SyncState.FAILED, False, sync.STUMBLES)
     assert failed.calls > 0
+    assert failed.reference
     assert failed.problem is not None
     assert "defect in Awssome" in failed.problem
 

@@ -16,8 +16,8 @@ from awssome.database.schema import deal_events, hubspot_accounts, hubspot_mappi
 from awssome.database.tenant import deals as registrations
 from awssome.database.tenant import mappings, syncs, watermarks
 from awssome.domain import times
+from awssome.domain.choices import StageMapping
 from awssome.domain.deals import Stage, parse_amount
-from awssome.domain.mapping import StageMapping
 from awssome.domain.syncs import IssueKind, MappingState, SyncMode, SyncState
 from awssome.domain.tenants import Tier
 from awssome.hubspot.client import Client
@@ -331,10 +331,12 @@ def test_a_registration_knows_where_it_comes_from(paula: Workshop, sandbox: Sand
     done = paula.sync()
     m, e = hubspot_mappings.c, deal_events.c
     query = select(m.portal_id, m.modified_at, m.read_at, m.first_sync_id, m.last_sync_id, m.registration_id)
+    query = query.add_columns(m.request_id)
     row = paula.workspace.do(lambda connection: connection.execute(query.where(m.deal_id == deal_id)).one())
     there = next(deal for deal in paula.deals(TAILSPIN) if deal.id == deal_id)
     assert (row.portal_id, row.modified_at, row.last_sync_id) == (TAILSPIN, there.updated_at, done.id)
     assert row.first_sync_id != done.id
+    assert len(row.request_id) == 36
     assert done.started_at <= row.read_at <= done.finished_at  # type: ignore[operator]
     events = select(e.kind, e.sync_id).where(e.registration_id == row.registration_id).order_by(e.at)
     found = paula.workspace.do(lambda connection: connection.execute(events).all())

@@ -30,11 +30,16 @@ ASIDE = "-"
 
 @dataclass(frozen=True)
 class SourceDeal:
-    """A live deal of HubSpot's. :ivar merged_ids: the deals that became part of it."""
+    """A live deal of HubSpot's.
+
+    :ivar merged_ids: the deals that became part of it.
+    :ivar request_id: what HubSpot's support asks for of the answer that it is from.
+    """
 
     id: str
     properties: Mapping[str, str | None]
     merged_ids: tuple[str, ...] = ()
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Known:
     :ivar edited: the fields that a user has set.
     :ivar values: every field of the registration.
     :ivar held_back: field -> HubSpot's text that a user's edit hides.
-    :ivar defaulted: the fields that hold a default.
+    :ivar defaulted: the fields that hold a default, or would, if no user had set them.
     :ivar archived: whether the registration is archived.
     :ivar put_away: whether it was a sync that archived it; what a user archived stays archived.
     """
@@ -75,6 +80,7 @@ class Created:
     ready: bool
     source_hash: bytes
     modified_at: datetime | None
+    request_id: str
     defaulted: frozenset[str]
 
 
@@ -102,6 +108,7 @@ class Reread:
     deal_id: str
     source_hash: bytes
     modified_at: datetime | None
+    request_id: str
     held_back: Mapping[str, str | None]
     defaulted: frozenset[str]
 
@@ -321,6 +328,7 @@ def _create(result: Plan, deal: SourceDeal, mapped: Mapped, today: date) -> None
         ready=is_ready(mapped.values, today),
         source_hash=_digest(mapped),
         modified_at=modified_at(deal.properties),
+        request_id=deal.request_id,
         defaulted=mapped.defaulted,
     )
     result.created.append(created)
@@ -341,10 +349,10 @@ def _update(result: Plan, deal: SourceDeal, mapped: Mapped, here: Known, today: 
             for name, value in mapped.values.items()
             if name in here.edited and value != before[name]
         }
-        defaulted = mapped.defaulted - here.edited
+        defaulted = mapped.defaulted
     at = modified_at(deal.properties)
     if news or here.deal_id != deal.id or (at is not None and at != here.modified_at):
-        result.reread.append(Reread(deal.id, digest, at, held_back, defaulted))
+        result.reread.append(Reread(deal.id, digest, at, deal.request_id, held_back, defaulted))
     if back:
         result.revived.append(deal.id)
     restored = back and here.put_away

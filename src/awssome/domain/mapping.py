@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from awssome.domain.choices import (
+    ACTIVITIES,
+    DEFAULT_FIELDS,
+    FROM_STAGE,
+    OTHERWISE,
+    FieldMapping,
+    StageMapping,
+    days_from_today,
+    default_stages,
+    hangs_on_deal,
+)
 from awssome.domain.deals import FIELD, FIELDS, Field, Stage, as_text, parse_value, same_choice
-from awssome.domain.definitions import PIPELINE, Account, Pipeline, PipelineStage
-from awssome.domain.errors import Code, Refused
+from awssome.domain.definitions import PIPELINE, Account
 from awssome.domain.texts import fitting, storable, units
 
 PROPERTIES = (
@@ -34,12 +42,6 @@ PROPERTIES = (
     "hs_object_id",
 )
 """The properties of a HubSpot deal that are needed whatever the mapping says."""
-
-FROM_STAGE = "by stage"
-"""Default of the sales activities: what the stage says has been done."""
-
-OTHERWISE = "*"
-"""Key of a value map: what any other value becomes."""
 
 LONGEST_VALUE = 255
 """Of HubSpot's value, as an issue quotes it."""
@@ -62,73 +64,6 @@ class MappingCode(StrEnum):
 
     UNREADABLE = "unreadable"
     """It has not the form that the field wants."""
-
-
-@dataclass(frozen=True)
-class FieldMapping:
-    """Where a registration field comes from.
-
-    :ivar property: the HubSpot property that feeds it; None: nothing does.
-    :ivar default: its value, as text, where HubSpot has none. Of the close date `+30`: days from today, also where
-        HubSpot's is past and the deal is open. Of the sales activities also `FROM_STAGE`.
-    :ivar values: for enumerations: HubSpot's value -> ours, "" for leaving it empty.
-    """
-
-    property: str | None = None
-    default: str | None = None
-    values: AnyMapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StageMapping:
-    """What a stage of a HubSpot pipeline becomes.
-
-    :ivar stage: None: deals in it are left out.
-    """
-
-    stage: Stage | None
-
-
-DEFAULT_FIELDS: dict[str, FieldMapping] = {
-    "title": FieldMapping("dealname"),
-    "target_close_date": FieldMapping("closedate"),
-    "deal_amount": FieldMapping("amount"),
-    "deal_currency": FieldMapping("deal_currency_code"),
-    "opportunity_type": FieldMapping(
-        "dealtype", values={"newbusiness": "Net New Business", "existingbusiness": "Expansion"}
-    ),
-    "business_problem": FieldMapping("description"),
-    "closed_lost_reason": FieldMapping("closed_lost_reason", values={OTHERWISE: "Other"}),
-    "national_security": FieldMapping(default="No"),
-    "delivery_model": FieldMapping(default="SaaS or PaaS"),
-    "sales_activities": FieldMapping(default=FROM_STAGE),
-    "aws_spend_currency": FieldMapping(default="USD"),
-    "involvement": FieldMapping(default="Co-Sell"),
-    "visibility": FieldMapping(default="Full"),
-    "primary_needs": FieldMapping(default="Co-Sell - Deal Support"),
-}
-"""Where fields come from unless the tenant says otherwise; those that are not named come from nowhere."""
-
-DEFAULT_STAGES: dict[str, Stage] = {
-    "appointmentscheduled": Stage.PROSPECT,
-    "qualifiedtobuy": Stage.QUALIFIED,
-    "presentationscheduled": Stage.TECHNICAL_VALIDATION,
-    "decisionmakerboughtin": Stage.BUSINESS_VALIDATION,
-    "contractsent": Stage.BUSINESS_VALIDATION,
-    "closedwon": Stage.COMMITTED,
-    "closedlost": Stage.CLOSED_LOST,
-}
-"""The stages of HubSpot's pipeline `default` -> stage."""
-
-ACTIVITIES: dict[Stage, list[str]] = {
-    Stage.PROSPECT: ["Initialized discussions with customer"],
-    Stage.QUALIFIED: ["Customer has shown interest in solution"],
-    Stage.TECHNICAL_VALIDATION: ["In evaluation / planning stage"],
-    Stage.BUSINESS_VALIDATION: ["Agreed on solution to Business Problem"],
-    Stage.COMMITTED: ["SOW Signed"],
-    Stage.LAUNCHED: ["SOW Signed"],
-}
-"""What AWS' description of a stage says has been done with the customer."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +163,7 @@ class Mapping:
         """Every field with its default, but for those that hang on the deal."""
         found: dict[str, Any] = {one.name: None for one in FIELDS}
         for name, mapping in self.fields.items():
-            if name in FIELD and mapping.default and not _hangs_on_deal(name, mapping.default):
+            if name in FIELD and mapping.default and not hangs_on_deal(name, mapping.default):
                 try:
                     found[name] = parse_value(FIELD[name], mapping.default)
                 except ValueError:  # stored before its choices changed
@@ -261,40 +196,6 @@ def map_deal(properties: AnyMapping[str, str | None], mapping: Mapping) -> Mappe
     for one, source, values in mapping._fed:
         deal.take(one, source, values)
     return deal.mapped()
-
-
-def default_stages(pipelines: Iterable[Pipeline]) -> dict[tuple[str, str], StageMapping]:
-    """What stages become unless the tenant says otherwise.
-
-    By their ids in the pipeline `default`, in all others by what HubSpot says of them: closed or not, and the chance to
-    win. Stages of which it says nothing are not named.
-    """
-    found = {(PIPELINE, stage): StageMapping(to) for stage, to in DEFAULT_STAGES.items()}
-    for pipeline in pipelines:
-        for stage in pipeline.stages:
-            likely = _likely(stage)
-            if likely and (pipeline.id, stage.id) not in found:
-                found[pipeline.id, stage.id] = StageMapping(likely)
-    return found
-
-
-def days_from_today(default: str) -> int | None:
-    """The days of a close date's default like `+30`; None if it is none."""
-    digits = default.removeprefix("+")
-    return (
-        int(digits) if default.startswith("+") and digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
-    )
-
-
-def checked(name: str, mapping: FieldMapping) -> FieldMapping:
-    """The mapping of one field as it is to be kept.
-
-    :raises Refused: INVALID when no such field, property, default or value is possible.
-    """
-    problem = _problem(name, mapping)
-    if problem:
-        raise Refused(Code.INVALID, f"The mapping was not saved. {problem}", fields={name: problem})
-    return mapping
 
 
 def modified_at(properties: AnyMapping[str, str | None]) -> datetime | None:
@@ -337,7 +238,7 @@ class _Deal:
     def take(self, one: Field, source: str, values: AnyMapping[str, str]) -> None:
         """One field from the property that feeds it."""
         text = self._text(source)
-        if not text or (one.name == "closed_lost_reason" and self._values["stage"] is not Stage.CLOSED_LOST):
+        if not text or (one.name == "closed_lost_reason" and not self._lost):
             return
         try:
             value = self._chosen(one, text, values) if one.choices else self._read(one, text)
@@ -360,6 +261,9 @@ class _Deal:
             self._report("title", reason, advice, MappingCode.NAMELESS, "")
         if self._values["deal_amount"] is not None and self._values["deal_currency"] is None:
             self._take_currency()
+        if not self._lost:  # nor by default
+            self._values["closed_lost_reason"] = None
+            self._defaulted.discard("closed_lost_reason")
         self._take_activities()
         self._put_off()
         stable = {name: as_text(value) for name, value in self._values.items() if value is not None}
@@ -368,6 +272,10 @@ class _Deal:
         return Mapped(
             self._values, self._issues, frozenset(self._defaulted), self._skipped, _digest([stable, self._skipped])
         )
+
+    @property
+    def _lost(self) -> bool:
+        return self._values["stage"] is Stage.CLOSED_LOST
 
     def _text(self, name: str) -> str:
         value = self._properties.get(name)
@@ -457,53 +365,6 @@ class _Deal:
 
 _MAY_BE_CUT = frozenset({"title", "business_problem", "next_steps", "additional_comments"})
 """Texts for people, in which an end that is missing does no harm."""
-
-
-_STEPS = (
-    (Decimal("0.2"), Stage.PROSPECT),
-    (Decimal("0.4"), Stage.QUALIFIED),
-    (Decimal("0.6"), Stage.TECHNICAL_VALIDATION),
-)
-
-
-def _likely(stage: PipelineStage) -> Stage | None:
-    """By the chance to win, after the example of HubSpot's own pipeline: 0.2, 0.4, 0.6 and above."""
-    if stage.probability is None:
-        return None
-    if stage.closed:
-        return Stage.COMMITTED if stage.probability == 1 else Stage.CLOSED_LOST
-    steps = (
-        (Decimal("0.2"), Stage.PROSPECT),
-        (Decimal("0.4"), Stage.QUALIFIED),
-        (Decimal("0.6"), Stage.TECHNICAL_VALIDATION),
-    )
-    return next((to for most, to in steps if stage.probability <= most), Stage.BUSINESS_VALIDATION)
-
-
-def _hangs_on_deal(name: str, default: str) -> bool:
-    return name == "stage" or (name == "sales_activities" and default == FROM_STAGE) or name == "target_close_date"
-
-
-def _problem(name: str, mapping: FieldMapping) -> str | None:
-    if name not in FIELD or name == "stage":
-        return "There is no such field."
-    one = FIELD[name]
-    if mapping.property is not None and not (mapping.property and len(mapping.property) <= 100):
-        return f"{one.label} comes from a property that cannot be."
-    if mapping.default is not None:
-        if name == "target_close_date" and days_from_today(mapping.default) is None:
-            return "The days from today are a number from 0 to 999."
-        if not _hangs_on_deal(name, mapping.default):
-            try:
-                parse_value(one, mapping.default)
-            except ValueError as error:
-                return str(error)
-    for source, becomes in mapping.values.items():
-        if storable(source) != source or len(source) > LONGEST_VALUE or not source:
-            return f"{one.label} cannot be mapped from a value like that."
-        if becomes and becomes not in one.choices:
-            return f"“{becomes[:40]}” is none of the values of {one.label}."
-    return None
 
 
 def _instant(text: str) -> datetime:

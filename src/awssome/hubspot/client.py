@@ -32,6 +32,8 @@ from awssome.hubspot.version import API_VERSION
 
 _DEALS = f"/crm/objects/{API_VERSION}/deals"
 _MERGED_IDS = "hs_merged_object_ids"
+_REQUEST_ID = "X-HubSpot-Correlation-Id"
+_LONGEST_REQUEST_ID = 64
 
 PageT = TypeVar("PageT", bound=Page)
 
@@ -185,12 +187,14 @@ class Client:
         results: list[Deal] = []
         unreadable: list[Unreadable] = []
         missing: list[str] = []
+        request_id = ""
         for start in range(0, len(ids), BATCH):
             batch = {"inputs": [{"id": deal_id} for deal_id in ids[start : start + BATCH]], "properties": list(wanted)}
             body = self._call("general", "POST", f"{_DEALS}/batch/read", params=params, json=batch)
             page = _page(Page, body)
             results += page.results
             unreadable += page.unreadable
+            request_id = page.request_id
             _sort_errors(body, missing, unreadable)
         asked = set(ids)
         merged = {
@@ -199,7 +203,13 @@ class Client:
             for old in (deal.properties.get(_MERGED_IDS) or "").split(";")
             if old in asked and old != deal.id
         }
-        return BatchResult(results=tuple(results), unreadable=tuple(unreadable), missing=tuple(missing), merged=merged)
+        return BatchResult(
+            results=tuple(results),
+            unreadable=tuple(unreadable),
+            missing=tuple(missing),
+            merged=merged,
+            request_id=request_id,
+        )
 
     def pipelines(self) -> list[Pipeline]:
         """The deal pipelines with their stages."""
@@ -282,7 +292,7 @@ class Client:
             response = answer(self._access_token(force=True))
         if not response.is_success:
             raise failure(response)
-        return body
+        return {**body, "requestId": response.headers.get(_REQUEST_ID, "")[:_LONGEST_REQUEST_ID]}
 
 
 class _Judged:

@@ -117,10 +117,12 @@ class Page(Model):
     """One page of a list, and the cursor after it. Only a missing cursor is the end: a page may be short or empty.
 
     :param unreadable: the deals on the page that could not be read.
+    :param request_id: what HubSpot's support asks for of the answer.
     """
 
     results: tuple[Deal, ...]
     unreadable: tuple[Unreadable, ...] = ()
+    request_id: str = ""
     next: str | None = None
 
 
@@ -137,12 +139,14 @@ class BatchResult(Model):
     :param unreadable: the deals that are there and could not be read.
     :param missing: the ids that are deleted or never were.
     :param merged: id that was asked for -> id of the survivor, as far as the survivor names it.
+    :param request_id: what HubSpot's support asks for of the last answer.
     """
 
     results: tuple[Deal, ...]
     unreadable: tuple[Unreadable, ...]
     missing: tuple[str, ...]
     merged: dict[str, str]
+    request_id: str = ""
 
 
 class PipelineStage(Model):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -76,12 +78,14 @@ def open_http(base_url: str, transport: httpx2.BaseTransport | None = None) -> h
 
     A proxy from the environment is used, except for a sandbox on this machine.
     """
+    abroad = httpx2.URL(base_url).host not in LOOPBACK
     return httpx2.Client(
         base_url=base_url,
+        verify=_trusted(abroad),
         timeout=_TIMEOUT,
         limits=httpx2.Limits(max_connections=10, max_keepalive_connections=10, keepalive_expiry=30.0),
         headers={"Accept": "application/json", "User-Agent": "awssome"},
-        trust_env=httpx2.URL(base_url).host not in LOOPBACK,
+        trust_env=abroad,
         transport=transport,
     )
 
@@ -213,6 +217,12 @@ def _attempt(
         # Raised out here because the cause may quote a header.
         raise Rejected("A request to HubSpot could not be made.")
     return Lost.UNREADABLE if response.is_success and readable and not readable(response) else response
+
+
+@cache
+def _trusted(trust_env: bool) -> ssl.SSLContext:
+    """Whose certificates are believed. To read that takes longer than a call, and it does not change."""
+    return httpx2.create_ssl_context(trust_env=trust_env)
 
 
 def _answer(http: httpx2.Client, request: httpx2.Request, should_stop: Callable[[], bool]) -> httpx2.Response:

@@ -145,5 +145,5 @@ def _connected(request: Request, me: TenantContext, connected: ConnectedOut) -> 
     me.forget()
     if connected.return_url:
         return RedirectResponse(connected.return_url, 303)
-    text = f"HubSpot is connected: {connected.hub_domain or 'portal'} {connected.portal_id}. Now sync your deals."
+    text = f"HubSpot is connected: {connected.hub_domain} {connected.portal_id}. Now sync your deals."
     return parts(request).pages.redirect(request, "/hubspot", "success", text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping as AnyMapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -17,10 +19,11 @@ from awssome.database.tenant import deals, hubspot, mappings
 from awssome.database.tenant.deals import Deal, Filters
 from awssome.database.tenant.hubspot import HubSpotConnection
 from awssome.database.tenant.mappings import Chosen, Definitions
+from awssome.domain.choices import DEFAULT_FIELDS, FieldMapping, StageMapping, checked
 from awssome.domain.deals import FIELD, FIELDS, Source, Stage
 from awssome.domain.definitions import Account
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import DEFAULT_FIELDS, FieldMapping, Mapped, Mapping, StageMapping, checked, map_deal
+from awssome.domain.mapping import Mapped, Mapping, map_deal
 from awssome.domain.readiness import Need, readiness
 from awssome.domain.syncs import ConnectionState
 from awssome.portal import mapping_form
@@ -36,6 +39,7 @@ router = APIRouter()
 _FRESH = timedelta(days=1)
 _PICKED_FROM = 25
 _LONGEST = 160
+_DEAL_ID = re.compile("[0-9]{1,20}")
 
 
 @router.get("/hubspot/mapping")
@@ -98,15 +102,16 @@ def try_it(request: Request, me: ActingMember, sent: Fields) -> Response:
     mapping = known.mapping(request, sent.fields)
     try:
         _check(sent, known)
-        if not sent.deal_id.isdigit():
+        if not _DEAL_ID.fullmatch(sent.deal_id):
             problem = "Choose a deal, or paste its number: the digits at the end of its address in HubSpot."
             raise Refused(Code.INVALID, "No deal was tried.", fields={"deal": problem})
-        asked = m.ReadDeal(deal_id=sent.deal_id[:20], properties=list(mapping.properties))
+        asked = m.ReadDeal(deal_id=sent.deal_id, properties=list(mapping.properties))
         deal = parts(request).control.read_deal(me.person.caller, asked)
     except Refused as refused:
         return _fields_page(request, me, known, sent=sent, refused=refused)
-    portal_id = known.portal_id
-    here = me.read(lambda connection: deals.find_by_hubspot(connection, portal_id, deal.deal_id))
+    ids = (deal.deal_id, sent.deal_id)  # not the same where it was merged since the last sync
+    found = [me.read(partial(deals.find_by_hubspot, portal_id=known.portal_id, deal_id=each)) for each in ids]
+    here = next((each for each in found if each), None)
     mapped = map_deal(deal.properties, mapping)
     same = all(each == known.fields.get(name, FieldMapping()) for name, each in sent.fields.items())
     return _tried_page(request, deal, mapping, mapped, here, sent if not same else None)

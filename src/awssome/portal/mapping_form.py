@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
+from awssome.domain.choices import FROM_STAGE, OTHERWISE, FieldMapping, StageMapping, days_from_today, default_stages
 from awssome.domain.deals import FIELD, Field, Stage, same_choice
 from awssome.domain.definitions import Pipeline, PipelineStage, Property
-from awssome.domain.mapping import FROM_STAGE, OTHERWISE, FieldMapping, StageMapping, days_from_today, default_stages
 from awssome.portal.deal_form import GROUPS, options
 
 EMPTY = "(leave empty)"
@@ -48,7 +48,8 @@ async def sent_fields(request: Request) -> SentFields:
     """A dependency: the form as it was sent. A coroutine, because the framework reads bodies in no other way."""
     form = await request.form()
     fields = {name: _sent_field(form, FIELD[name]) for name in names() if f"property.{name}" in form}
-    deal_id = _text(form, "deal").strip() or _text(form, "picked")
+    address = _text(form, "deal").strip() or _text(form, "picked")
+    deal_id = address.partition("?")[0].rstrip("/").rpartition("/")[2]
     inputs = [
         (name, text) for name, text in form.multi_items() if isinstance(text, str) and name.startswith(_OF_A_FIELD)
     ]

@@ -72,7 +72,7 @@ def _page(request: Request, me: TenantContext, refused: Refused | None = None) -
     found: m.DealPage | None = None
     try:
         found = parts(request).control.hubspot_deals(
-            me.person.caller, query.get("q", "").strip(), query.get("after", "")
+            me.person.caller, query.get("q", "").strip()[:200], query.get("after", "")[:255]
         )
     except Refused as told:
         if told.code is Code.UNAUTHENTICATED:

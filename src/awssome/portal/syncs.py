@@ -21,7 +21,7 @@ from awssome.database.tenant.syncs import Sync, SyncIssue
 from awssome.domain.deals import FIELD
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import PREVIEW_TOLD, ConnectionState, IssueKind, SyncKind
-from awssome.domain.tenants import Tier
+from awssome.domain.tenants import imports_allowed
 from awssome.portal import inbox
 from awssome.portal.context import TenantContext
 from awssome.portal.guard import ActingMember, Viewer, parts
@@ -162,7 +162,7 @@ def page(
         issue_count=state.issue_count,
         inbox=state.inbox,
         picked=state.picked,
-        may_pick=me.tenant.tier == Tier.FREE,
+        places=imports_allowed(me.tenant.tier),
         runs=Listing.of(request, [_run(run) for run in runs], after=older),
         refused=refused,
         **_progress(request, state.sync),

@@ -65,7 +65,11 @@ class HubSpotAccess:
         self._opened: tuple[bytes, str] | None = None
         self._granted: _Granted | None = None
         self._rested_at = -math.inf
-        self._tokens = workspace.do(self._stored)
+        try:
+            self._tokens = workspace.do(self._stored)
+        except Lost:
+            self._note_lost()  # who found out may have died before
+            raise
         self.portal_id = self._tokens.portal_id
 
     def token(self, *, force: bool = False) -> str:
@@ -98,7 +102,7 @@ class HubSpotAccess:
         tokens = stored.tokens(connection, lost=self._also_lost)
         if tokens is None:
             known = stored.connection(connection)
-            raise reconnect() if known and known.state is ConnectionState.RECONNECT else not_connected()
+            raise Lost if known and known.state is ConnectionState.RECONNECT else not_connected()
         return tokens
 
     def _open_access(self, tokens: SealedTokens) -> str:
@@ -109,6 +113,8 @@ class HubSpotAccess:
 
     def _renewed(self, stale: SealedTokens, force: bool) -> SealedTokens:
         try:
+            # KMS, should it have to be asked, is asked before there is a lock to be held.
+            self._workspace.do(lambda connection: self._unseal(connection, self._stored(connection)))
             with one_call(self._services, self.portal_id):
                 renewed = self._refresh_and_store(stale)
         except Refused as refused:
@@ -146,18 +152,19 @@ class HubSpotAccess:
         tokens = self._stored(connection)
         if tokens.portal_id != self.portal_id:
             raise not_connected()
-        if self._granted is not None and self._granted.to != tokens.refresh_token:
+        refresh_token = self._unseal(connection, tokens)[1]
+        if self._granted is not None and self._granted.to != refresh_token:
             self._granted = None  # somebody has connected, or refreshed, in the meantime
         if self._granted is None:
             if tokens.access_token != stale.access_token and not _expires(tokens):
                 return tokens
             try:
-                granted = oauth.refresh(self._services.hubspot, self._unseal(connection, tokens)[1])
+                granted = oauth.refresh(self._services.hubspot, refresh_token)
             except NeedsReconnect:
                 # Not raised in here: the transaction that notes it has to commit.
                 stored.mark_reconnect(connection, tokens.connected_at, LostReason.REVOKED, dead=True)
                 return None
-            self._granted = _Granted(tokens.refresh_token, granted, now() + timedelta(seconds=granted.expires_in))
+            self._granted = _Granted(refresh_token, granted, now() + timedelta(seconds=granted.expires_in))
         tenant_id = self._workspace.tenant_id
         key = data_key(connection, self._services.vault, tenant_id)
         stored.store_refreshed(
@@ -196,10 +203,10 @@ class HubSpotAccess:
 class _Granted:
     """What HubSpot has given out, and is not stored yet.
 
-    :ivar to: the sealed refresh token that it was given for.
+    :ivar to: the refresh token that it was given for.
     """
 
-    to: bytes = field(repr=False)
+    to: str = field(repr=False)
     tokens: Tokens
     expires_at: datetime
 
@@ -229,19 +236,21 @@ def opened(key: DataKey, tokens: SealedTokens, tenant_id: UUID) -> tuple[str, st
     )
 
 
+class Lost(Refused):
+    """HubSpot no longer lets us in: somebody has to connect again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Code.CONFLICT,
+            "HubSpot no longer lets Awssome in, so no deals come in. Your deals here are safe.",
+            "Press Reconnect on the page HubSpot, then sync again.",
+        )
+
+
 def not_connected() -> Refused:
     """There is no connection to HubSpot, or no longer the one that was."""
     return Refused(
         Code.CONFLICT, "HubSpot is not connected. Your deals here are safe.", "Connect HubSpot, then sync again."
-    )
-
-
-def reconnect() -> Refused:
-    """HubSpot no longer lets us in: somebody has to connect again."""
-    return Refused(
-        Code.CONFLICT,
-        "HubSpot no longer lets Awssome in, so no deals come in. Your deals here are safe.",
-        "Press Reconnect on the page HubSpot, then sync again.",
     )
 
 

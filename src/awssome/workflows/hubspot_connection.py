@@ -164,6 +164,8 @@ def keep_tokens(
         installation = _introspected(services, portal_id, tokens)
         account = _account(services, portal_id, tokens)
         workspace = Workspace(services, tenant_id, patience=PAGE_PATIENCE)
+        # KMS, should it have to be asked, is asked before there is a lock to be held.
+        workspace.do(lambda tenant: key_for_new_tokens(tenant, services.vault, tenant_id))
         with services.registry.begin() as connection:
             registered.connect(connection, tenant_id, portal_id, installation.hub_domain)
             under = workspace.do(
@@ -236,7 +238,7 @@ def _introspected(services: Services, portal_id: int, tokens: Tokens) -> Install
             f"HubSpot did not grant what Awssome needs: {', '.join(missing)}. Nothing was changed.",
             "Connect HubSpot again, and allow everything that the page names.",
         )
-    return found.model_copy(update={"scopes": granted})
+    return found.model_copy(update={"scopes": granted, "hub_domain": found.hub_domain or f"account {portal_id}"})
 
 
 def _account(services: Services, portal_id: int, tokens: Tokens) -> Account | None:
@@ -272,7 +274,7 @@ def _store(
     if before is not None and standing and before.portal_id != installation.hub_id:
         raise Refused(
             Code.CONFLICT,
-            f"Your workspace is connected to {before.hub_domain or before.portal_id}, and that is another HubSpot "
+            f"Your workspace is connected to {before.hub_domain}, and that is another HubSpot "
             "account. Nothing was changed.",
             "Disconnect it first, then connect the other one.",
         )

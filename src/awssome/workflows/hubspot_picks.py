@@ -49,7 +49,7 @@ def show(services: Services, tenant_id: UUID, words: str, after: str) -> Shown:
     """
     workspace = Workspace(services, tenant_id, patience=5.0)
     access = HubSpotAccess(services, workspace)
-    search = Search(words=words[:200], properties=_SHOWN, sort="createdate", limit=PAGE, after=after or None)
+    search = Search(words=words, properties=_SHOWN, sort="createdate", limit=PAGE, after=after or None)
     with client_of(services, access, patience=PAGE_PATIENCE, urgent=True) as client:
         found = client.search_deals(search)
 

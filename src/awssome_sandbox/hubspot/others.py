@@ -31,6 +31,7 @@ class _Others(Convertor[str]):
 
 register_url_convertor("others", _Others())
 
+_IN_SCOPES = {"contact": "contacts", "0-1": "contacts", "company": "companies", "0-2": "companies"}
 _RECORD_ID = property_answer(PROPERTIES["hs_object_id"], 0)
 
 
@@ -92,4 +93,5 @@ OLD: list[tuple[str, str, str, Handler]] = [
 
 
 def _scope(call: Call) -> tuple[str]:
-    return (f"crm.objects.{call.path['kind']}.read",)
+    kind = call.path["kind"]
+    return (f"crm.objects.{_IN_SCOPES.get(kind, kind)}.read",)

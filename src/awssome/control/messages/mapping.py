@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from awssome.control.messages.base import Body
+from awssome.domain.choices import FieldMapping, StageMapping
 from awssome.domain.deals import Stage
-from awssome.domain.mapping import FieldMapping, StageMapping
 
 _ID = r"^[^\x00-\x1f]{1,64}$"
 
@@ -64,7 +64,7 @@ class ReadDeal(Body):
     """A deal in HubSpot, and the properties to read of it."""
 
     deal_id: str = Field(pattern=r"^[0-9]{1,20}$")
-    properties: list[str] = Field(max_length=200)
+    properties: list[Annotated[str, Field(max_length=100)]] = Field(max_length=200)
 
 
 class DealOut(Body):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from awssome.control.messages.base import Body
 from awssome.domain.syncs import SyncKind
+
+DealId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
 
 
 class StartSync(Body):
     """What kind of run. `deal_ids`: of a retry, which deals of the inbox; none: all that wait there."""
 
     kind: SyncKind = SyncKind.IMPORT
-    deal_ids: list[str] | None = Field(None, max_length=500)
+    deal_ids: list[Annotated[str, StringConstraints(min_length=1, max_length=32)]] | None = Field(None, max_length=500)
 
 
 class SyncOut(Body):
@@ -50,6 +53,6 @@ class DealPage(Body):
 class Picks(Body):
     """Deals to choose, after those that are chosen, and deals to choose no longer. `clear`: none; the rule decides."""
 
-    add: list[str] = Field(default_factory=list, max_length=100)
-    remove: list[str] = Field(default_factory=list, max_length=100)
+    add: list[DealId] = Field(default_factory=list, max_length=100)
+    remove: list[DealId] = Field(default_factory=list, max_length=100)
     clear: bool = False

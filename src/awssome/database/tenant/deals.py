@@ -122,7 +122,7 @@ class HubSpotDeal:
     :ivar first_sync_id: the sync that brought it in.
     :ivar last_sync_id: the last sync that came across it.
     :ivar held_back: fields that a person has set -> what HubSpot says, as text.
-    :ivar defaulted: fields that hold a default of the mapping, because HubSpot has nothing.
+    :ivar defaulted: fields that hold a default of the mapping, or would if nobody had set them: HubSpot has nothing.
     """
 
     portal_id: int

@@ -220,6 +220,7 @@ _REREAD: Update = (
     .values(
         source_hash=bindparam("new_hash"),
         modified_at=bindparam("new_modified_at"),
+        request_id=bindparam("new_request_id"),
         held_back=bindparam("new_held_back"),
         defaulted=bindparam("new_defaulted"),
     )
@@ -260,6 +261,7 @@ def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, a
                 "last_sync_id": sync_id,
                 "created_at": at,
                 "read_at": at,
+                "request_id": one.request_id or None,
                 "defaulted": sorted(one.defaulted) or None,
             }
             for one in plan.created
@@ -306,6 +308,7 @@ def _reread(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, a
             "of_deal": one.deal_id,
             "new_hash": one.source_hash,
             "new_modified_at": one.modified_at,
+            "new_request_id": one.request_id or None,
             "new_held_back": dict(one.held_back) or None,
             "new_defaulted": sorted(one.defaulted) or None,
         }

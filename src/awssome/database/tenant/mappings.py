@@ -18,10 +18,11 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from awssome.database.schema import field_mappings, hubspot_accounts, stage_mappings
+from awssome.domain.choices import DEFAULT_FIELDS, FieldMapping, StageMapping
 from awssome.domain.deals import FIELD, Stage
 from awssome.domain.definitions import Account, Pipeline, PipelineStage, Property
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import DEFAULT_FIELDS, FieldMapping, Mapping, StageMapping
+from awssome.domain.mapping import Mapping
 from awssome.domain.times import now
 
 SKIP = "skip"

@@ -11,8 +11,8 @@ from awssome.database import Connection
 from awssome.database.registry import audit
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant import mappings
+from awssome.domain.choices import checked
 from awssome.domain.errors import Code, Refused
-from awssome.domain.mapping import checked
 from awssome.domain.tenants import Role
 from awssome.management.api.guard import TenantCall, tenant_call
 from awssome.workflows import hubspot_definitions

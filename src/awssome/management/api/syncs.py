@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from awssome.control import messages as m
 from awssome.database import Connection
@@ -20,7 +20,7 @@ from awssome.domain.tenants import Role, imports_allowed
 from awssome.hubspot.models import Deal
 from awssome.management.api.guard import TenantCall, tenant_call
 from awssome.workflows import hubspot_picks
-from awssome.workflows.hubspot_access import not_connected, reconnect
+from awssome.workflows.hubspot_access import Lost, not_connected
 from awssome.workflows.hubspot_picks import Shown
 from awssome.workflows.workspace import Workspace
 
@@ -40,7 +40,7 @@ def start_sync(caller: Member, body: m.StartSync | None = None) -> m.SyncOut:
     """
     asked = body or m.StartSync()
     if caller.tenant.hubspot_state == "reconnect":
-        raise reconnect()
+        raise Lost
     if caller.tenant.hubspot_state != "connected":
         raise not_connected()
     sync = _workspace(caller).do(lambda connection: _create(connection, caller.session.email, asked))
@@ -63,7 +63,11 @@ def cancel_sync(caller: Member, sync_id: UUID) -> None:
 
 
 @router.get("/hubspot/deals")
-def hubspot_deals(caller: Member, search: str = "", after: str = "") -> m.DealPage:
+def hubspot_deals(
+    caller: Member,
+    search: Annotated[str, Query(max_length=200)] = "",
+    after: Annotated[str, Query(max_length=255)] = "",
+) -> m.DealPage:
     """Deals as HubSpot has them now. :raises Refused: CONFLICT when HubSpot is not connected."""
     shown = hubspot_picks.show(caller.services, caller.tenant.id, search, after)
     return m.DealPage(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
+
+import structlog
 
 from awssome.database import Connection
 from awssome.database.tenant import syncs
@@ -20,6 +23,8 @@ STUMBLES = 12
 
 PATIENCE = timedelta(hours=24)
 """A sync that has not come any further for so long fails: HubSpot moves accounts for up to a day."""
+
+_log = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(minutes=15)
 
@@ -54,12 +59,11 @@ def park(workspace: Workspace, sync: Sync, error: Refused, spent: Mapping[str, i
         at, row = now(), syncs.find(connection, sync.id)
         position = dict(row.position) if row else {}
         stuck = position.get("stuck") or {"since": at.isoformat(), "times": 0}
-        until = _pause(error, stuck["times"], at)
-        if until - datetime.fromisoformat(stuck["since"]) > PATIENCE:
-            until = None
+        if at - datetime.fromisoformat(stuck["since"]) > PATIENCE:
             message = f"{error.message} It has been so for a day, and the sync has stopped waiting."
             syncs.fail(connection, sync, message, "Sync again later. No deal comes in twice.", **spent)
             return
+        until = _pause(error, stuck["times"], at)
         position["stuck"] = {"since": stuck["since"], "times": stuck["times"] + 1}
         syncs.park(connection, sync, until, error.message, "The sync goes on by itself.", position=position, **spent)
 
@@ -79,11 +83,16 @@ def fail(workspace: Workspace, sync: Sync, error: Refused, spent: Mapping[str, i
 def stumble(workspace: Workspace, sync: Sync, spent: Mapping[str, int]) -> None:
     """A defect has ended the attempt. It may be one that passes, so that is tried a few times, and then no more.
 
+    Called while the defect is handled: it is logged with its trace, under a reference that the sync shows.
+
     :raises NotNow: when another attempt has it by now, or our database does not answer.
     """
 
+    reference = secrets.token_hex(8)
+    _log.exception("sync.stumbled", reference=reference, sync=str(sync.id))
+
     def work(connection: Connection) -> None:
-        syncs.progress(connection, sync, **syncs.added(stumbles=1), **spent)
+        syncs.progress(connection, sync, **syncs.added(stumbles=1), reference=reference, **spent)
         if sync.stumbles + 1 >= STUMBLES:
             message = "The sync stopped because of a defect in Awssome. What came in until then is here and safe."
             syncs.fail(connection, sync, message, "Sync again. If it stops again, ask support.")

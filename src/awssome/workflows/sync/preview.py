@@ -67,7 +67,9 @@ class _Telling:
 
     def tell(self, answer: Answer, room: int | None) -> None:
         """What writing these deals would do, in one transaction."""
-        self.gained += self.run.workspace.do(partial(self._tell, answer, room))
+        gained, lines = self.run.workspace.do(partial(self._tell, answer, room))
+        self.gained += gained  # not in there: a transaction may be run again
+        self._lines += lines
 
     def finish(self, available: int, left_out: int, told: Sequence[DealIssue] = ()) -> None:
         """The preview is done."""
@@ -81,7 +83,7 @@ class _Telling:
 
         run.workspace.do(work)
 
-    def _tell(self, answer: Answer, room: int | None, connection: Connection) -> int:
+    def _tell(self, answer: Answer, room: int | None, connection: Connection) -> tuple[int, int]:
         run = self.run
         made = planned(run, connection, answer.deals, room, now())
         gone = [
@@ -89,7 +91,8 @@ class _Telling:
             for known in imports.known(connection, run.portal_id, answer.missing).values()
             if known.state is MappingState.LIVE
         ]
-        self._report(connection, [*would_be(made, answer.deals), *answer.failed, *map(_gone, gone)])
+        lines = [*would_be(made, answer.deals), *answer.failed, *map(_gone, gone)]
+        self._report(connection, lines)
         counts = syncs.added(
             seen=len(answer.deals) + len(answer.failed) - len(made.no_room),
             created=len(made.created),
@@ -102,11 +105,10 @@ class _Telling:
             merged=len(made.merged),
         )
         syncs.progress(connection, run.sync, **counts, **run.spent)
-        return made.gained - len(gone)
+        return made.gained - len(gone), len(lines)
 
     def _report(self, connection: Connection, lines: Sequence[DealIssue]) -> None:
         imports.report(connection, self.run.sync.id, lines[: max(0, PREVIEW_TOLD - self._lines)])
-        self._lines += len(lines)
 
 
 def _all(telling: _Telling) -> None:

@@ -39,20 +39,18 @@ class Answer:
 
 
 def one_ahead(parts: Iterator[T], stopping: threading.Event) -> Generator[T, None, None]:
-    """The same parts; each is fetched by a thread while the one before it is being written.
-
-    :param stopping: set when it is closed early, until the fetch that is under way has ended, which it does at once.
-    """
+    """The same parts; each is fetched by a thread while the one before it is being written. See `some_ahead`."""
     with closing(some_ahead(parts, stopping, 1)) as ahead:
         for (part,) in ahead:
             yield part
 
 
 def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Generator[list[T], None, None]:
-    """The same parts, as many together as have been fetched by a thread while those before them were being written.
+    """The same parts, fetched by a thread while those before them are being written; together come those that are there
+    by then, so that whoever writes more slowly than they come writes several at a time.
 
     :param stopping: set when it is closed early, until the fetch that is under way has ended, which it does at once.
-    :param most: how many together, and how many ahead.
+    :param most: how many come together, and are fetched ahead, at most.
     """
     fetcher = ThreadPoolExecutor(1)
     coming = deque(fetcher.submit(next, parts, None) for _ in range(most))
@@ -68,13 +66,13 @@ def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Gene
         stopping.set()
         raise
     finally:
-        fetcher.shutdown()
+        fetcher.shutdown(cancel_futures=True)
         stopping.clear()
 
 
 def listed(*pages: Page) -> Answer:
     """Pages of the list; a deal that is on two of them counts once, as it is on the later one."""
-    deals = {deal.id: deal for page in pages for deal in sources(page.results)}
+    deals = {deal.id: deal for page in pages for deal in sources(page.results, page.request_id)}
     failed = [unreadable(one.id, "", one.reason) for page in pages for one in page.unreadable]
     return Answer(list(deals.values()), failed, [])
 
@@ -83,7 +81,8 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
     """Ask for deals by their ids, and find out which others they became part of, also where HubSpot does not say so."""
     answer = client.batch_read_deals(deal_ids, properties)
     asked = set(deal_ids)
-    found = {one.id: one for one in sources(answer.results) if one.id in asked or asked.intersection(one.merged_ids)}
+    told_of = sources(answer.results, answer.request_id)
+    found = {one.id: one for one in told_of if one.id in asked or asked.intersection(one.merged_ids)}
     failed = [unreadable(one.id, "", one.reason) for one in answer.unreadable]
     missing = list(answer.missing)
     told = {*found, *missing, *(one.id for one in answer.unreadable)}
@@ -93,7 +92,7 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
         if survivor is None:
             missing.append(deal_id)
             continue
-        (one,) = sources([survivor])
+        (one,) = sources([survivor], "")
         merged_ids = () if one.id == deal_id else (deal_id,)
         known = found.setdefault(one.id, one)
         found[one.id] = replace(known, merged_ids=(*known.merged_ids, *merged_ids))
@@ -120,11 +119,14 @@ def searched(client: Client, search: Search, wanted: int) -> tuple[list[Deal], i
 
 
 def newest_change(client: Client) -> datetime | None:
-    """When HubSpot's search had last seen a change; None when there is no deal. Rather too early than too late."""
-    search = Search(properties=(MODIFIED,), sort=MODIFIED, descending=True, limit=1)
+    """When HubSpot's search had last seen a change; None when there is no deal.
+
+    Out of a page, because its order is not to be relied on. Too early is no harm: then more is read again.
+    """
+    search = Search(properties=(MODIFIED,), sort=MODIFIED, descending=True)
     for page in client.iter_searched_deals(search):
         if page.results:
-            return modified_at(page.results[0].properties)
+            return max(filter(None, (modified_at(deal.properties) for deal in page.results)), default=None)
     return None
 
 
@@ -136,13 +138,14 @@ def count(client: Client, changed_before: datetime | None = None) -> int:
     return client.search_deals(Search(filters, (MODIFIED,), limit=1)).total
 
 
-def sources(deals: Sequence[Deal]) -> list[SourceDeal]:
-    """HubSpot's deals as the domain sees them."""
+def sources(deals: Sequence[Deal], request_id: str) -> list[SourceDeal]:
+    """HubSpot's deals as the domain sees them. :param request_id: of the answer that they are from."""
     return [
         SourceDeal(
             deal.id,
             deal.properties,
             tuple(old for old in (deal.properties.get(MERGED_IDS) or "").split(";") if old),
+            request_id,
         )
         for deal in deals
     ]

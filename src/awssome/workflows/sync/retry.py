@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from awssome.database import Connection
 from awssome.database.tenant import failures, imports, syncs
 from awssome.database.tenant import hubspot as stored
-from awssome.workflows.sync.reading import look_up
+from awssome.domain.imports import untold
+from awssome.workflows.sync.reading import Answer, look_up
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import settle
 
@@ -24,7 +26,7 @@ def retry_failed(run: Run) -> None:
         asked, room = run.workspace.do(partial(asked_next, str(run.position.get("after") or "")))
         if not asked:
             break
-        settle(run, look_up(run.client, asked, run.properties), room=room, position={"after": asked[-1]})
+        settle(run, _answer(run, asked), room=room, position={"after": asked[-1]})
         run.workspace.do(partial(_settled, run, asked))
 
     def finish(connection: Connection) -> None:
@@ -33,6 +35,12 @@ def retry_failed(run: Run) -> None:
         syncs.finish(connection, run.sync, imported=here, **run.spent)
 
     run.workspace.do(finish)
+
+
+def _answer(run: Run, asked: list[str]) -> Answer:
+    """What HubSpot says of them. It refuses a question with an id that cannot be one, so that is not asked."""
+    answer = look_up(run.client, [one for one in asked if one.isdecimal()], run.properties)
+    return replace(answer, failed=[*answer.failed, *(untold(one) for one in asked if not one.isdecimal())])
 
 
 def _settled(run: Run, asked: list[str], connection: Connection) -> None:

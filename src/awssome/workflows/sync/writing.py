@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -35,13 +36,14 @@ def write(
     :param position: where the run goes on; None: it stays as it was.
     :param columns: of the sync.
     """
+    answer = Answer(list(deals), list(failed), [])
 
     def work(connection: Connection, careful: bool) -> None:
         room = None
         if limit is not None:
             stored.lock(connection)
             room = max(0, limit - stored.imports(connection))
-        made = _apply(run, connection, deals, failed, room, careful=careful)
+        made = _apply(run, connection, answer, room, careful=careful)
         counts = _counts(made, seen=len(deals) + len(failed) - len(made.no_room))
         _progress(run, connection, counts, position, columns)
 
@@ -66,7 +68,7 @@ def settle(
     """
 
     def work(connection: Connection, careful: bool) -> None:
-        made = _apply(run, connection, answer.deals, answer.failed, room, careful=careful)
+        made = _apply(run, connection, answer, room, careful=careful)
         gone = imports.archive(connection, run.portal_id, answer.missing, sync_id=run.sync.id, at=now())
         _resolve(run, connection, answer.missing)
         told = {*made.touched, *answer.missing}
@@ -116,19 +118,18 @@ def _progress(
 def _apply(
     run: Run,
     connection: Connection,
-    deals: Sequence[SourceDeal],
-    failed: Sequence[DealIssue],
+    answer: Answer,
     room: int | None,
     *,
     careful: bool,
 ) -> Plan:
     """Plan and write. :param careful: each deal in a savepoint of its own, so that one refused row is the only one."""
     at = now()
-    made = _one_by_one(run, connection, deals, room, at) if careful else _written(run, connection, deals, room, at)
-    if failed:
-        imports.report(connection, run.sync.id, failed)
-        failing.note(connection, run.portal_id, run.sync.id, [one for one in failed if one.deal_id], at)
-        made.failed += [one.deal_id for one in failed]
+    made = (_one_by_one if careful else _written)(run, connection, answer, room, at)
+    if answer.failed:
+        imports.report(connection, run.sync.id, answer.failed)
+        failing.note(connection, run.portal_id, run.sync.id, [one for one in answer.failed if one.deal_id], at)
+        made.failed += [one.deal_id for one in answer.failed]
     run.failing.update(made.failed)
     if made.created:
         stored.add_imports(connection, len(made.created))
@@ -136,19 +137,19 @@ def _apply(
     return made
 
 
-def _written(run: Run, connection: Connection, deals: Sequence[SourceDeal], room: int | None, at: datetime) -> Plan:
-    made = planned(run, connection, deals, room, at)
+def _written(run: Run, connection: Connection, answer: Answer, room: int | None, at: datetime) -> Plan:
+    made = planned(run, connection, answer.deals, room, at)
     imports.write(connection, made, portal_id=run.portal_id, sync_id=run.sync.id, at=at, touch=run.touches)
     return made
 
 
-def _one_by_one(run: Run, connection: Connection, deals: Sequence[SourceDeal], room: int | None, at: datetime) -> Plan:
+def _one_by_one(run: Run, connection: Connection, answer: Answer, room: int | None, at: datetime) -> Plan:
     plans: list[Plan] = []
-    for deal in deals:
+    for deal in answer.deals:
         left = None if room is None else room - sum(len(one.created) for one in plans)
         try:
             with connection.begin_nested():
-                plans.append(_written(run, connection, [deal], left, at))
+                plans.append(_written(run, connection, replace(answer, deals=[deal]), left, at))
         except Unwritable:
             plans.append(_refused(run, connection, deal, at))
     return joined(plans)
