@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
@@ -202,12 +202,14 @@ class Proof:
 
     def _same_as_before(self, rows: list[Registration]) -> None:
         """A deal keeps its registration; one that came out of a merge has that of a deal that became part of it."""
+        heirs: dict[str, set[UUID]] = defaultdict(set)
+        for deal_id, registration_id in self.known.items():
+            heirs[self.portal.now(deal_id)].add(registration_id)
         for one in rows:
-            earlier = {self.known[old] for old in self.known if self.portal.now(old) == one.deal_id}
             if one.deal_id in self.known and one.state is not MappingState.MERGED:
                 assert one.row.id == self.known[one.deal_id]
-            elif earlier and one.state is MappingState.LIVE:
-                assert one.row.id in earlier, f"{one.deal_id} got a second registration"
+            elif one.deal_id in heirs and one.state is MappingState.LIVE:
+                assert one.row.id in heirs[one.deal_id], f"{one.deal_id} got a second registration"
 
     def _adds_up(self, done: Sync, rows: list[Registration]) -> None:
         gone = sum(one.deal_id in self.known and one.state is not MappingState.LIVE for one in rows)

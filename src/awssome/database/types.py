@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -36,6 +37,19 @@ class Characters(TypeDecorator[str]):
         if dialect.name == "mssql":
             return dialect.type_descriptor(NVARCHAR(self.length, collation=BINARY_ORDER))
         return dialect.type_descriptor(Unicode(self.length))
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[str | None], str | None] | None:
+        """As `process_bind_param`; most texts need no second look, and there are many of them."""
+        look, length = super().bind_processor(dialect), self.length
+        if look is None or dialect.name == "mssql":
+            return look
+
+        def process(value: str | None) -> str | None:
+            if value is None or (value.isascii() and len(value) <= length and "\x00" not in value):
+                return value
+            return look(value)  # type: ignore[no-any-return]
+
+        return process
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """:raises Refused: INVALID for text that is too long, or holds a character that cannot be stored."""
@@ -125,7 +139,7 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("a time without zone cannot be stored")
-        value = value.astimezone(UTC)
+        value = value if value.tzinfo is UTC else value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "mssql" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:

@@ -200,8 +200,8 @@ def parse_value(field: Field, text: str) -> Any:
 
 def as_text(value: Any) -> str | None:
     """A field's value as text that `parse_value` reads: plain amounts, days as 2027-03-31, lists with semicolons."""
-    if value is None:
-        return None
+    if value is None or type(value) is str:  # most are
+        return value
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
     if isinstance(value, list):
