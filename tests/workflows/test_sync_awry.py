@@ -90,6 +90,8 @@ def test_a_page_that_came_in_between_two_outages_counts_as_progress(
 ) -> None:
     paula = workshop(tier=Tier.PAID)
     clock, sync_id = Clock(monkeypatch), paula.queue()
+    monkeypatch.setattr(everything, "LIST_PAGE", 10)
+    monkeypatch.setattr(everything, "_TOGETHER", 1)
     sandbox.order("faults", fail=[{"status": 503, "times": 2}])
     with pytest.raises(sync.Parked):
         paula.sync(sync_id)
@@ -103,8 +105,7 @@ def test_a_page_that_came_in_between_two_outages_counts_as_progress(
 
     with pytest.raises(sync.Parked):
         paula.sync(sync_id, go_down)
-    seen = paula.find(sync_id).seen
-    assert seen in (100, 200)
+    assert 0 < paula.find(sync_id).seen < 250
     clock.ahead += timedelta(hours=23, minutes=50)
     sandbox.order("faults", fail=[{"status": 503, "times": 2}])
     with pytest.raises(sync.Parked):
