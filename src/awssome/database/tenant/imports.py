@@ -271,7 +271,11 @@ def _create(connection: Connection, plan: Plan, portal_id: int, sync_id: UUID, a
         (
             one.registration_id,
             "imported",
-            {name: [None, as_text(value)] for name, value in one.values.items() if value is not None},
+            {
+                name: [None, value if type(value) is str else as_text(value)]
+                for name, value in one.values.items()
+                if value is not None
+            },
         )
         for one in plan.created
     ]
