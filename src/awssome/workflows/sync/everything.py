@@ -153,7 +153,9 @@ def _count(run: Run) -> None:
         )
 
     here, settled_here, watermark, so_far = run.workspace.do(work)
-    beyond = max(0, settled - settled_here)
+    # How many are not here, at least and at most: deals that change just now are missing from one, new ones are in the
+    # other.
+    beyond, at_most = max(0, settled - settled_here), max(0, there - here)
     if run.sync.mode is SyncMode.INCREMENTAL and watermark and so_far:
         if here > there and "again" not in run.position:
             run.note(position={"step": Step.DELETED, "newest": run.position["newest"], "again": True})
@@ -163,7 +165,7 @@ def _count(run: Run) -> None:
             return
     else:
         there = run.position["there"]
-    run.note(position={**run.position, "step": Step.DONE, "there": there, "beyond": beyond})
+    run.note(position={**run.position, "step": Step.DONE, "there": there, "beyond": max(beyond, at_most)})
 
 
 def _newest(run: Run) -> datetime | None:
