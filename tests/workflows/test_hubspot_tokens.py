@@ -24,13 +24,13 @@ from awssome.database.tenant import hubspot as stored
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
 from awssome.domain.secrets import Unopenable
-from awssome.domain.syncs import ConnectionState, LostReason
+from awssome.domain.syncs import ConnectionState, LostReason, SyncState
 from awssome.domain.tenants import EngineName, Tier
 from awssome.domain.times import now
 from awssome.hubspot.errors import HubSpotDown, NeedsReconnect
 from awssome.workflows import hubspot_access, hubspot_connection
 from awssome.workflows.hubspot_access import HubSpotAccess, Lost
-from awssome.workflows.sync import NotNow
+from awssome.workflows.sync import NotNow, Parked
 from tests.engines import looking
 from tests.hubspot.conftest import NORTHWIND, SECRET, Sandbox
 from tests.workflows.conftest import Workshop
@@ -113,6 +113,19 @@ def test_a_storm_of_refusals_does_not_end_the_connection(workshop: Workshops, sa
     assert paula.connection().state is ConnectionState.CONNECTED
     sandbox.http.delete("/_sandbox/faults")
     assert access(paula).token(force=True)
+
+
+def test_a_sync_sits_out_a_401_of_the_token_endpoint_itself(workshop: Workshops, sandbox: Sandbox) -> None:
+    paula = workshop(tier=Tier.PAID)
+    sandbox.http.post("/_sandbox/tokens/expire").raise_for_status()
+    wrong = {"status": 401, "category": "EXPIRED_AUTHENTICATION", "times": 1, "endpoint": "oauth.token"}
+    sandbox.order("faults", fail=[wrong])
+    sync_id = paula.queue()
+    with pytest.raises(Parked):
+        paula.sync(sync_id)
+    assert paula.find(sync_id).open
+    paula.sync(sync_id)
+    assert paula.find(sync_id).state is SyncState.DONE
 
 
 def test_a_missing_permission_makes_no_more_calls_and_keeps_what_uninstalls(
