@@ -161,8 +161,9 @@ def _count(run: Run) -> None:
         if here > there or beyond > watermark.beyond + so_far.left_out + so_far.failed:
             begin_full(run)
             return
-    else:
-        there = run.position["there"]
+    elif so_far:
+        # The list is exact, where a search may still count what was deleted a moment ago.
+        there, beyond = run.position["there"], min(beyond, so_far.left_out + so_far.failed)
     run.note(position={**run.position, "step": Step.DONE, "there": there, "beyond": beyond})
 
 
