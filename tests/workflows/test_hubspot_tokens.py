@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -221,18 +221,19 @@ def test_a_refresh_under_way_is_waited_for_by_a_move_and_its_token_arrives(
     expire(alice)
     mine, idle = access(alice, while_the_mover_freezes), access(alice)
     old = placement_of(alice.services, alice.tenancy)
-
-    def step(name: str) -> None:
-        if name == "freeze":
-            assert asked.wait(10)
-            threading.Timer(0.7, answered.set).start()  # longer than one try to pause writes
+    refreshing: list[Future[str]] = []
 
     with ThreadPoolExecutor(1) as worker:
-        token = worker.submit(mine.token)
-        assert asked.wait(10)
+
+        def step(name: str) -> None:
+            if name == "freeze":
+                refreshing.append(worker.submit(mine.token))
+                assert asked.wait(10)
+                threading.Timer(0.7, answered.set).start()  # longer than one try to pause writes
+
         move_id = upgrade(alice.services, alice.tenancy)
         assert mover(alice.services, step=step).carry_on(move_id) is Phase.RETAINING
-        found = token.result(10)
+        found = refreshing[0].result(10)
     assert the_move(alice.services, move_id).write_pause_ms < 10_000
     new = placement_of(alice.services, alice.tenancy)
     assert new.placement_id != old.placement_id

@@ -88,7 +88,7 @@ class Deal(Model):
     `properties` holds strings or None, as HubSpot keeps them: money and times are not converted here.
     """
 
-    id: str = Field(min_length=1)
+    id: str = Field(pattern=r"^[!-~]{1,32}$")
     properties: dict[str, str | None] = Field(default_factory=dict)
     created_at: datetime | None = None
     updated_at: datetime | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row, Select, Update, bindparam, func, insert, select, update
@@ -29,6 +29,11 @@ ACTOR = "HubSpot"
 
 BATCH = 100
 """Mapped deals that are looked up together."""
+
+NAMED = 1_000
+"""Keys that one statement names at most: with everything else, SQL Server takes 2,100 parameters."""
+
+T = TypeVar("T")
 
 _m, _r = hubspot_mappings.c, deal_registrations.c
 
@@ -73,8 +78,11 @@ def known(
 
     :param sync_id: the run that asks, to tell what it has come across before.
     """
-    rows = connection.execute(_KNOWN, {"portal": portal_id, "deals": list(deal_ids)})
-    return {row.deal_id: _known(row, sync_id) for row in rows}
+    found: dict[str, Known] = {}
+    for some in _parts(list(deal_ids)):
+        rows = connection.execute(_KNOWN, {"portal": portal_id, "deals": some})
+        found |= {row.deal_id: _known(row, sync_id) for row in rows}
+    return found
 
 
 def read_before(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, datetime | None]:
@@ -171,10 +179,11 @@ def archive(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, 
 
 def touch(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, sync_id: UUID) -> int:
     """Note that the sync has come across these deals. :returns: how many it had not come across before."""
-    if not deal_ids:
-        return 0
-    where = (_m.portal_id == portal_id, _m.deal_id.in_(deal_ids), _m.last_sync_id != sync_id)
-    return connection.execute(update(hubspot_mappings).where(*where).values(last_sync_id=sync_id)).rowcount
+    first_met = 0
+    for some in _parts(deal_ids):
+        where = (_m.portal_id == portal_id, _m.deal_id.in_(some), _m.last_sync_id != sync_id)
+        first_met += connection.execute(update(hubspot_mappings).where(*where).values(last_sync_id=sync_id)).rowcount
+    return first_met
 
 
 def report(connection: Connection, sync_id: UUID, issues: Sequence[DealIssue]) -> None:
@@ -342,10 +351,10 @@ def _end(
         gone = [one.deal_id for one, survivor in ended if survivor == into]
         _set(connection, portal_id, gone, state=state, last_sync_id=sync_id, read_at=at, merged_into=into or None)
     away = [one.registration_id for one, _ in ended if not one.archived]
-    if away:
+    for some in _parts(away):
         connection.execute(
             update(deal_registrations)
-            .where(_r.id.in_(away))
+            .where(_r.id.in_(some))
             .values(archived_at=at, archived_by=ACTOR, version=_r.version + 1, updated_at=at, updated_by=ACTOR)
         )
     _record(connection, [(who, "archived", {}) for who in away], sync_id, at)
@@ -391,6 +400,11 @@ def _known(row: Row[Any], sync_id: UUID | None) -> Known:
 
 
 def _set(connection: Connection, portal_id: int, deal_ids: Sequence[str], **values: Any) -> None:
-    if deal_ids:
-        where = (_m.portal_id == portal_id, _m.deal_id.in_(deal_ids))
+    for some in _parts(deal_ids):
+        where = (_m.portal_id == portal_id, _m.deal_id.in_(some))
         connection.execute(update(hubspot_mappings).where(*where).values(**values))
+
+
+def _parts(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(keys), NAMED):
+        yield keys[start : start + NAMED]

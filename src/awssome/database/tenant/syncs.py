@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, delete, func, insert, select, update
+from sqlalchemy import Row, case, delete, func, insert, null, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -192,7 +192,7 @@ def claim(
 
     :param deal_limit: what the tier allows; it is set when the sync begins, and stays when it goes on.
     :param imported: how many deals are here now.
-    :param portal_id: the HubSpot account that is connected.
+    :param portal_id: the HubSpot account that is connected. At another one than before, the sync begins anew.
     :returns: None when the sync has ended or never was.
     """
     s = sync_history.c
@@ -207,6 +207,7 @@ def claim(
             started_at=func.coalesce(s.started_at, now()),
             imported=imported,
             portal_id=portal_id,
+            position=case((s.portal_id == portal_id, s.position), else_=null()),
             resume_at=None,
             problem=None,
             advice=None,
@@ -258,6 +259,14 @@ def fail(connection: Connection, sync: Sync, problem: str, advice: str, **values
 def park(connection: Connection, sync: Sync, until: datetime, problem: str, advice: str, **values: Any) -> None:
     """The sync waits, and goes on by itself at a moment. :raises Superseded: see there."""
     _change(connection, sync, **values, resume_at=until, problem=problem[:1000], advice=advice[:500])
+
+
+def interrupt(connection: Connection) -> None:
+    """Whoever is at the open sync fails its next transaction, and the sync is taken up again: what it hangs on is not
+    as it was."""
+    s = sync_history.c
+    running = (s.open_slot == 1, s.state == SyncState.RUNNING)
+    connection.execute(update(sync_history).where(*running).values(attempt=s.attempt + 1))
 
 
 def cancel(connection: Connection, sync_id: UUID, by: str) -> None:

@@ -15,6 +15,7 @@ from awssome.domain.imports import DealIssue, SourceDeal, unreadable, untold
 from awssome.domain.mapping import modified_at
 from awssome.domain.windows import milliseconds
 from awssome.hubspot.client import Client
+from awssome.hubspot.errors import Rejected
 from awssome.hubspot.limits import SEARCH_PAGE
 from awssome.hubspot.models import Deal, Filter, Page, Search
 
@@ -71,8 +72,14 @@ def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Gene
 
 
 def listed(*pages: Page) -> Answer:
-    """Pages of the list; a deal that is on two of them counts once, as it is on the later one."""
-    deals = {deal.id: deal for page in pages for deal in sources(page.results, page.request_id)}
+    """Pages of the list; a deal that is on two of them counts once, as it is on the later one, and not at all if a
+    later one says that it became part of another."""
+    deals: dict[str, SourceDeal] = {}
+    for page in pages:
+        fresh = sources(page.results, page.request_id)
+        for old in (old for deal in fresh for old in deal.merged_ids):
+            deals.pop(old, None)
+        deals.update((deal.id, deal) for deal in fresh)
     failed = [unreadable(one.id, "", one.reason) for page in pages for one in page.unreadable]
     return Answer(list(deals.values()), failed, [])
 
@@ -88,7 +95,11 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
     told = {*found, *missing, *(one.id for one in answer.unreadable)}
     told.update(old for one in found.values() for old in one.merged_ids)
     for deal_id in sorted(asked - told):  # perhaps merged, into a deal that does not name it: ask for it alone
-        survivor = client.get_deal(deal_id, properties)
+        try:
+            survivor = client.get_deal(deal_id, properties)
+        except Rejected:
+            failed.append(untold(deal_id))
+            continue
         if survivor is None:
             missing.append(deal_id)
             continue
@@ -96,8 +107,6 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
         merged_ids = () if one.id == deal_id else (deal_id,)
         known = found.setdefault(one.id, one)
         found[one.id] = replace(known, merged_ids=(*known.merged_ids, *merged_ids))
-        told.add(deal_id)
-    failed += [untold(deal_id) for deal_id in sorted(asked - told - set(missing))]
     return Answer(list(found.values()), failed, missing)
 
 
