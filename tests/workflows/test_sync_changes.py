@@ -214,7 +214,8 @@ def test_a_deal_that_is_back_and_never_was_here_shows_in_the_numbers(
     workshop: Workshops, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paula = workshop(TAILSPIN, tier=Tier.PAID)
-    before = archived(paula)[0]
+    before = sandbox.order("deals", portal_id=TAILSPIN, properties={"dealname": "Deleted before the first sync"})["id"]
+    sandbox.order(f"deals/{before}/archive", portal_id=TAILSPIN)
     paula.sync()
     sandbox.order(f"deals/{before}/restore", portal_id=TAILSPIN)
     edit(sandbox, sorted(paula.live())[0], amount=str(next(AMOUNTS)))
