@@ -17,7 +17,7 @@ from awssome.domain.windows import milliseconds
 from awssome.hubspot.client import Client
 from awssome.hubspot.errors import Rejected
 from awssome.hubspot.limits import SEARCH_PAGE
-from awssome.hubspot.models import Deal, Filter, Page, Search
+from awssome.hubspot.models import Deal, Filter, Page, Search, is_id
 
 MERGED_IDS = "hs_merged_object_ids"
 MODIFIED = "hs_lastmodifieddate"
@@ -153,7 +153,7 @@ def sources(deals: Sequence[Deal], request_id: str) -> list[SourceDeal]:
         SourceDeal(
             deal.id,
             deal.properties,
-            tuple(old for old in (deal.properties.get(MERGED_IDS) or "").split(";") if old),
+            tuple(filter(is_id, (deal.properties.get(MERGED_IDS) or "").split(";"))),
             request_id,
         )
         for deal in deals
