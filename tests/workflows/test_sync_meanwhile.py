@@ -16,7 +16,7 @@ from awssome.domain import times
 from awssome.domain.choices import StageMapping
 from awssome.domain.deals import Stage
 from awssome.domain.mapping import Mapping
-from awssome.domain.syncs import IssueKind, SyncMode, SyncState
+from awssome.domain.syncs import ConnectionState, IssueKind, SyncMode, SyncState
 from awssome.domain.tenants import TenantState, Tier
 from awssome.hubspot.client import Client
 from awssome.hubspot.errors import Rejected
@@ -78,8 +78,11 @@ def test_a_sync_that_was_interrupted_begins_anew_at_another_account(
     assert (done.mode, done.imported, done.available) == (SyncMode.FULL, len(there), len(there))
 
 
-def test_disconnecting_ends_a_sync_although_another_workspace_keeps_the_app_installed(workshop: Workshops) -> None:
-    paula, other = workshop(tier=Tier.PAID), workshop(company="Bob & Co", tier=Tier.PAID)
+@pytest.mark.parametrize("shared", [False, True])
+def test_disconnecting_ends_a_sync(workshop: Workshops, shared: bool) -> None:
+    """Also where another workspace keeps the app installed, and with it the access token good."""
+    paula = workshop(tier=Tier.PAID)
+    other = workshop(company="Bob & Co") if shared else None
     sync_id = paula.queue()
     leave = after_a_page(paula, sync_id, lambda: hubspot_connection.disconnect(paula.services, paula.id))
     with pytest.raises(sync.NotNow):
@@ -90,7 +93,8 @@ def test_disconnecting_ends_a_sync_although_another_workspace_keeps_the_app_inst
     assert (ended.state, len(paula.live())) == (SyncState.FAILED, here)
     assert ended.problem is not None
     assert "not connected" in ended.problem
-    assert other.sync().state is SyncState.DONE
+    assert paula.connection().state is ConnectionState.DISCONNECTED
+    assert other is None or other.sync().state is SyncState.DONE
 
 
 def test_a_mapping_that_is_changed_and_changed_back_leaves_no_trace(workshop: Workshops) -> None:

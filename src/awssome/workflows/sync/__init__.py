@@ -1,8 +1,8 @@
 """A sync: brings a tenant's HubSpot deals in, page by page, and can be interrupted anywhere.
 
 Its state is its row in `sync_history`: whoever takes it up raises the attempt number, which every transaction checks,
-and each page commits deals, counts and position together. A job that is run twice, or after a kill, goes on where the
-last page ended.
+and deals, counts and position are committed together. A job that is run twice, or after a kill, goes on where the last
+page ended.
 
 `running` is one attempt at a sync; `everything` and `ten` decide what it reads, `reading` reads it from HubSpot,
 `changes` follows what has changed, `reconciling` looks up what was not come across, `writing` writes it, and `ending`

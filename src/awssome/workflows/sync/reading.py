@@ -16,7 +16,6 @@ from awssome.domain.mapping import modified_at
 from awssome.domain.windows import milliseconds
 from awssome.hubspot.client import Client
 from awssome.hubspot.errors import Rejected
-from awssome.hubspot.limits import SEARCH_PAGE
 from awssome.hubspot.models import Deal, Filter, Page, Search, is_id
 
 MERGED_IDS = "hs_merged_object_ids"
@@ -108,11 +107,6 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
         known = found.setdefault(one.id, one)
         found[one.id] = replace(known, merged_ids=(*known.merged_ids, *merged_ids))
     return Answer(list(found.values()), failed, missing)
-
-
-def query(*filters: Filter, properties: tuple[str, ...], limit: int, sort: str | None = None) -> Search:
-    """A search for deals."""
-    return Search(filters=filters, properties=properties, sort=sort, limit=min(limit, SEARCH_PAGE))
 
 
 def searched(client: Client, search: Search, wanted: int) -> tuple[list[Deal], int]:
