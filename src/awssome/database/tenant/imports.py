@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row, Select, Update, bindparam, func, insert, select, update
@@ -29,6 +29,11 @@ ACTOR = "HubSpot"
 
 BATCH = 100
 """Mapped deals that are looked up together."""
+
+NAMED = 1_000
+"""Keys that one statement names at most: with everything else, SQL Server takes 2,100 parameters."""
+
+T = TypeVar("T")
 
 _m, _r = hubspot_mappings.c, deal_registrations.c
 
@@ -69,8 +74,11 @@ def known(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> di
 
     Holds the registrations until the transaction ends: they are what users write, too, and write first.
     """
-    rows = connection.execute(_KNOWN, {"portal": portal_id, "deals": list(deal_ids)})
-    return {row.deal_id: _known(row) for row in rows}
+    found: dict[str, Known] = {}
+    for some in _parts(list(deal_ids)):
+        rows = connection.execute(_KNOWN, {"portal": portal_id, "deals": some})
+        found |= {row.deal_id: _known(row) for row in rows}
+    return found
 
 
 def read_before(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, datetime | None]:
@@ -338,10 +346,10 @@ def _end(
         gone = [one.deal_id for one, survivor in ended if survivor == into]
         _set(connection, portal_id, gone, state=state, last_sync_id=sync_id, read_at=at, merged_into=into or None)
     away = [one.registration_id for one, _ in ended if not one.archived]
-    if away:
+    for some in _parts(away):
         connection.execute(
             update(deal_registrations)
-            .where(_r.id.in_(away))
+            .where(_r.id.in_(some))
             .values(archived_at=at, archived_by=ACTOR, version=_r.version + 1, updated_at=at, updated_by=ACTOR)
         )
     _record(connection, [(who, "archived", {}) for who in away], sync_id, at)
@@ -386,6 +394,11 @@ def _known(row: Row[Any]) -> Known:
 
 
 def _set(connection: Connection, portal_id: int, deal_ids: Sequence[str], **values: Any) -> None:
-    if deal_ids:
-        where = (_m.portal_id == portal_id, _m.deal_id.in_(deal_ids))
+    for some in _parts(deal_ids):
+        where = (_m.portal_id == portal_id, _m.deal_id.in_(some))
         connection.execute(update(hubspot_mappings).where(*where).values(**values))
+
+
+def _parts(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(keys), NAMED):
+        yield keys[start : start + NAMED]
