@@ -223,6 +223,17 @@ def begin_anew(connection: Connection, sync: Sync, **values: Any) -> None:
     connection.execute(delete(sync_issues).where(sync_issues.c.sync_id == sync.id))
 
 
+def tell_again(connection: Connection, sync: Sync) -> None:
+    """The run comes across all deals once more: what it told of those that it left out or failed at does not count.
+
+    :raises Superseded: see there.
+    """
+    s, i = sync_history.c, sync_issues.c
+    _change(connection, sync, seen=s.seen - s.left_out - s.failed, left_out=0, failed=0)
+    told = i.kind.in_([IssueKind.SKIPPED, IssueKind.FAILED])
+    connection.execute(delete(sync_issues).where(i.sync_id == sync.id, told))
+
+
 def progress(connection: Connection, sync: Sync, **values: Any) -> None:
     """Set columns of the sync that runs; see `added`. :raises Superseded: see there."""
     _change(connection, sync, **values)

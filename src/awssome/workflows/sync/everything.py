@@ -64,6 +64,7 @@ def begin_full(run: Run) -> None:
     """From now on the run reads all deals."""
     newest = newest_change(run.client)
     began = now()
+    run.workspace.do(lambda connection: syncs.tell_again(connection, run.sync))
     run.note(
         mode=SyncMode.FULL,
         mapping_hash=run.mapping.digest,

@@ -94,7 +94,7 @@ class _Telling:
         lines = [*would_be(made, answer.deals), *answer.failed, *map(_gone, gone)]
         self._report(connection, lines)
         counts = syncs.added(
-            seen=len(answer.deals) + len(answer.failed) - len(made.no_room),
+            seen=len(answer.deals) + len(answer.failed) - len(made.no_room) + len(made.merged) + len(gone),
             created=len(made.created),
             updated=made.updated + len(gone),
             unchanged=made.unchanged,

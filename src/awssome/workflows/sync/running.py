@@ -91,11 +91,6 @@ class Run:
         return (*self.mapping.properties, MERGED_IDS)
 
     @property
-    def touches(self) -> bool:
-        """Whether deals without news are noted as come across; the others are looked up in the end."""
-        return self.sync.mode is not SyncMode.INCREMENTAL
-
-    @property
     def spent(self) -> dict[str, int]:
         """Requests made to HubSpot by all attempts, as far as they are known."""
         return {
