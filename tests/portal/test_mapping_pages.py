@@ -162,9 +162,9 @@ def test_who_was_overtaken_keeps_what_was_chosen_and_saves_on_top(
 
 def test_stages_are_shown_with_what_they_become_by_default(alice: Browser) -> None:
     page = unescape(alice.get("/hubspot/mapping/stages").text)
-    for shown in ("Sales Pipeline", "As suggested: Qualified", "As suggested: Committed", "30 % likely to be won"):
+    for shown in ("Sales Pipeline", "Qualified (suggested)", "Committed (suggested)", "30 % likely to be won"):
         assert shown in page
-    assert page.count("Not mapped: Prospect, and reported") == 1
+    assert page.count("Prospect (not mapped, reported)") == 1
 
 
 def test_stages_are_chosen_and_left_out(stage: Stage, alice: Browser, mapped: Tenant, sessions: Sessions) -> None:

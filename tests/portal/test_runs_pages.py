@@ -82,7 +82,12 @@ def test_a_preview_says_what_a_sync_would_do_and_leads_to_it(
     assert stage.control.calls[-2:][0] != ("start_sync", None)
     assert ("start_sync", m.StartSync(kind=SyncKind.PREVIEW)) in stage.control.calls
     done = sync(sessions, northwind, kind="preview", created=7, updated=2, unchanged=1, left_out=240)
-    detail = {"deal_amount": ["100", "250.5"], "stage": ["Prospect", "Qualified"]}
+    detail = {
+        "target_close_date": [None, "2027-03-31"],
+        "deal_amount": ["100", "250.5"],
+        "stage": ["Prospect", "Qualified"],
+    }
+    detail["deal_currency"] = ["EUR", "USD"]
     issue(sessions, northwind, done, kind="would_update", title="Warehouse", detail=detail, reason="")
     issue(
         sessions, northwind, done, kind="would_create", title="Fresh", detail={"stage": [None, "Prospect"]}, reason=""
@@ -91,7 +96,9 @@ def test_a_preview_says_what_a_sync_would_do_and_leads_to_it(
     assert "7 deals would come in, 2 would change" in page and "Nothing was changed yet." in page
     assert "Import these" in page and "Imported 10 of 250" not in page
     report = alice.get(f"/hubspot/syncs/{done}").text
-    assert "100 → 250.5" in report and "Prospect → Qualified" in report and "Import these" in report
+    assert "€100 → $250.50" in report and "– → 31 Mar 2027" in report and "Import these" in report
+    assert "Prospect → Qualified" in report and report.index("Stage:") < report.index("Close date:")
+    assert "1 field filled in" in report
     only = alice.get(f"/hubspot/syncs/{done}?kind=would_create").text
     assert "Fresh" in only and "Warehouse" not in only
     assert "last sync" in alice.get("/").text.lower() and "none yet" in alice.get("/").text  # a preview is no sync
@@ -168,7 +175,7 @@ def test_a_report_tells_everything_of_a_run(alice: Browser, northwind: Tenant, s
     page = alice.get(f"/hubspot/syncs/{done}").text
     for told in ("2 archived, 1 restored, 1 merged", "41, 5 tried again, 2 held back by its limit", str(done)):
         assert told in page, told
-    assert "what has changed in HubSpot" in page and "Deal amount “1e400”" in page
+    assert "what has changed in HubSpot" in page and "In HubSpot: “1e400”." in page
     assert "Failed (1)" in page and "Left out by your mapping (1)" in page
     assert "Lost one" not in alice.get(f"/hubspot/syncs/{done}?kind=failed").text
     assert alice.get(f"/hubspot/syncs/{done}?kind=would_create").status_code == 200
@@ -232,6 +239,12 @@ def test_deals_are_picked_from_hubspots_list(
     asked = [given for name, given in stage.control.calls if name == "pick_deals"]
     assert asked == [m.Picks(add=["3", "4"]), m.Picks(remove=["2"]), m.Picks(clear=True)]
     assert "You have picked 1 deal that comes in with the next sync." in alice.get("/hubspot").text
+
+
+def test_when_all_picks_have_come_in_no_rule_is_promised(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    pick(sessions, northwind, "1", imported=True)
+    page = alice.get("/hubspot").text
+    assert "those that were picked have come in" in page and "oldest first. You can pick others" not in page
 
 
 def test_too_many_picks_and_a_silent_hubspot_are_told_on_the_page(stage: Stage, alice: Browser) -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from awssome.database import Connection
+from awssome.database.registry import audit, refusals, tenants
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant import mappings, syncs
 from awssome.domain import times
 from awssome.domain.choices import StageMapping
 from awssome.domain.deals import Stage
 from awssome.domain.mapping import Mapping
-from awssome.domain.syncs import IssueKind, SyncMode, SyncState
-from awssome.domain.tenants import Tier
+from awssome.domain.syncs import ConnectionState, IssueKind, SyncMode, SyncState
+from awssome.domain.tenants import TenantState, Tier
 from awssome.hubspot.client import Client
 from awssome.hubspot.errors import Rejected
 from awssome.hubspot.models import BatchResult, Deal
-from awssome.workflows import hubspot_connection, sync
+from awssome.workflows import hubspot_connection, provisioning, sync
 from awssome.workflows.sync import everything
 from tests.hubspot.conftest import NORTHWIND, TAILSPIN, Sandbox
 from tests.workflows.conftest import Workshop, first_ten
@@ -27,7 +29,7 @@ from tests.workflows.conftest import Workshop, first_ten
 Workshops = Callable[..., Workshop]
 
 
-def after_a_page(workshop: Workshop, sync_id: Any, then: Callable[[], Any]) -> Callable[[], bool]:
+def after_a_page(workshop: Workshop, sync_id: UUID, then: Callable[[], Any]) -> Callable[[], bool]:
     """Does something once the sync has written a page; never asks it to stop."""
     done: list[bool] = []
 
@@ -40,7 +42,7 @@ def after_a_page(workshop: Workshop, sync_id: Any, then: Callable[[], Any]) -> C
     return look
 
 
-def stopped_after_a_page(workshop: Workshop) -> Any:
+def stopped_after_a_page(workshop: Workshop) -> UUID:
     """A sync that was interrupted with a part of the deals here."""
     sync_id = workshop.queue()
     with pytest.raises(sync.NotNow):
@@ -76,8 +78,11 @@ def test_a_sync_that_was_interrupted_begins_anew_at_another_account(
     assert (done.mode, done.imported, done.available) == (SyncMode.FULL, len(there), len(there))
 
 
-def test_disconnecting_ends_a_sync_although_another_workspace_keeps_the_app_installed(workshop: Workshops) -> None:
-    paula, other = workshop(tier=Tier.PAID), workshop(company="Bob & Co", tier=Tier.PAID)
+@pytest.mark.parametrize("shared", [False, True])
+def test_disconnecting_ends_a_sync(workshop: Workshops, shared: bool) -> None:
+    """Also where another workspace keeps the app installed, and with it the access token good."""
+    paula = workshop(tier=Tier.PAID)
+    other = workshop(company="Bob & Co") if shared else None
     sync_id = paula.queue()
     leave = after_a_page(paula, sync_id, lambda: hubspot_connection.disconnect(paula.services, paula.id))
     with pytest.raises(sync.NotNow):
@@ -88,7 +93,8 @@ def test_disconnecting_ends_a_sync_although_another_workspace_keeps_the_app_inst
     assert (ended.state, len(paula.live())) == (SyncState.FAILED, here)
     assert ended.problem is not None
     assert "not connected" in ended.problem
-    assert other.sync().state is SyncState.DONE
+    assert paula.connection().state is ConnectionState.DISCONNECTED
+    assert other is None or other.sync().state is SyncState.DONE
 
 
 def test_a_mapping_that_is_changed_and_changed_back_leaves_no_trace(workshop: Workshops) -> None:
@@ -146,3 +152,51 @@ def test_a_deal_that_cannot_be_read_even_by_itself_is_left_behind_by_itself(
     done = alice.sync()
     assert (done.state, done.failed, done.unchanged) == (SyncState.DONE, 1, len(others))
     assert [issue.deal_id for issue in alice.issues(done) if issue.kind is IssueKind.FAILED] == [poison]
+
+
+def test_a_sync_waits_while_its_tenant_is_suspended(workshop: Workshops) -> None:
+    paula = workshop(TAILSPIN, tier=Tier.PAID)
+    sync_id = stopped_after_a_page(paula)
+    turn(paula, TenantState.SUSPENDED)
+    with pytest.raises(sync.Parked):
+        paula.sync(sync_id)
+    assert not refused_rights(paula)
+    turn(paula, TenantState.ACTIVE)
+    assert paula.sync(sync_id).imported == len(paula.deals(TAILSPIN))
+
+
+def turn(workshop: Workshop, state: TenantState) -> None:
+    with workshop.services.registry.begin() as connection:
+        tenants.turn(connection, workshop.id, state)
+    provisioning.set_login(workshop.services, workshop.id)
+
+
+def refused_rights(workshop: Workshop) -> list[Any]:
+    with workshop.services.registry.begin() as connection:
+        return [row for row in audit.page(connection, tenant_id=workshop.id).rows if row.action == refusals.ACTION]
+
+
+def test_who_leaves_deals_out_reads_all_of_them_only_when_that_is_due(
+    workshop: Workshops, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a deal changes while the numbers are compared."""
+    paula, original = workshop(TAILSPIN, tier=Tier.PAID), everything.count
+    paula.workspace.do(lambda connection: stored.keep_account(connection, TAILSPIN, "tailspin.example"))
+    paula.workspace.do(lambda connection: mappings.define(connection, TAILSPIN, [], [], at=times.now()))
+    deals = paula.deals(TAILSPIN)
+    stage = next(deal.properties["dealstage"] for deal in deals if deal.properties["pipeline"] == "default")
+    choose(paula, TAILSPIN, {("default", str(stage)): StageMapping(None)})
+    busy = [deal.id for deal in deals if deal.properties["dealstage"] != stage]
+
+    def counting(client: Client, *arguments: Any) -> int:
+        body = {"portal_id": TAILSPIN, "properties": {"amount": "12"}}
+        sandbox.http.patch(f"/_sandbox/deals/{busy.pop()}", json=body).raise_for_status()
+        return original(client, *arguments)
+
+    monkeypatch.setattr(everything, "count", counting)
+    done = paula.sync()
+    assert (done.mode, done.left_out) == (SyncMode.FULL, len(deals) - done.imported)
+    assert done.left_out > 0
+    busy_one = paula.sync()
+    monkeypatch.undo()
+    assert [busy_one.mode, paula.sync().mode] == [SyncMode.INCREMENTAL] * 2

@@ -256,6 +256,7 @@ def _tried_page(
     before = here.values if here else {}
     after = {name: before[name] if name in edited else value for name, value in mapped.values.items()}
     needs = readiness(after, mapping.today)
+    lines = [_tried(one.name, deal, mapping, mapped, before, after, edited, needs) for one in FIELDS]
     return parts(request).pages.render(
         request,
         "mapping_try.html",
@@ -268,7 +269,8 @@ def _tried_page(
         lost=after["stage"] == Stage.CLOSED_LOST,
         needs=needs,
         issues=mapped.issues,
-        lines=[_tried(one.name, deal, mapping, mapped, before, after, edited, needs) for one in FIELDS],
+        lines=[line for line in lines if not _bare(line)],
+        bare=[line["label"] for line in lines if _bare(line)],
     )
 
 
@@ -300,6 +302,12 @@ def _tried(
         "issues": [issue for issue in mapped.issues if issue.field == name],
         "need": next((need for need in needs if need.field == name), None),
     }
+
+
+def _bare(line: AnyMapping[str, Any]) -> bool:
+    """Whether there is nothing to tell of a field: it is empty everywhere, and nobody asks for it."""
+    told = ("hubspot", "source", "before", "after", "changed", "hidden", "issues", "need")
+    return not any(line[part] for part in told)
 
 
 def _stage_there(deal: m.DealOut, account: Account) -> str:

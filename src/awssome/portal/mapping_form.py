@@ -145,6 +145,7 @@ def _shown(
         "name": field.name,
         "label": field.label,
         "needed": field.needed,
+        "plain": not (field.needed or mapping != FieldMapping() or field.name in errors),
         "hint": "" if mapping.property or mapping.default or not field.needed else "Typed in by hand, deal by deal.",
         "property": mapping.property or "",
         "property_hint": _property_hint(source),
@@ -221,7 +222,7 @@ def _shown_stage(
 ) -> dict[str, Any]:
     key = (pipeline.id, stage.id)
     own, suggestion = chosen.get(key), suggested.get(key)
-    by_default = f"As suggested: {suggestion.stage}" if suggestion else "Not mapped: Prospect, and reported"
+    by_default = f"{suggestion.stage} (suggested)" if suggestion else "Prospect (not mapped, reported)"
     about = "closed" if stage.closed else "open"
     if stage.probability is not None:
         about += f", {stage.probability * 100:.0f} % likely to be won"

@@ -18,12 +18,13 @@ from awssome.database.tenant import hubspot, picks
 from awssome.database.tenant import syncs as queries
 from awssome.database.tenant.hubspot import HubSpotConnection
 from awssome.database.tenant.syncs import Sync, SyncIssue
-from awssome.domain.deals import FIELD
+from awssome.domain.deals import FIELD, FIELDS, parse_value
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import PREVIEW_TOLD, ConnectionState, IssueKind, SyncKind
 from awssome.domain.tenants import imports_allowed
 from awssome.portal import inbox
 from awssome.portal.context import TenantContext
+from awssome.portal.deals import CURRENCY_OF, shown
 from awssome.portal.guard import ActingMember, Viewer, parts
 from awssome.web.formats import NOTHING
 from awssome.web.tables import Listing
@@ -33,7 +34,7 @@ router = APIRouter()
 _RUNS = 10
 _ISSUES = 100
 _ISSUES_ON_FIRST_PAGE = 10
-_LONGEST_CHANGE = 80
+_LONGEST_CHANGE = 60
 
 _USUAL = timedelta(seconds=90)
 
@@ -145,7 +146,7 @@ def page(
             queries.issues(connection, sync.id, limit=_ISSUES_ON_FIRST_PAGE) if sync else [],
             queries.count_issues(connection, sync.id) if sync else 0,
             inbox.waiting(connection),
-            len([one for one in picks.find(connection, known.portal_id) if not one.imported]) if known else 0,
+            [one.imported for one in picks.find(connection, known.portal_id)] if known else [],
         )
 
     state = me.read(read)
@@ -161,7 +162,8 @@ def page(
         issues=[_issue(issue) for issue in state.issues],
         issue_count=state.issue_count,
         inbox=state.inbox,
-        picked=state.picked,
+        picked=state.picks.count(False),
+        chosen=bool(state.picks),
         places=imports_allowed(me.tenant.tier),
         runs=Listing.of(request, [_run(run) for run in runs], after=older),
         refused=refused,
@@ -171,7 +173,7 @@ def page(
 
 @dataclass(frozen=True)
 class _State:
-    """Everything on the page, of one instant."""
+    """Everything on the page, of one instant. :ivar picks: of each deal that was picked, whether it has come in."""
 
     connection: HubSpotConnection | None
     sync: Sync | None
@@ -179,7 +181,7 @@ class _State:
     issues: Sequence[SyncIssue]
     issue_count: int
     inbox: int
-    picked: int
+    picks: Sequence[bool]
 
 
 def _start(request: Request, me: TenantContext, kind: SyncKind) -> Response:
@@ -222,15 +224,16 @@ def _run(sync: Sync) -> dict[str, Any]:
     if sync.finished_at is not None and sync.started_at is not None:
         took = (sync.finished_at - sync.started_at).total_seconds()
     preview = sync.kind is SyncKind.PREVIEW
+    imported = f"{sync.imported:,} of {sync.available:,}" if sync.available is not None else None
     return {
         "id": str(sync.id),
         "url": f"/hubspot/syncs/{sync.id}",
         "at": sync.requested_at,
         "kind": str(sync.kind),
         "state": "parked" if sync.open and sync.resume_at is not None else str(sync.state),
-        "deals": f"{sync.imported:,} of {sync.available:,}" if sync.available is not None and not preview else None,
-        "created": sync.created,
-        "updated": sync.updated,
+        "deals": "nothing changed" if preview else imported,
+        "created": None if preview else sync.created,
+        "updated": None if preview else sync.updated,
         "left_out": sync.left_out,
         "failed": sync.failed,
         "took": took,
@@ -244,7 +247,7 @@ def _issue(issue: SyncIssue) -> dict[str, Any]:
         "url": f"/deals/{issue.registration_id}" if issue.registration_id else None,
         "kind": str(issue.kind),
         "field": _label(issue.field) if issue.field else None,
-        "value": issue.value,
+        "value": _cut(issue.value) if issue.value else None,
         "changes": _changes(issue),
         "reason": issue.reason,
         "advice": issue.advice,
@@ -255,7 +258,20 @@ def _changes(issue: SyncIssue) -> list[tuple[str, str, str]]:
     """Of a preview: (field, as it is, as it would be)."""
     if issue.kind not in (IssueKind.WOULD_CREATE, IssueKind.WOULD_UPDATE) or not isinstance(issue.detail, dict):
         return []
-    return [(_label(name), _cut(before), _cut(after)) for name, (before, after) in issue.detail.items()]
+    before = {name: old for name, (old, _) in issue.detail.items()}
+    after = {name: new for name, (_, new) in issue.detail.items()}
+    names = [field.name for field in FIELDS if field.name in issue.detail]
+    return [(_label(name), _cut(_said(name, before)), _cut(_said(name, after))) for name in names]
+
+
+def _said(name: str, texts: Mapping[str, str | None]) -> str | None:
+    """A field as a preview keeps it, in the words of the deal's own page. :param texts: the fields beside it, too."""
+    text = texts[name]
+    if text is None:
+        return None
+    with suppress(ValueError, KeyError):
+        return shown(FIELD[name], parse_value(FIELD[name], text), dict.fromkeys(CURRENCY_OF.values(), "") | dict(texts))
+    return text
 
 
 def _label(name: str) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from awssome.database import Connection
 from awssome.database.tenant import imports, mappings, picks
+from awssome.domain.definitions import Account
 from awssome.domain.errors import Code, Refused
 from awssome.domain.texts import fitting
+from awssome.hubspot.errors import HubSpotError
 from awssome.hubspot.models import Deal, Search
+from awssome.workflows import hubspot_definitions
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.hubspot_calls import client_of
 from awssome.workflows.hubspot_definitions import PAGE_PATIENCE
@@ -28,6 +32,7 @@ class Shown:
     """A page of HubSpot's deals, oldest first.
 
     :ivar stages: stage id -> what the account calls it.
+    :ivar currency: of amounts that name none.
     :ivar mapped: those that are here already.
     :ivar picked: those that are chosen.
     :ivar after: continues the list; None: this is its end.
@@ -35,6 +40,7 @@ class Shown:
 
     deals: tuple[Deal, ...]
     stages: dict[str, str]
+    currency: str | None
     mapped: set[str]
     picked: set[str]
     total: int
@@ -52,17 +58,16 @@ def show(services: Services, tenant_id: UUID, words: str, after: str) -> Shown:
     search = Search(words=words, properties=_SHOWN, sort="createdate", limit=PAGE, after=after or None)
     with client_of(services, access, patience=PAGE_PATIENCE, urgent=True) as client:
         found = client.search_deals(search)
+        with suppress(HubSpotError):  # without names of stages and the account's currency the list is still of use
+            hubspot_definitions.keep_fresh(client, workspace, access.portal_id)
 
     def read(connection: Connection) -> Shown:
         known = mappings.definitions(connection, access.portal_id)
-        stages = {
-            stage.id: stage.label
-            for pipeline in (known.account.pipelines if known else ())
-            for stage in pipeline.stages
-        }
+        account = known.account if known else Account()
+        stages = {stage.id: stage.label for pipeline in account.pipelines for stage in pipeline.stages}
         mapped = imports.mapped(connection, access.portal_id, [deal.id for deal in found.results])
         picked = {one.deal_id for one in picks.find(connection, access.portal_id)}
-        return Shown(found.results, stages, mapped, picked, found.total, found.next)
+        return Shown(found.results, stages, account.currency, mapped, picked, found.total, found.next)
 
     return workspace.do(read)
 

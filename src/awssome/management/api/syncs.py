@@ -122,7 +122,7 @@ def _deal(deal: Deal, shown: Shown) -> m.DealRow:
         title=properties.get("dealname") or f"Deal {deal.id}",
         stage=shown.stages.get(stage, stage),
         amount=properties.get("amount"),
-        currency=properties.get("deal_currency_code"),
+        currency=properties.get("deal_currency_code") or shown.currency,
         created_at=_moment(properties.get("createdate")) or deal.created_at,
         closed=properties.get("hs_is_closed") == "true",
         imported=deal.id in shown.mapped,

@@ -16,8 +16,7 @@ from awssome.domain.mapping import modified_at
 from awssome.domain.windows import milliseconds
 from awssome.hubspot.client import Client
 from awssome.hubspot.errors import Rejected
-from awssome.hubspot.limits import SEARCH_PAGE
-from awssome.hubspot.models import Deal, Filter, Page, Search
+from awssome.hubspot.models import Deal, Filter, Page, Search, is_id
 
 MERGED_IDS = "hs_merged_object_ids"
 MODIFIED = "hs_lastmodifieddate"
@@ -110,11 +109,6 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
     return Answer(list(found.values()), failed, missing)
 
 
-def query(*filters: Filter, properties: tuple[str, ...], limit: int, sort: str | None = None) -> Search:
-    """A search for deals."""
-    return Search(filters=filters, properties=properties, sort=sort, limit=min(limit, SEARCH_PAGE))
-
-
 def searched(client: Client, search: Search, wanted: int) -> tuple[list[Deal], int]:
     """The first deals of a search by creation date, and how many match. Pages may be short, or empty."""
     found: list[Deal] = []
@@ -153,7 +147,7 @@ def sources(deals: Sequence[Deal], request_id: str) -> list[SourceDeal]:
         SourceDeal(
             deal.id,
             deal.properties,
-            tuple(old for old in (deal.properties.get(MERGED_IDS) or "").split(";") if old),
+            tuple(filter(is_id, (deal.properties.get(MERGED_IDS) or "").split(";"))),
             request_id,
         )
         for deal in deals

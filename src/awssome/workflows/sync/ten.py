@@ -14,8 +14,8 @@ from awssome.domain.imports import DealIssue, SourceDeal, fitted, plan
 from awssome.domain.syncs import IssueKind, MappingState, SyncMode
 from awssome.domain.times import now
 from awssome.hubspot.limits import SEARCH_PAGE
-from awssome.hubspot.models import Deal, Filter
-from awssome.workflows.sync.reading import Answer, look_up, query, searched, sources
+from awssome.hubspot.models import Deal, Filter, Search
+from awssome.workflows.sync.reading import Answer, look_up, searched, sources
 from awssome.workflows.sync.reconciling import reconcile
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import write
@@ -26,7 +26,7 @@ class Choice:
     """Which deals come in next.
 
     :ivar deals: those, as many as there is room for.
-    :ivar failed: what was picked and cannot be read.
+    :ivar failed: those of them that cannot be read.
     :ivar gone: what was picked, and HubSpot has deleted.
     :ivar merged: (what was picked, the deal that it has become part of).
     :ivar left_out: why other deals stay in HubSpot, as many as can be named.
@@ -97,7 +97,7 @@ def _oldest(run: Run) -> tuple[list[Deal], int]:
     available = 0
     for closed in ("false", "true"):
         wanted = max(1, SEARCH_PAGE - len(found))
-        search = query(Filter("hs_is_closed", "EQ", closed), properties=run.properties, limit=wanted, sort="createdate")
+        search = Search((Filter("hs_is_closed", "EQ", closed),), run.properties, sort="createdate", limit=wanted)
         some, total = searched(run.client, search, wanted)
         available += total
         found += some

@@ -131,7 +131,8 @@ def _apply(
     run.failing.update(made.failed)
     if made.created:
         stored.add_imports(connection, len(made.created))
-    _resolve(run, connection, [*(one for one in made.touched if one not in made.failed), *made.skipped])
+    parts = [old for deal in answer.deals for old in deal.merged_ids]
+    _resolve(run, connection, [*(one for one in made.touched if one not in made.failed), *made.skipped, *parts])
     return made
 
 
