@@ -153,7 +153,8 @@ def test_alice_reads_and_writes_what_is_hers(alice: driver.Connection, neighbour
     for statement in (
         NEW_ROW,
         "UPDATE {alice}.stage_mappings SET stage = N'Qualified'",
-        "INSERT INTO {alice}.deal_events SELECT NEWID(), id, updated_at, 'x', 'y', '{}' "
+        "INSERT INTO {alice}.deal_events (id, registration_id, at, kind, actor, changes) "
+        "SELECT NEWID(), id, updated_at, 'x', 'y', '{}' "
         "FROM {alice}.deal_registrations",
     ):
         run(statement)

@@ -80,10 +80,24 @@ class TestNumbers:
     @pytest.mark.parametrize(
         ("statement", "numbers"),
         [
-            ("INSERT INTO {s}.field_mappings VALUES ('twice', 'p', 'd', SYSUTCDATETIME())", {2627}),
-            ("INSERT INTO {s}.field_mappings VALUES ('null', 'p', 'd', NULL)", {515}),
-            ("INSERT INTO {s}.deal_events VALUES (NEWID(), NEWID(), SYSUTCDATETIME(), 'k', 'a', '{}')", {547}),
-            ("INSERT INTO {s}.stage_mappings VALUES ('p', 's', REPLICATE('x', 41), SYSUTCDATETIME())", {8152, 2628}),
+            (
+                "INSERT INTO {s}.field_mappings (field, updated_at) VALUES ('twice', SYSUTCDATETIME())",
+                {2627},
+            ),
+            (
+                "INSERT INTO {s}.field_mappings (field, updated_at) VALUES ('null', NULL)",
+                {515},
+            ),
+            (
+                "INSERT INTO {s}.deal_events (id, registration_id, at, kind, actor, changes) "
+                "VALUES (NEWID(), NEWID(), SYSUTCDATETIME(), 'k', 'a', '{}')",
+                {547},
+            ),
+            (
+                "INSERT INTO {s}.stage_mappings (pipeline, hubspot_stage, stage, updated_at) "
+                "VALUES ('p', 's', REPLICATE('x', 41), SYSUTCDATETIME())",
+                {8152, 2628},
+            ),
             ("THROW 51001, N'fenced', 1", {driver.FENCED}),
             ("SELECT * FROM {s}._outbox", driver.DENIED),
             ("EXEC sp_executesql N'THROW 51001, N''fenced'', 1'", {driver.FENCED}),
@@ -93,7 +107,7 @@ class TestNumbers:
     def test_an_error_carries_its_number(
         self, statement: str, numbers: set[int], connection: driver.Connection, workspace: Placement
     ) -> None:
-        first = f"INSERT INTO {workspace.schema}.field_mappings VALUES ('twice', 'p', 'd', SYSUTCDATETIME())"
+        first = f"INSERT INTO {workspace.schema}.field_mappings (field, updated_at) VALUES ('twice', SYSUTCDATETIME())"
         driver.run(connection, first)
         assert driver.number_of(_error(connection, statement.replace("{s}", workspace.schema))) in numbers
 
@@ -111,7 +125,10 @@ class TestNumbers:
     def test_the_number_is_there_with_parameters_and_with_many_rows(
         self, connection: driver.Connection, workspace: Placement
     ) -> None:
-        insert = f"INSERT INTO {workspace.schema}.field_mappings VALUES (?, ?, ?, SYSUTCDATETIME())"
+        insert = (
+            f"INSERT INTO {workspace.schema}.field_mappings (field, property, default_value, updated_at) "
+            "VALUES (?, ?, ?, SYSUTCDATETIME())"
+        )
         driver.run(connection, insert, "many", "p", "d")
         assert driver.number_of(_error(connection, insert, "many", "p", "d")) == 2627
         connection.rollback()
@@ -156,7 +173,7 @@ class TestBatches:
     def test_an_error_after_the_first_statement_is_raised(
         self, batch: str, connection: driver.Connection, workspace: Placement
     ) -> None:
-        row = f"INSERT INTO {workspace.schema}.field_mappings VALUES ('twice', 'p', 'd', SYSUTCDATETIME())"
+        row = f"INSERT INTO {workspace.schema}.field_mappings (field, updated_at) VALUES ('twice', SYSUTCDATETIME())"
         assert driver.number_of(_error(connection, batch.replace("{row}", row))) in (2627, driver.FENCED)
 
     def test_the_last_rows_are_given(self, connection: driver.Connection, workspace: Placement) -> None:
@@ -176,8 +193,8 @@ class TestEnds:
         [
             "ROLLBACK",
             "COMMIT",
-            "SET XACT_ABORT ON; INSERT INTO {s}.field_mappings VALUES ('null', 'p', 'd', NULL)",
-            "BEGIN TRY INSERT INTO {s}.field_mappings VALUES ('null', 'p', 'd', NULL) END TRY "
+            "SET XACT_ABORT ON; INSERT INTO {s}.field_mappings (field, updated_at) VALUES ('null', NULL)",
+            "BEGIN TRY INSERT INTO {s}.field_mappings (field, updated_at) VALUES ('null', NULL) END TRY "
             "BEGIN CATCH ROLLBACK; THROW; END CATCH",
         ],
         ids=["rolled back", "committed", "aborted", "rolled back when refused"],

@@ -65,7 +65,8 @@ def test_a_transaction_that_began_before_the_fence_closed_writes_nothing_after(
 @pytest.mark.parametrize(
     "write",
     [
-        "INSERT INTO {alice}.stage_mappings VALUES (CAST(NEWID() AS nvarchar(64)), 's', 't', SYSUTCDATETIME())",
+        "INSERT INTO {alice}.stage_mappings (pipeline, hubspot_stage, stage, updated_at) "
+        "VALUES (CAST(NEWID() AS nvarchar(64)), 's', 't', SYSUTCDATETIME())",
         "UPDATE {alice}.deal_registrations SET title = N'x' WHERE 1 = 0",
         "DELETE FROM {alice}.sync_issues",
         "EXEC(N'DELETE FROM {alice}.sync_history')",

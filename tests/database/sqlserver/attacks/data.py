@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.database.sqlserver.attacks import READ_BOB, at_home, attack, by_rights
 
-INSERT_FOR_BOB = "INSERT INTO {bob}.field_mappings VALUES ('x', 'y', 'z', SYSUTCDATETIME())"
+INSERT_FOR_BOB = "INSERT INTO {bob}.field_mappings (field, updated_at) VALUES ('x', SYSUTCDATETIME())"
 ONE_OF_BOB = "SELECT TOP 1 title FROM {bob}.deal_registrations ORDER BY id"
 
 READ = (
@@ -43,7 +43,7 @@ READ = (
     ),
     at_home(
         "sub-select in an insert",
-        "INSERT INTO {alice}.stage_mappings "
+        "INSERT INTO {alice}.stage_mappings (pipeline, hubspot_stage, stage, updated_at) "
         "SELECT TOP 1 'x', title, 'y', SYSUTCDATETIME() FROM {bob}.deal_registrations",
     ),
     at_home("delete that asks", f"DELETE FROM {{alice}}.sync_issues WHERE EXISTS ({READ_BOB})"),
@@ -109,21 +109,24 @@ WRITE = (
     at_home("insert", INSERT_FOR_BOB),
     at_home(
         "insert of her own rows",
-        "INSERT INTO {bob}.field_mappings SELECT 'x', property, 'z', updated_at FROM {alice}.field_mappings",
+        "INSERT INTO {bob}.field_mappings (field, updated_at) SELECT 'x', updated_at FROM {alice}.field_mappings",
     ),
     at_home("insert of nothing", "INSERT INTO {bob}.field_mappings SELECT * FROM {alice}.field_mappings WHERE 1 = 0"),
     at_home(
         "insert that shows",
-        "DECLARE @x TABLE (t nvarchar(40)); INSERT INTO {bob}.field_mappings OUTPUT inserted.field INTO @x "
-        "VALUES ('x', 'y', 'z', SYSUTCDATETIME()); SELECT * FROM @x",
+        "DECLARE @x TABLE (t nvarchar(40)); INSERT INTO {bob}.field_mappings (field, updated_at) "
+        "OUTPUT inserted.field INTO @x "
+        "VALUES ('x', SYSUTCDATETIME()); SELECT * FROM @x",
     ),
     at_home(
-        "insert by exec", "EXEC(N'INSERT INTO {bob}.field_mappings VALUES (''x'', ''y'', ''z'', SYSUTCDATETIME())')"
+        "insert by exec",
+        "EXEC(N'INSERT INTO {bob}.field_mappings (field, updated_at) VALUES (''x'', SYSUTCDATETIME())')",
     ),
     attack("insert under another setting", "SET XACT_ABORT OFF", "INSERT INTO {bob}.field_mappings DEFAULT VALUES"),
     at_home(
         "timeline",
-        "INSERT INTO {bob}.deal_events SELECT NEWID(), id, updated_at, 'x', 'y', '{}' FROM {alice}.deal_registrations",
+        "INSERT INTO {bob}.deal_events (id, registration_id, at, kind, actor, changes) "
+        "SELECT NEWID(), id, updated_at, 'x', 'y', '{}' FROM {alice}.deal_registrations",
     ),
     at_home("update", "UPDATE {bob}.deal_registrations SET title = N'mine'"),
     at_home("update of no row", "UPDATE {bob}.deal_registrations SET title = N'mine' WHERE 1 = 0"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from tests.database.sqlserver.attacks import at_home, attack
 
-NEW_ROW = "INSERT INTO {alice}.stage_mappings VALUES ('p', 's', 't', SYSUTCDATETIME())"
+NEW_ROW = (
+    "INSERT INTO {alice}.stage_mappings (pipeline, hubspot_stage, stage, updated_at) "
+    "VALUES ('p', 's', 't', SYSUTCDATETIME())"
+)
 
 LEVELS = (
     attack("snapshot", "SET TRANSACTION ISOLATION LEVEL SNAPSHOT", NEW_ROW),
@@ -22,11 +25,12 @@ MOVED = (
     at_home("insert of nothing", "INSERT INTO {alice}.stage_mappings SELECT * FROM {alice}.stage_mappings WHERE 1 = 0"),
     at_home(
         "insert by exec",
-        "EXEC(N'INSERT INTO {alice}.stage_mappings VALUES (''p'', ''s'', ''t'', SYSUTCDATETIME())')",
+        "EXEC(N'INSERT INTO {alice}.stage_mappings (pipeline, hubspot_stage, stage, updated_at) "
+        "VALUES (''p'', ''s'', ''t'', SYSUTCDATETIME())')",
     ),
     at_home(
         "timeline",
-        "INSERT INTO {alice}.deal_events "
+        "INSERT INTO {alice}.deal_events (id, registration_id, at, kind, actor, changes) "
         "SELECT NEWID(), id, updated_at, 'x', 'y', '{}' FROM {alice}.deal_registrations",
     ),
     at_home("update", "UPDATE {alice}.deal_registrations SET title = N'moved'"),
@@ -38,7 +42,8 @@ MOVED = (
     attack(
         "merge",
         "MERGE INTO {alice}.stage_mappings s USING {alice}.field_mappings f ON 1 = 0 "
-        "WHEN NOT MATCHED THEN INSERT VALUES ('p', 's', 't', SYSUTCDATETIME());",
+        "WHEN NOT MATCHED THEN INSERT (pipeline, hubspot_stage, stage, updated_at) "
+        "VALUES ('p', 's', 't', SYSUTCDATETIME());",
     ),
     at_home("in a transaction of several", "BEGIN TRANSACTION", "SELECT 1", NEW_ROW),
     at_home("in a transaction that goes on after errors", "SET XACT_ABORT OFF", "BEGIN TRANSACTION", NEW_ROW),

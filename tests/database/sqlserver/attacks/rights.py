@@ -128,7 +128,8 @@ OWN_SCHEMA = (
     attack(
         "switch a constraint off",
         "ALTER TABLE {alice}.deal_events NOCHECK CONSTRAINT ALL",
-        "INSERT INTO {alice}.deal_events VALUES (NEWID(), NEWID(), SYSUTCDATETIME(), 'x', 'y', '{}')",
+        "INSERT INTO {alice}.deal_events (id, registration_id, at, kind, actor, changes) "
+        "VALUES (NEWID(), NEWID(), SYSUTCDATETIME(), 'x', 'y', '{}')",
     ),
     attack(
         "refer to his rows",
