@@ -16,6 +16,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from awssome.database.registry import tenants
+from awssome.database.tenant.syncs import Meaningless
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import Superseded, SyncKind
 from awssome.domain.tenants import AWAY, TenantState, imports_allowed
@@ -24,7 +25,7 @@ from awssome.hubspot.transport import Patience
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.hubspot_calls import JOB_PATIENCE
 from awssome.workflows.services import Services
-from awssome.workflows.sync.ending import STUMBLES, NotNow, Parked, fail, leave, park, stumble
+from awssome.workflows.sync.ending import STUMBLES, NotNow, Parked, fail, give_up, leave, park, stumble
 from awssome.workflows.sync.everything import import_all
 from awssome.workflows.sync.preview import preview_sync
 from awssome.workflows.sync.retry import retry_failed
@@ -58,7 +59,11 @@ def run(
         if tenant.state in AWAY or tenant.state is TenantState.DELETED:
             return  # should it come back, its next sync goes on from here
         deal_limit = imports_allowed(tenant.tier)
-        sync = workspace.do(lambda connection: claim(connection, sync_id, deal_limit))
+        try:
+            sync = workspace.do(lambda connection: claim(connection, sync_id, deal_limit))
+        except Meaningless:
+            give_up(workspace, sync_id)
+            return
         if sync is None:
             return
         access, spent = None, dict[str, int]()
