@@ -39,6 +39,9 @@ def default_home() -> Path:
     return (Path(data) if Path(data).is_absolute() else Path.home() / ".local/share") / "awssome"
 
 
+_KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]{1,64}"
+
+
 class Settings(BaseSettings):
     """What can be set, with defaults that serve one machine on loopback.
 
@@ -59,6 +62,7 @@ class Settings(BaseSettings):
     :ivar aws_principal_arn: the IAM principal that the platform works as, whom customers' roles trust.
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
     :ivar kms_key: the ARN of the key of KMS that wraps tenants' data keys; an alias could mean another key tomorrow.
+    :ivar previous_kms_keys: ARNs of the keys of KMS that wrapped them before, with commas between them.
     :ivar cloudwatch_namespace: where figures go in CloudWatch; empty keeps them at home.
     :ivar connection_budget: connections of one process to one server, all tenants together.
     :ivar archives: where archives lie: a directory, or `s3://bucket/prefix`; below home if not given.
@@ -94,7 +98,8 @@ class Settings(BaseSettings):
     aws_role_template_url: str = ""
     aws_principal_arn: str = ""
     aws_console_url: str = ""
-    kms_key: str = Field("", pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]{1,64})?$")
+    kms_key: str = Field("", pattern=rf"^({_KMS_KEY})?$")
+    previous_kms_keys: str = Field("", pattern=rf"^({_KMS_KEY}(\s*,\s*{_KMS_KEY})*)?$")
     cloudwatch_namespace: str = Field("", pattern=r"^[A-Za-z0-9./_#:-]{0,255}$")
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:25")
     mail_from: str = "awssome@localhost"
@@ -197,6 +202,10 @@ class Settings(BaseSettings):
             return Keys.from_text(self._secret(self.secret_key, "secret-key", new_secret_key), *previous)
         except ValueError as error:
             raise Refused(Code.INVALID, f"{error}.") from None
+
+    def previous_kms(self) -> list[str]:
+        """The keys of KMS that wrapped data keys before."""
+        return [key.strip() for key in self.previous_kms_keys.split(",") if key.strip()]
 
     def service_secret(self) -> str:
         """The portal's token for the central API; made once, below home, when none is set."""

@@ -55,7 +55,7 @@ class Plane:
         from awssome.aws.keys import Kms
         from awssome.domain.vault import Vault
 
-        return Vault(self.keys, Kms(self.settings.kms_key))
+        return Vault(self.keys, Kms(self.settings.kms_key, self.settings.previous_kms()))
 
     @property
     def open_server(self) -> Opener:

@@ -56,10 +56,21 @@ def test_a_data_key_opens_for_its_tenant_and_nobody_else(arn: str) -> None:
     tenant_id, key = new_id(), new_data_key()
     wrapped = Kms(arn).wrap(key, tenant_id)
     assert key not in wrapped
-    assert Kms().unwrap(wrapped, tenant_id, arn) == key  # also when nothing is wrapped by it any more
+    assert Kms("", [arn]).unwrap(wrapped, tenant_id, arn) == key  # also when nothing is wrapped by it any more
     for whose, what in ((new_id(), wrapped), (tenant_id, wrapped[:-1] + bytes([wrapped[-1] ^ 1]))):
         with pytest.raises(Unopenable):
             Kms(arn).unwrap(what, whose, arn)
+
+
+def test_no_key_is_asked_that_only_a_tenants_row_names(kms: Any, arn: str) -> None:
+    tenant_id, known = new_id(), new_data_key()
+    theirs = str(kms.create_key()["KeyMetadata"]["Arn"])
+    wrapped = Kms(theirs).wrap(known, tenant_id)
+    for key in (theirs, "", "nonsense", "arn:aws:kms:x/#:000000000000:key/1"):
+        for ours in (Kms(arn), Kms()):
+            with pytest.raises(Unopenable):
+                ours.unwrap(wrapped, tenant_id, key)
+            assert not ours._clients
 
 
 def test_kms_is_asked_once_in_five_minutes(arn: str) -> None:
@@ -125,7 +136,7 @@ def test_a_kms_that_does_not_answer_is_told(arn: str, monkeypatch: pytest.Monkey
 
 def test_a_vault_goes_over_to_kms_and_back(arn: str) -> None:
     keys, tenant_id, key = Keys.from_text(new_secret_key()), new_id(), new_data_key()
-    local, kms = Vault(keys, Kms()), Vault(keys, Kms(arn))
+    local, kms = Vault(keys, Kms("", [arn])), Vault(keys, Kms(arn))
     at_home, away = local.wrap(key, tenant_id), kms.wrap(key, tenant_id)
     assert (at_home.under, away.under, away.kms_key) == (keys.key_id, arn, arn)
     assert [vault.unwrap(one, tenant_id) for vault in (local, kms) for one in (at_home, away)] == [key] * 4

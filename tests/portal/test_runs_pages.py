@@ -265,3 +265,15 @@ def test_who_pays_or_has_no_connection_picks_nothing(stage: Stage, paulas: Tenan
     connect(sessions, paulas)
     assert paula.get("/hubspot/picks").headers["location"] == "/hubspot"
     assert "Pick deals" not in paula.get("/hubspot").text
+
+
+def test_forms_and_addresses_that_no_page_makes_end_in_no_defect(
+    stage: Stage, alice: Browser, northwind: Tenant, sessions: Sessions
+) -> None:
+    failure(sessions, northwind, "71")
+    for odd in ("\x00", "x" * 40, "", "7 1", "٣"):
+        for do in ("retry", "dismiss"):
+            answer = alice.send("/hubspot/inbox", at="/hubspot/inbox", do=do, selected=[odd])
+            assert "No deal was selected" in alice.after(answer).text
+        assert alice.send("/hubspot/picks", at="/hubspot/picks", selected=[odd], remove=odd).status_code == 303
+    assert alice.get(f"/hubspot/inbox?after={10**30}").status_code == 200

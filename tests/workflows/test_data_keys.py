@@ -111,7 +111,7 @@ def test_data_keys_go_over_to_kms_and_back_and_every_token_opens(workshop: Works
         token(at(alice, kms=Kms(arn)))
     assert alice.registered()[0] == "connected"  # nothing is lost by it
     kms.enable_key(KeyId=arn.rpartition("/")[2])
-    home = at(alice, kms=Kms())
+    home = at(alice, kms=Kms("", [arn]))
     assert set(behind(home)) == {alice.id, paula.id}
     data_keys.rotate(home.services, alice.id, renew=False)
     assert [one.kms_key for one in wrapped(alice)] == [None]

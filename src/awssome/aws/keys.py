@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -40,10 +40,15 @@ class Kms:
     """Encrypts and decrypts data keys. Threads share it.
 
     :ivar key: the ARN of the key that wraps from now on; "": none does, and what was wrapped before is unwrapped.
+    :ivar previous: the keys that wrapped before. No other is asked, whatever a tenant's row names: who can write there
+        could name a key of their own, and know the data key that the next tokens are sealed by.
     """
 
-    def __init__(self, key: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, key: str = "", previous: Collection[str] = (), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.key = key
+        self.previous = frozenset(previous)
         self._clock = clock
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
@@ -62,9 +67,12 @@ class Kms:
     def unwrap(self, wrapped: bytes, tenant_id: UUID, key: str) -> bytes:
         """Decrypt what that key has encrypted for the tenant.
 
-        :raises Unopenable: when it was encrypted for another tenant or with another key, or changed.
+        :raises Unopenable: when it was encrypted for another tenant or with another key, or changed, or when the key is
+            none of ours.
         :raises Refused: UNAVAILABLE when KMS does not do it.
         """
+        if key not in {self.key, *self.previous} - {""}:
+            raise Unopenable
         name = _name(wrapped, tenant_id)
         clear = self._find(name)
         if clear is None:

@@ -39,7 +39,7 @@ class Unopenable(Refused):
         super().__init__(
             Code.UNAVAILABLE,
             "A stored secret cannot be opened: it was sealed for somebody else or with another key.",
-            "An operator has to check AWSSOME_SECRET_KEY and AWSSOME_PREVIOUS_SECRET_KEYS.",
+            "An operator has to check AWSSOME_SECRET_KEY, AWSSOME_KMS_KEY and the previous ones of both.",
         )
 
 

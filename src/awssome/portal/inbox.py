@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
@@ -24,6 +25,9 @@ router = APIRouter()
 
 PAGE = 50
 
+_FURTHEST = 1_000_000_000
+_ID = re.compile(r"[!-~]{1,32}")
+
 _SHOWN = {
     "": ("Waiting", failures.WAITING),
     "dismissed": ("Dismissed", (FailureState.DISMISSED,)),
@@ -35,7 +39,7 @@ _SHOWN = {
 @router.get("/hubspot/inbox")
 def show(request: Request, me: Viewer, after: int = 0) -> Response:
     """The deals that wait, or those that somebody or a sync is done with."""
-    start, asked = max(after, 0), request.query_params.get("show", "")
+    start, asked = min(max(after, 0), _FURTHEST), request.query_params.get("show", "")
     states = _SHOWN.get(asked, _SHOWN[""])[1]
 
     def read(connection: Connection) -> tuple[list[Failure], Mapping[FailureState, int]]:
@@ -71,7 +75,7 @@ Selected = Annotated[list[str] | None, Form()]
 @router.post("/hubspot/inbox")
 def act(request: Request, me: ActingMember, do: Annotated[str, Form()] = "", selected: Selected = None) -> Response:
     """Try the selected deals again, or tell of them no more. `do`: retry, all or dismiss."""
-    pages, chosen = parts(request).pages, (selected or [])[:500]
+    pages, chosen = parts(request).pages, [one for one in selected or [] if _ID.fullmatch(one)][:500]
     if do == "dismiss" and chosen:
         done = me.write(lambda connection: _dismiss(connection, chosen, me.person.email))
         return pages.redirect(request, "/hubspot/inbox", "success", f"{plural(done, 'deal')} dismissed.")

@@ -56,7 +56,7 @@ def save_fields(request: Request, me: ActingAdmin, sent: Fields, action: Annotat
         return _fields_page(request, me, known, sent=sent)
     try:
         _check(sent, known)
-        body = m.SaveFields(version=sent.version, fields=[_field(*one) for one in sent.fields.items()])
+        body = m.SaveFields(version=sent.version[:64], fields=[_field(*one) for one in sent.fields.items()])
         saved = parts(request).control.save_fields(me.person.caller, body)
     except Refused as refused:
         if refused.code not in (Code.INVALID, Code.CONFLICT):
@@ -79,7 +79,8 @@ def save_stages(request: Request, me: ActingAdmin, sent: Stages) -> Response:
     chosen = mapping_form.as_choices(sent.stages)
     stages = [_stage(key, chosen.get(key)) for key in sent.stages if key in there]
     try:
-        saved = parts(request).control.save_stages(me.person.caller, m.SaveStages(version=sent.version, stages=stages))
+        body = m.SaveStages(version=sent.version[:64], stages=stages)
+        saved = parts(request).control.save_stages(me.person.caller, body)
     except Refused as refused:
         if refused.code not in (Code.INVALID, Code.CONFLICT):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from awssome.web.tables import Listing
 
 router = APIRouter()
 
+_ID = re.compile(r"[0-9]{1,20}")
+
 
 @router.get("/hubspot/picks")
 def show(request: Request, me: Member) -> Response:
@@ -43,7 +46,8 @@ def change(
     clear: Annotated[str, Form()] = "",
 ) -> Response:
     """Pick the selected deals, take one away, or leave the choice to the rule again."""
-    body = m.Picks(add=(selected or [])[:100], remove=[remove] if remove else [], clear=bool(clear))
+    add = [one for one in selected or [] if _ID.fullmatch(one)][:100]
+    body = m.Picks(add=add, remove=[remove] if _ID.fullmatch(remove) else [], clear=bool(clear))
     try:
         parts(request).control.pick_deals(me.person.caller, body)
     except Refused as refused:

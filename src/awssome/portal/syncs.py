@@ -33,6 +33,7 @@ router = APIRouter()
 
 _RUNS = 10
 _ISSUES = 100
+_FURTHEST = 1_000_000_000
 _ISSUES_ON_FIRST_PAGE = 10
 _LONGEST_CHANGE = 60
 
@@ -67,7 +68,7 @@ def progress(request: Request, me: Viewer, late: bool = False) -> Response:
 @router.get("/hubspot/syncs/{sync_id}")
 def report(request: Request, me: Viewer, sync_id: UUID, after: int = 0) -> Response:
     """What one run did, and all that it had to tell; `?kind=` shows one kind of it."""
-    start, kind = max(after, 0), _issue_kind(request.query_params.get("kind", ""))
+    start, kind = min(max(after, 0), _FURTHEST), _issue_kind(request.query_params.get("kind", ""))
 
     def read(connection: Connection) -> tuple[Sync, Sequence[SyncIssue], Mapping[IssueKind, int]]:
         sync = queries.find(connection, sync_id)

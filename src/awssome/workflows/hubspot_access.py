@@ -18,6 +18,7 @@ from uuid import UUID
 
 from awssome.database import Connection
 from awssome.database.registry import hubspot as registered
+from awssome.database.registry import tenants
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant.hubspot import SealedTokens
 from awssome.database.tenant.keys import DataKey, data_key, key_named
@@ -71,6 +72,10 @@ class HubSpotAccess:
             self._note_lost()  # who found out may have died before
             raise
         self.portal_id = self._tokens.portal_id
+        with services.registry.begin() as connection:
+            # The tenant's login could write another account's number there, and use up that account's budget.
+            if tenants.find(connection, workspace.tenant_id).hubspot_portal_id != self.portal_id:
+                raise not_connected()
 
     def token(self, *, force: bool = False) -> str:
         """The access token to use.

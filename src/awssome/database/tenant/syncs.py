@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -9,13 +11,26 @@ from uuid import UUID
 
 from sqlalchemy import Row, case, delete, func, insert, null, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from awssome.database.functions import age
 from awssome.database.schema import sync_history, sync_issues
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import IssueKind, Superseded, SyncKind, SyncMode, SyncState
 from awssome.domain.times import new_id, now
+
+
+class Meaningless(Exception):
+    """What a tenant's tables hold cannot be read: somebody has written it past the product."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Tells what cannot be read from all else that may go wrong. :raises Meaningless: see there."""
+    try:
+        yield
+    except (ArithmeticError, DataError, RecursionError, TypeError, ValueError) as error:
+        raise Meaningless from error
 
 
 @dataclass(frozen=True)
@@ -269,6 +284,14 @@ def interrupt(connection: Connection) -> None:
     connection.execute(update(sync_history).where(*running).values(attempt=s.attempt + 1))
 
 
+def abandon(connection: Connection, sync_id: UUID, problem: str, advice: str) -> None:
+    """End an open sync as failed, whatever its row holds and whoever is at it: nothing of the row is read."""
+    s = sync_history.c
+    ended = {"state": SyncState.FAILED, "finished_at": now(), "open_slot": None, "position": None, "resume_at": None}
+    told = {"problem": problem, "advice": advice}
+    connection.execute(update(sync_history).where(s.id == sync_id, s.open_slot == 1).values(**ended, **told))
+
+
 def cancel(connection: Connection, sync_id: UUID, by: str) -> None:
     """End a sync that waits or runs: whoever is at it fails its next transaction. What came in stays.
 
@@ -320,12 +343,13 @@ _ISSUE = [sync_issues.c[field.name] for field in fields(SyncIssue)]
 
 def _sync(row: Row[tuple[object, ...]]) -> Sync:
     counts = {name: row._mapping[name] or 0 for name in _ADDED_LATER}
+    position = row.position if isinstance(row.position, dict) else {}
     states = {
         "state": SyncState(row.state),
         "kind": SyncKind(row.kind or SyncKind.IMPORT),
         "mode": SyncMode(row.mode) if row.mode else None,
     }
-    return Sync(**{**row._mapping, **states, **counts, "position": row.position or {}})
+    return Sync(**{**row._mapping, **states, **counts, "position": position})
 
 
 def _existing(connection: Connection, sync_id: UUID) -> Sync:

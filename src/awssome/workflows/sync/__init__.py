@@ -16,6 +16,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from awssome.database.registry import tenants
+from awssome.database.tenant.syncs import Meaningless
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import Superseded, SyncKind
 from awssome.domain.tenants import AWAY, TenantState, imports_allowed
@@ -25,7 +26,7 @@ from awssome.hubspot.transport import Patience
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.hubspot_calls import JOB_PATIENCE
 from awssome.workflows.services import Services
-from awssome.workflows.sync.ending import LONGEST_PAUSE, STUMBLES, NotNow, Parked, fail, leave, park, stumble
+from awssome.workflows.sync.ending import LONGEST_PAUSE, STUMBLES, NotNow, Parked, fail, give_up, leave, park, stumble
 from awssome.workflows.sync.everything import import_all
 from awssome.workflows.sync.preview import preview_sync
 from awssome.workflows.sync.retry import retry_failed
@@ -61,7 +62,11 @@ def run(
         if tenant.state is TenantState.SUSPENDED:  # its login is closed
             raise Parked(now() + LONGEST_PAUSE)
         deal_limit = imports_allowed(tenant.tier)
-        sync = workspace.do(lambda connection: claim(connection, sync_id, deal_limit))
+        try:
+            sync = workspace.do(lambda connection: claim(connection, sync_id, deal_limit))
+        except Meaningless:
+            give_up(workspace, sync_id)
+            return
         if sync is None:
             return
         access, spent = None, dict[str, int]()

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -25,6 +26,9 @@ PATIENCE = timedelta(hours=24)
 """A sync that has not come any further for so long fails: HubSpot moves accounts for up to a day."""
 
 _log = structlog.get_logger(__name__)
+
+_DEFECT = "The sync stopped because of a defect in Awssome. What came in until then is here and safe."
+_AGAIN = "Sync again. If it stops again, ask support."
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(minutes=15)
 
@@ -58,16 +62,16 @@ def park(workspace: Workspace, sync: Sync, error: Refused, spent: Mapping[str, i
         nonlocal until
         at, row = now(), syncs.find(connection, sync.id)
         position = dict(row.position) if row else {}
-        stuck = position.get("stuck") or {"since": at.isoformat(), "times": 0}
-        if at - datetime.fromisoformat(stuck["since"]) > PATIENCE:
+        since, times = _stuck(position.get("stuck"), at)
+        if at - since > PATIENCE:
             message = f"{error.message} It has been so for a day, and the sync has stopped waiting."
             syncs.fail(connection, sync, message, "Sync again later. No deal comes in twice.", **spent)
             return
-        until = _pause(error, stuck["times"], at)
-        position["stuck"] = {"since": stuck["since"], "times": stuck["times"] + 1}
+        until = _pause(error, times, at)
+        position["stuck"] = {"since": since.isoformat(), "times": times + 1}
         syncs.park(connection, sync, until, error.message, "The sync goes on by itself.", position=position, **spent)
 
-    _or_later(workspace, work)
+    _or_later(workspace, sync, work)
     if until is not None:
         raise Parked(until)
 
@@ -77,7 +81,7 @@ def fail(workspace: Workspace, sync: Sync, error: Refused, spent: Mapping[str, i
 
     :raises NotNow: when another attempt has it by now, or our database does not answer.
     """
-    _or_later(workspace, lambda connection: syncs.fail(connection, sync, error.message, error.advice, **spent))
+    _or_later(workspace, sync, lambda connection: syncs.fail(connection, sync, error.message, error.advice, **spent))
 
 
 def stumble(workspace: Workspace, sync: Sync, spent: Mapping[str, int]) -> None:
@@ -94,23 +98,47 @@ def stumble(workspace: Workspace, sync: Sync, spent: Mapping[str, int]) -> None:
     def work(connection: Connection) -> None:
         syncs.progress(connection, sync, **syncs.added(stumbles=1), reference=reference, **spent)
         if sync.stumbles + 1 >= STUMBLES:
-            message = "The sync stopped because of a defect in Awssome. What came in until then is here and safe."
-            syncs.fail(connection, sync, message, "Sync again. If it stops again, ask support.")
+            syncs.fail(connection, sync, _DEFECT, _AGAIN)
 
-    _or_later(workspace, work)
+    _or_later(workspace, sync, work)
 
 
 def leave(workspace: Workspace, sync: Sync, spent: Mapping[str, int]) -> None:
     """The attempt was interrupted; what it has spent is noted. :raises NotNow: always."""
-    _or_later(workspace, lambda connection: syncs.progress(connection, sync, **spent))
+    _or_later(workspace, sync, lambda connection: syncs.progress(connection, sync, **spent))
     raise NotNow
 
 
-def _or_later(workspace: Workspace, work: Any) -> None:
+def give_up(workspace: Workspace, sync_id: UUID) -> None:
+    """The row of the sync cannot be gone on with: the sync fails now, because it would be tried for ever.
+
+    Called while the error is handled that says so: it is logged.
+
+    :raises NotNow: when our database does not answer.
+    """
+    _log.exception("sync.given_up", sync=str(sync_id))
+    try:
+        workspace.do(lambda connection: syncs.abandon(connection, sync_id, _DEFECT, _AGAIN))
+    except Refused:
+        raise NotNow from None
+
+
+def _or_later(workspace: Workspace, sync: Sync, work: Any) -> None:
     try:
         workspace.do(work)
     except (Superseded, Refused):
         raise NotNow from None
+    except Exception:  # what was to be written, or lies there, cannot be: no attempt would ever come further
+        give_up(workspace, sync.id)
+
+
+def _stuck(kept: Any, at: datetime) -> tuple[datetime, int]:
+    """Since when the sync has not come any further, and how often it has waited; what lies there may be anything."""
+    try:
+        since, times = datetime.fromisoformat(kept["since"]), int(kept["times"])
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return at, 0
+    return (min(since, at), max(times, 0)) if since.tzinfo else (at, 0)
 
 
 def _pause(error: Refused, times: int, at: datetime) -> datetime:

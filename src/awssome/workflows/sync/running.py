@@ -153,11 +153,12 @@ class Run:
 
 
 def claim(connection: Connection, sync_id: UUID, deal_limit: int | None) -> Sync | None:
-    """Take the sync up; None when it has ended. See `syncs.claim`."""
-    known = stored.connection(connection)
-    portal_id = known.portal_id if known else None
-    here = imports.count_live(connection, portal_id) if portal_id is not None else 0
-    return syncs.claim(connection, sync_id, deal_limit=deal_limit, imported=here, portal_id=portal_id)
+    """Take the sync up; None when it has ended. See `syncs.claim`. :raises Meaningless: see there."""
+    with syncs.reading():
+        known = stored.connection(connection)
+        portal_id = known.portal_id if known else None
+        here = imports.count_live(connection, portal_id) if portal_id is not None else 0
+        return syncs.claim(connection, sync_id, deal_limit=deal_limit, imported=here, portal_id=portal_id)
 
 
 def _no_room(left_out: int, available: int, limit: int) -> DealIssue:
