@@ -228,7 +228,7 @@ def _run(sync: Sync) -> dict[str, Any]:
         "at": sync.requested_at,
         "kind": str(sync.kind),
         "state": "parked" if sync.open and sync.resume_at is not None else str(sync.state),
-        "deals": "nothing changed" if preview else imported,
+        "deals": "nothing" if preview else imported,
         "created": None if preview else sync.created,
         "updated": None if preview else sync.updated,
         "left_out": sync.left_out,
