@@ -37,6 +37,7 @@ from awssome.hubspot.limits import LIST_PAGE
 from awssome.hubspot.version import API_VERSION
 from awssome.workflows import sync
 from awssome.workflows.sync.reading import MERGED_IDS
+from awssome.workflows.tasks import calm_collector
 from benchmarks import peers
 from benchmarks.running import Platform, platform
 
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--large", type=int, default=LARGE)
     chosen = parser.parse_args()
+    calm_collector()  # as a worker does
     with place(chosen.deals) as where:
         _first(where, chosen.rounds)
     with place(chosen.large) as where:

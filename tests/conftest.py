@@ -14,6 +14,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 from procrastinate.schema import SchemaManager
 from psycopg import sql
@@ -36,6 +37,10 @@ from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
 from tests.engines import SQLSERVER_URL, eventually, sqlserver_database
 from tests.registries import Registries
+
+# How long an example takes says something of the machine, and asserts nothing.
+settings.register_profile("awssome", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("awssome")
 
 CONTROL_PASSWORD, PROVISIONER_PASSWORD = "control-of-the-tests", "provisioner-of-the-tests"
 TEMPLATE = "registry_template"

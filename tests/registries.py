@@ -92,7 +92,10 @@ class Registries:
                 _drop(connection, name)
                 return
         with self.connect(fresh) as connection:
-            as_it_was = _shape_of(connection) == self._shape
+            try:
+                as_it_was = _shape_of(connection) == self._shape
+            except psycopg.errors.UndefinedTable:
+                as_it_was = False
             if as_it_was:
                 self._empty(connection)
         if as_it_was:

@@ -146,18 +146,18 @@ def test_rows_are_loaded_all_or_none_and_only_by_the_mover_that_has_the_schema(
     pool: Server, make_workspace: Callable[[], Placement], sessions: Sessions
 ) -> None:
     placement = make_workspace()
-    good = ["x"] * 3
     table = next(found for found in DATA_TABLES if found.name == "stage_mappings")
     at = "2026-11-26T12:00:00.000000"
+    good = ["x", "x", "x", at, None, None]
     with pytest.raises(MoverLost):
-        pool.load(placement.schema, 7, [(table, [[*good, at]])])
-    for bad in ([*good, "yesterday"], [None, "x", "x", at], ["x" * 65, "x", "x", at]):
+        pool.load(placement.schema, 7, [(table, [good])])
+    for bad in ([*good[:3], "yesterday", *good[4:]], [None, *good[1:]], ["x" * 65, *good[1:]], good[:4]):
         with pytest.raises(Refused) as refused:
-            pool.load(placement.schema, 0, [(table, [[*good, at], bad])])
+            pool.load(placement.schema, 0, [(table, [good, bad])])
         assert refused.value.code is Code.INVALID
 
     def breaks_off() -> Iterator[Texts]:
-        yield [*good, at]
+        yield good
         raise archive.damaged("it ends here")
 
     with pytest.raises(Refused, match="ends here"):

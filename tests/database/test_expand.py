@@ -299,6 +299,7 @@ def _use_syncs(connection: Connection) -> None:
     assert (shown.kind, shown.state) == (SyncKind.PREVIEW, SyncState.CANCELLED)
     sync = syncs.claim(connection, syncs.create(connection, ALICE).id, **begun)
     assert sync is not None
+    syncs.tell_again(connection, sync)
     syncs.begin_anew(connection, sync)
     for title in ("First", "Changed"):
         source = [SourceDeal("1", {"dealname": f"{title} at {sync.id}", "amount": "12.50"})]

@@ -237,7 +237,7 @@ def test_an_upgrade_shows_its_progress_its_evidence_and_the_way_back(
     assert "data-reload" in settled, "the open page loads once more, with what may be done now"
     shown = desk.get(f"/moves/{move_id}").text
     assert "pool-1 → dedicated-1" in shown
-    assert "9 of 9 tables equal" in shown
+    assert "12 of 12 tables equal" in shown
     with services.registry.begin() as connection:
         evidence = moves.find(connection, move_id).evidence["tables"]
     assert evidence["sync_history"]["rows"] == 1

@@ -43,7 +43,7 @@ from tests.hubspot.conftest import (  # noqa: F401
 )
 
 HOST = "freemium.localhost:8000"
-READ = ("dealname", "amount", "createdate", "hs_is_closed", "dealstage", "hs_merged_object_ids")
+READ = ("dealname", "amount", "createdate", "hs_is_closed", "pipeline", "dealstage", "hs_merged_object_ids")
 
 
 def never() -> bool:

@@ -24,9 +24,12 @@ from awssome.database.schema import (
     deal_events,
     deal_registrations,
     field_mappings,
+    hubspot_accounts,
     hubspot_mappings,
+    hubspot_picks,
     hubspot_tokens,
     stage_mappings,
+    sync_failures,
     sync_history,
     sync_issues,
     tenant_keys,
@@ -110,11 +113,42 @@ def fill(services: WorkerServices, tenancy: Tenancy) -> None:
         connection.execute(
             insert(stage_mappings).values(pipeline="p", hubspot_stage="s", stage="Qualified", updated_at=now())
         )
+        _fill_what_is_known_of_hubspot(connection)
 
 
 def add(connection: Connection, key: str) -> None:
     """One small write, told by its key."""
     connection.execute(insert(stage_mappings).values(pipeline=key, hubspot_stage="", stage="", updated_at=now()))
+
+
+def _fill_what_is_known_of_hubspot(connection: Connection) -> None:
+    connection.execute(
+        insert(hubspot_accounts).values(
+            portal_id=2**62, hub_domain="bücher.example", pipelines=[{"id": "日本"}], full_at=now(), updated_at=now()
+        )
+    )
+    connection.execute(
+        insert(hubspot_picks).values(
+            portal_id=2**62, deal_id="1", place=1, title=AWKWARD[0][:255], picked_by="alice", picked_at=now()
+        )
+    )
+    connection.execute(
+        insert(sync_failures).values(
+            portal_id=2**62,
+            deal_id="2",
+            state="open",
+            title="",
+            code="unwritable",
+            field="title",
+            reason="Zoë’s reason",
+            advice="",
+            attempts=1,
+            first_sync_id=new_id(),
+            last_sync_id=new_id(),
+            first_at=now(),
+            last_at=now(),
+        )
+    )
 
 
 def rows_of(placement: Placement) -> dict[str, list[tuple[Any, ...]]]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -24,13 +24,13 @@ from awssome.database.tenant import hubspot as stored
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
 from awssome.domain.secrets import Unopenable
-from awssome.domain.syncs import ConnectionState, LostReason
+from awssome.domain.syncs import ConnectionState, LostReason, SyncState
 from awssome.domain.tenants import EngineName, Tier
 from awssome.domain.times import now
 from awssome.hubspot.errors import HubSpotDown, NeedsReconnect
 from awssome.workflows import hubspot_access, hubspot_connection
 from awssome.workflows.hubspot_access import HubSpotAccess, Lost
-from awssome.workflows.sync import NotNow
+from awssome.workflows.sync import NotNow, Parked
 from tests.engines import looking
 from tests.hubspot.conftest import NORTHWIND, SECRET, Sandbox
 from tests.workflows.conftest import Workshop
@@ -113,6 +113,19 @@ def test_a_storm_of_refusals_does_not_end_the_connection(workshop: Workshops, sa
     assert paula.connection().state is ConnectionState.CONNECTED
     sandbox.http.delete("/_sandbox/faults")
     assert access(paula).token(force=True)
+
+
+def test_a_sync_sits_out_a_401_of_the_token_endpoint_itself(workshop: Workshops, sandbox: Sandbox) -> None:
+    paula = workshop(tier=Tier.PAID)
+    sandbox.http.post("/_sandbox/tokens/expire").raise_for_status()
+    wrong = {"status": 401, "category": "EXPIRED_AUTHENTICATION", "times": 1, "endpoint": "oauth.token"}
+    sandbox.order("faults", fail=[wrong])
+    sync_id = paula.queue()
+    with pytest.raises(Parked):
+        paula.sync(sync_id)
+    assert paula.find(sync_id).open
+    paula.sync(sync_id)
+    assert paula.find(sync_id).state is SyncState.DONE
 
 
 def test_a_missing_permission_makes_no_more_calls_and_keeps_what_uninstalls(
@@ -208,18 +221,19 @@ def test_a_refresh_under_way_is_waited_for_by_a_move_and_its_token_arrives(
     expire(alice)
     mine, idle = access(alice, while_the_mover_freezes), access(alice)
     old = placement_of(alice.services, alice.tenancy)
-
-    def step(name: str) -> None:
-        if name == "freeze":
-            assert asked.wait(10)
-            threading.Timer(0.7, answered.set).start()  # longer than one try to pause writes
+    refreshing: list[Future[str]] = []
 
     with ThreadPoolExecutor(1) as worker:
-        token = worker.submit(mine.token)
-        assert asked.wait(10)
+
+        def step(name: str) -> None:
+            if name == "freeze":
+                refreshing.append(worker.submit(mine.token))
+                assert asked.wait(10)
+                threading.Timer(0.7, answered.set).start()  # longer than one try to pause writes
+
         move_id = upgrade(alice.services, alice.tenancy)
         assert mover(alice.services, step=step).carry_on(move_id) is Phase.RETAINING
-        found = token.result(10)
+        found = refreshing[0].result(10)
     assert the_move(alice.services, move_id).write_pause_ms < 10_000
     new = placement_of(alice.services, alice.tenancy)
     assert new.placement_id != old.placement_id

@@ -565,6 +565,6 @@ def test_a_deleted_tenant_frees_its_hubspot_account_and_an_archived_one_keeps_it
     delete(services, alice)
     empty(services, alice)
     with services.registry.begin() as connection:
-        assert hubspot.others_connected(connection, bob.id, 4711) == 0
+        assert hubspot.others_connected(connection, bob.id, 4711) == []
         hubspot.connect(connection, bob.id, 4711, "northwind.example")
         assert connection.scalar(select(tenants_table.c.hubspot_state).where(tenants_table.c.id == alice.id)) == "none"

@@ -11,8 +11,10 @@ from sqlalchemy import func, select
 from awssome.database import Connection
 from awssome.database.schema import DATA_TABLES, sync_issues
 from awssome.database.tenant import deals as registrations
-from awssome.database.tenant import syncs
+from awssome.database.tenant import mappings, syncs
 from awssome.database.tenant.syncs import Sync
+from awssome.domain import times
+from awssome.domain.choices import StageMapping
 from awssome.domain.syncs import PREVIEW_TOLD, IssueKind, SyncKind, SyncState
 from awssome.domain.tenants import Tier
 from awssome.workflows import hubspot_picks
@@ -82,6 +84,23 @@ def test_a_preview_tells_the_numbers_of_the_sync_that_follows_and_writes_nothing
     assert "would be archived" in lines[gone].reason
     done = alice.sync()
     assert (done.created, done.updated, done.archived) == (0, 2, 1)
+
+
+def test_a_picked_deal_that_the_mapping_leaves_out_counts_once(workshop: Workshops) -> None:
+    alice = workshop(TAILSPIN)
+    deals = alice.deals(TAILSPIN)
+    alice.workspace.do(lambda connection: mappings.define(connection, TAILSPIN, [], [], at=times.now()))
+    stage = (str(deals[0].properties["pipeline"]), str(deals[0].properties["dealstage"]))
+
+    def leave_out(connection: Connection) -> None:
+        version = mappings.chosen(connection).version
+        mappings.save_stages(connection, TAILSPIN, version, {stage: StageMapping(None)}, "alice@example.com")
+
+    alice.workspace.do(leave_out)
+    hubspot_picks.change(alice.services, alice.id, [deals[0].id], [], limit=10, by="alice@example.com")
+    told = preview(alice)
+    assert (told.created, told.left_out) == (0, len(deals))
+    assert counts(told) == counts(alice.sync())
 
 
 def test_merged_and_restored_deals_are_told_as_a_sync_then_treats_them(workshop: Workshops, sandbox: Sandbox) -> None:

@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from awssome.workflows.sync.reading import some_ahead
+from awssome.hubspot.models import Deal, Page
+from awssome.workflows.sync.reading import MERGED_IDS, listed, some_ahead
 
 
 def _numbers(count: int, fetched: threading.Semaphore) -> Iterator[int]:
@@ -55,3 +56,13 @@ def test_who_stops_early_ends_the_fetch_that_is_under_way() -> None:
         assert next(ahead) == [1]
         assert under_way.wait(10)
     assert not stopping.is_set()
+
+
+def test_a_deal_that_became_part_of_another_between_two_pages_is_not_there_any_more() -> None:
+    before = Page(results=(Deal(id="1"), Deal(id="2"), Deal(id="3")), next="3")
+    after = Page(results=(Deal(id="3", properties={"dealname": "new"}), Deal(id="9", properties={MERGED_IDS: "9;1;2"})))
+    found = listed(before, after).deals
+    assert [(deal.id, deal.properties.get("dealname"), deal.merged_ids) for deal in found] == [
+        ("3", "new", ()),
+        ("9", None, ("9", "1", "2")),
+    ]

@@ -379,16 +379,6 @@ def test_a_passing_fault_is_not_noticed(workshop: Workshops, sandbox: Sandbox) -
     assert alice.sync().imported == 10
 
 
-def test_disconnecting_during_a_sync_ends_it(workshop: Workshops) -> None:
-    paula = workshop(tier=Tier.PAID)
-    ended = paula.sync(should_abort=_once_seen(paula, lambda: hubspot_connection.disconnect(paula.services, paula.id)))
-    assert ended.state is SyncState.FAILED
-    assert ended.problem is not None
-    assert "not connected" in ended.problem
-    assert paula.connection().state is ConnectionState.DISCONNECTED
-    assert len(paula.live()) == ended.created > 0
-
-
 def test_a_tenant_has_one_open_sync(workshop: Workshops) -> None:
     alice = workshop(TAILSPIN)
     with ThreadPoolExecutor(4) as pressing:

@@ -60,6 +60,7 @@ def test_all_that_changes_in_hubspot_comes_in(paula: Workshop, sandbox: Sandbox)
     done = paula.sync()
     assert done.mode is SyncMode.INCREMENTAL
     assert (done.created, done.archived, done.merged, done.failed) == (1, 1, 2, 0)
+    assert done.seen == done.created + done.updated + done.unchanged
     assert done.updated >= 4
     assert str(paula.live()[edited].row.deal_amount) == "4711.2500"
     assert fresh in paula.live()
@@ -230,6 +231,8 @@ def test_a_deal_that_is_back_and_never_was_here_shows_in_the_numbers(
     done = paula.sync()
     assert (done.mode, done.created) == (SyncMode.FULL, 1)
     as_in_hubspot(paula)
+    counted = done.created + done.updated + done.unchanged + done.left_out + done.failed
+    assert done.seen == counted == done.imported, "what was followed before all was read is counted once"
 
 
 @pytest.mark.parametrize("chain", [False, True])

@@ -54,6 +54,7 @@ class Known:
     :ivar defaulted: the fields that hold a default, or would, if no user had set them.
     :ivar archived: whether the registration is archived.
     :ivar put_away: whether it was a sync that archived it; what a user archived stays archived.
+    :ivar met: whether the run has come across it before, and has counted it.
     """
 
     deal_id: str
@@ -68,6 +69,7 @@ class Known:
     defaulted: frozenset[str]
     archived: bool
     put_away: bool
+    met: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class Plan:
     :ivar merged: (mapping that ends, id of the deal that its deal became part of).
     :ivar no_room: deals that would need a mapping beyond the plan's limit.
     :ivar skipped: deals that the tenant's mapping leaves out.
+    :ivar unchanged: how many deals bring no news, those left out that the run has counted before.
     :ivar failed: deals that could not be read.
     """
 
@@ -192,7 +195,7 @@ def plan(
     for deal in deals:
         here = _take_over(result, deal, left)
         if here is not None and here.deal_id == deal.id and _is_older(deal, here):
-            result.unchanged += 1
+            result.unchanged += not here.met
             result.touched.append(deal.id)
             continue
         try:
@@ -360,7 +363,7 @@ def _update(result: Plan, deal: SourceDeal, mapped: Mapped, here: Known, today: 
         ready = is_ready({**here.values, **after}, today)
         result.changed.append(Changed(deal.id, here.registration_id, before, after, ready, restored))
     else:
-        result.unchanged += 1
+        result.unchanged += not here.met
     result.touched.append(deal.id)
     if news and mapped.skipped:
         result.issues.append(_skipped(deal, mapped, here.registration_id))

@@ -28,7 +28,7 @@ FILL = 3, 4
 DOUBTS = 2
 """How often a part is read again because HubSpot gave fewer deals than it counted; then what it gave is taken."""
 
-END_OF_IDS = 2**63
+END_OF_IDS = 2**63 - 1
 
 FULL_EVERY = timedelta(days=7)
 """How often all deals are read although only changes are needed: what a search never tells (that we were given or lost

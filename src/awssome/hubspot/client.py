@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -18,6 +19,7 @@ from awssome.hubspot.models import (
     Account,
     BatchResult,
     Deal,
+    ModelT,
     Page,
     Pipeline,
     Property,
@@ -212,14 +214,12 @@ class Client:
         )
 
     def pipelines(self) -> list[Pipeline]:
-        """The deal pipelines with their stages."""
-        body = self._call("general", "GET", f"/crm/pipelines/{API_VERSION}/deals")
-        return [parse(Pipeline, one) for one in _results(body)]
+        """The deal pipelines with their stages; without those that do not fit, which a mapping can do without."""
+        return _fitting(Pipeline, self._call("general", "GET", f"/crm/pipelines/{API_VERSION}/deals"))
 
     def properties(self) -> list[Property]:
-        """The definitions of all properties that deals have in this account."""
-        body = self._call("general", "GET", f"/crm/properties/{API_VERSION}/deals")
-        return [parse(Property, one) for one in _results(body)]
+        """The definitions of the properties that deals have in this account; without those that do not fit."""
+        return _fitting(Property, self._call("general", "GET", f"/crm/properties/{API_VERSION}/deals"))
 
     def account(self) -> Account:
         """The account itself. Needs the scope `oauth`."""
@@ -346,6 +346,14 @@ def _results(body: dict[str, Any]) -> list[Any]:
     if not isinstance(results, list):
         raise Rejected("HubSpot gave an answer that cannot be read: results.")
     return results
+
+
+def _fitting(model: type[ModelT], body: dict[str, Any]) -> list[ModelT]:
+    found: list[ModelT] = []
+    for one in _results(body):
+        with suppress(Rejected):
+            found.append(parse(model, one))
+    return found
 
 
 def _sort_errors(body: dict[str, Any], missing: list[str], unreadable: list[Unreadable]) -> None:

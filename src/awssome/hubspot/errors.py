@@ -76,12 +76,16 @@ class Rejected(HubSpotError):
     """HubSpot refuses a request that it should take, or its answer cannot be read: a defect or a wrong setting.
 
     :param problem: what HubSpot said, if it said anything.
+    :param transient: it is one of the answers that HubSpot itself calls no valid sign of anything.
     """
 
-    def __init__(self, message: str, advice: str = "", problem: Problem | None = None) -> None:
+    def __init__(
+        self, message: str, advice: str = "", problem: Problem | None = None, *, transient: bool = False
+    ) -> None:
         if problem is not None:
             message = f"{message} (HubSpot says {problem.label})"
-        super().__init__(Code.UPSTREAM, message, advice or "Your deals here are safe. Ask support if it stays so.")
+        advice = advice or "Your deals here are safe. Ask support if it stays so."
+        super().__init__(Code.UPSTREAM, message, advice, transient=transient)
         self.problem = problem
 
 

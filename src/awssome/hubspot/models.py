@@ -56,11 +56,16 @@ def parse_deals(answers: Iterable[Any]) -> tuple[tuple[Deal, ...], tuple[Unreada
             deals.append(Deal.model_validate(answer))
         except ValidationError as error:
             id_ = answer.get("id") if isinstance(answer, dict) else None
-            known = str(id_) if isinstance(id_, (str, int)) and len(str(id_)) <= 32 else ""
+            known = str(id_) if isinstance(id_, (str, int)) and is_id(str(id_)) else ""
             unreadable.append(
                 Unreadable(id=known, reason=f"HubSpot's answer for this deal cannot be read: {_places(error)}.")
             )
     return tuple(deals), tuple(unreadable)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be the id of a deal: HubSpot numbers them, and no number is as long as that."""
+    return 0 < len(text) <= 32 and text.isascii() and text.isprintable()
 
 
 def _places(error: ValidationError) -> str:
@@ -88,13 +93,20 @@ class Deal(Model):
     `properties` holds strings or None, as HubSpot keeps them: money and times are not converted here.
     """
 
-    id: str = Field(min_length=1)
+    id: str
     properties: dict[str, str | None] = Field(default_factory=dict)
     created_at: datetime | None = None
     updated_at: datetime | None = None
     archived: bool = False
     archived_at: datetime | None = None
     url: str | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _is_id(cls, value: str) -> str:
+        if not is_id(value):
+            raise ValueError("not an id")
+        return value
 
     @field_validator("properties", "archived", mode="before")
     @classmethod
@@ -156,7 +168,7 @@ class PipelineStage(Model):
     label: str
     display_order: int = 0
     archived: bool = False
-    metadata: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[str, str | None] = Field(default_factory=dict)
 
     @property
     def closed(self) -> bool:
@@ -167,8 +179,8 @@ class PipelineStage(Model):
     def probability(self) -> Decimal | None:
         """The chance to win, 0 to 1, or None when HubSpot names none. 1 and closed: won."""
         try:
-            return Decimal(self.metadata["probability"])
-        except (KeyError, InvalidOperation):
+            return Decimal(self.metadata.get("probability") or "")
+        except InvalidOperation:
             return None
 
 
@@ -196,21 +208,19 @@ class Property(Model):
     name: str
     label: str
     type: str
-    field_type: str
-    group_name: str = ""
-    description: str = ""
     options: tuple[PropertyOption, ...] = ()
     hidden: bool | None = None
     archived: bool | None = None
 
 
 class Account(Model):
-    """The HubSpot account: its id (HubSpot's word is portal or hub), money, time and where its pages are."""
+    """The HubSpot account: its id (HubSpot's word is portal or hub), money, time and where its pages are, as far as it
+    says."""
 
     portal_id: int
-    currency: str = Field(alias="companyCurrency")
-    timezone: str = Field(alias="timeZone")
-    ui_domain: str
+    currency: str | None = Field(None, alias="companyCurrency")
+    timezone: str | None = Field(None, alias="timeZone")
+    ui_domain: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,16 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, Field
 
 from awssome.domain.errors import Code, Refused
-from awssome.hubspot.errors import BadCode, HubSpotError, NeedsReconnect, Problem, Rejected, failure, problem_of
+from awssome.hubspot.errors import (
+    MALFORMED_TOKEN,
+    BadCode,
+    HubSpotError,
+    NeedsReconnect,
+    Problem,
+    Rejected,
+    failure,
+    problem_of,
+)
 from awssome.hubspot.models import parse
 from awssome.hubspot.transport import Patience, json_of, open_http, send
 from awssome.hubspot.version import API_VERSION
@@ -227,7 +236,8 @@ def _refusal(problem: Problem) -> HubSpotError:
             "An operator has to check the app's client id, client secret and redirect address.",
             problem,
         )
-    return Rejected("HubSpot refused a request about the connection.", problem=problem)
+    passing = problem.status in (401, MALFORMED_TOKEN)  # no valid sign of anything (docs: usage guidelines)
+    return Rejected("HubSpot refused a request about the connection.", problem=problem, transient=passing)
 
 
 def _post(

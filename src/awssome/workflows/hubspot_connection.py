@@ -22,6 +22,7 @@ from awssome.database import Connection
 from awssome.database.registry import hubspot as registered
 from awssome.database.registry import tenants
 from awssome.database.tenant import hubspot as stored
+from awssome.database.tenant import syncs
 from awssome.database.tenant.keys import key_for_new_tokens
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys, digest, new_token
@@ -190,10 +191,16 @@ def disconnect(services: Services, tenant_id: UUID) -> Disconnected:
         return Disconnected(True, "HubSpot is not connected. Your deals stay here.")
     with _alone_at(services, known.portal_id):
         ended = _give_back(services, workspace, known.portal_id)
-        workspace.do(stored.forget)
+        workspace.do(_forget)
         with services.registry.begin() as connection:
             registered.disconnect(connection, tenant_id)
     return ended
+
+
+def _forget(connection: Connection) -> None:
+    """The tokens go, and a sync that is under way makes no more calls with those that it has in hand."""
+    stored.forget(connection)
+    syncs.interrupt(connection)
 
 
 @contextmanager

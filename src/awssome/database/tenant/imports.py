@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row, Select, Update, bindparam, func, insert, select, update
@@ -29,6 +29,11 @@ ACTOR = "HubSpot"
 
 BATCH = 100
 """Mapped deals that are looked up together."""
+
+NAMED = 1_000
+"""Keys that one statement names at most: with everything else, SQL Server takes 2,100 parameters."""
+
+T = TypeVar("T")
 
 _m, _r = hubspot_mappings.c, deal_registrations.c
 
@@ -64,13 +69,20 @@ def refused_field(connection: Connection, values: Mapping[str, Any]) -> tuple[st
     return "", ""
 
 
-def known(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, Known]:
+def known(
+    connection: Connection, portal_id: int, deal_ids: Iterable[str], sync_id: UUID | None = None
+) -> dict[str, Known]:
     """The mappings of these deals with their registrations, by deal id.
 
     Holds the registrations until the transaction ends: they are what users write, too, and write first.
+
+    :param sync_id: the run that asks, to tell what it has come across before.
     """
-    rows = connection.execute(_KNOWN, {"portal": portal_id, "deals": list(deal_ids)})
-    return {row.deal_id: _known(row) for row in rows}
+    found: dict[str, Known] = {}
+    for some in _parts(list(deal_ids)):
+        rows = connection.execute(_KNOWN, {"portal": portal_id, "deals": some})
+        found |= {row.deal_id: _known(row, sync_id) for row in rows}
+    return found
 
 
 def read_before(connection: Connection, portal_id: int, deal_ids: Iterable[str]) -> dict[str, datetime | None]:
@@ -127,12 +139,10 @@ def write(
     portal_id: int,
     sync_id: UUID,
     at: datetime,
-    touch: bool = True,
 ) -> None:
     """Write everything that the plan holds, and report its issues under the sync.
 
     :param at: when HubSpot was read.
-    :param touch: note that the sync has come across deals of which there is no news, too.
     :raises Unwritable: see there.
     """
     with writing():
@@ -146,9 +156,8 @@ def write(
         if plan.reread:
             _reread(connection, plan, portal_id, sync_id, at)
         _set(connection, portal_id, plan.revived, state=MappingState.LIVE, last_sync_id=sync_id, read_at=at)
-        if touch:
-            fresh = {one.deal_id for one in plan.created} | {one.deal_id for one in plan.reread} | set(plan.revived)
-            _set(connection, portal_id, [one for one in plan.touched if one not in fresh], last_sync_id=sync_id)
+        fresh = {one.deal_id for one in plan.created} | {one.deal_id for one in plan.reread} | set(plan.revived)
+        touch(connection, portal_id, [one for one in plan.touched if one not in fresh], sync_id=sync_id)
         report(connection, sync_id, plan.issues)
         failing.note(connection, portal_id, sync_id, failed(plan.issues), at)
 
@@ -168,9 +177,13 @@ def archive(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, 
     return len(live)
 
 
-def touch(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, sync_id: UUID) -> None:
-    """Note that the sync has come across these deals."""
-    _set(connection, portal_id, deal_ids, last_sync_id=sync_id)
+def touch(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, sync_id: UUID) -> int:
+    """Note that the sync has come across these deals. :returns: how many it had not come across before."""
+    first_met = 0
+    for some in _parts(deal_ids):
+        where = (_m.portal_id == portal_id, _m.deal_id.in_(some), _m.last_sync_id != sync_id)
+        first_met += connection.execute(update(hubspot_mappings).where(*where).values(last_sync_id=sync_id)).rowcount
+    return first_met
 
 
 def report(connection: Connection, sync_id: UUID, issues: Sequence[DealIssue]) -> None:
@@ -206,7 +219,7 @@ def failed(issues: Iterable[DealIssue]) -> list[DealIssue]:
 # Made once: to put so many columns together takes as long as to ask for them.
 _KNOWN: Select[Any] = (
     select(_m.deal_id, _m.registration_id, _m.state, _m.source_hash, *(_r[name] for name in FIELD))
-    .add_columns(_m.modified_at, _m.created_at, _m.held_back, _m.defaulted)
+    .add_columns(_m.modified_at, _m.created_at, _m.last_sync_id, _m.held_back, _m.defaulted)
     .add_columns(_r.edited_fields, _r.archived_at, _r.archived_by, _r.updated_by)
     .join_from(hubspot_mappings, deal_registrations, _r.id == _m.registration_id)
     .where(_m.portal_id == bindparam("portal"), _m.deal_id.in_(bindparam("deals", expanding=True)))
@@ -338,10 +351,10 @@ def _end(
         gone = [one.deal_id for one, survivor in ended if survivor == into]
         _set(connection, portal_id, gone, state=state, last_sync_id=sync_id, read_at=at, merged_into=into or None)
     away = [one.registration_id for one, _ in ended if not one.archived]
-    if away:
+    for some in _parts(away):
         connection.execute(
             update(deal_registrations)
-            .where(_r.id.in_(away))
+            .where(_r.id.in_(some))
             .values(archived_at=at, archived_by=ACTOR, version=_r.version + 1, updated_at=at, updated_by=ACTOR)
         )
     _record(connection, [(who, "archived", {}) for who in away], sync_id, at)
@@ -366,7 +379,7 @@ def _record(connection: Connection, events: Sequence[tuple[UUID, str, Any]], syn
         )
 
 
-def _known(row: Row[Any]) -> Known:
+def _known(row: Row[Any], sync_id: UUID | None) -> Known:
     archived = row.archived_at is not None
     return Known(
         deal_id=row.deal_id,
@@ -382,10 +395,16 @@ def _known(row: Row[Any]) -> Known:
         archived=archived,
         # Archived before it was noted by whom: then by who has changed it last.
         put_away=archived and (row.archived_by or row.updated_by) == ACTOR,
+        met=row.last_sync_id == sync_id,
     )
 
 
 def _set(connection: Connection, portal_id: int, deal_ids: Sequence[str], **values: Any) -> None:
-    if deal_ids:
-        where = (_m.portal_id == portal_id, _m.deal_id.in_(deal_ids))
+    for some in _parts(deal_ids):
+        where = (_m.portal_id == portal_id, _m.deal_id.in_(some))
         connection.execute(update(hubspot_mappings).where(*where).values(**values))
+
+
+def _parts(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(keys), NAMED):
+        yield keys[start : start + NAMED]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, delete, func, insert, select, update
+from sqlalchemy import Row, case, delete, func, insert, null, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -197,7 +197,7 @@ def claim(
 
     :param deal_limit: what the tier allows; it is set when the sync begins, and stays when it goes on.
     :param imported: how many deals are here now.
-    :param portal_id: the HubSpot account that is connected.
+    :param portal_id: the HubSpot account that is connected. At another one than before, the sync begins anew.
     :returns: None when the sync has ended or never was.
     """
     s = sync_history.c
@@ -212,6 +212,7 @@ def claim(
             started_at=func.coalesce(s.started_at, now()),
             imported=imported,
             portal_id=portal_id,
+            position=case((s.portal_id == portal_id, s.position), else_=null()),
             resume_at=None,
             problem=None,
             advice=None,
@@ -225,6 +226,17 @@ def begin_anew(connection: Connection, sync: Sync, **values: Any) -> None:
     counted = ("seen", "created", "updated", "unchanged", "left_out", "failed", "archived", "restored", "merged")
     _change(connection, sync, **dict.fromkeys(counted, 0), **values)
     connection.execute(delete(sync_issues).where(sync_issues.c.sync_id == sync.id))
+
+
+def tell_again(connection: Connection, sync: Sync) -> None:
+    """The run comes across all deals once more: what it told of those that it left out or failed at does not count.
+
+    :raises Superseded: see there.
+    """
+    s, i = sync_history.c, sync_issues.c
+    _change(connection, sync, seen=s.seen - s.left_out - s.failed, left_out=0, failed=0)
+    told = i.kind.in_([IssueKind.SKIPPED, IssueKind.FAILED])
+    connection.execute(delete(sync_issues).where(i.sync_id == sync.id, told))
 
 
 def progress(connection: Connection, sync: Sync, **values: Any) -> None:
@@ -252,6 +264,14 @@ def fail(connection: Connection, sync: Sync, problem: str, advice: str, **values
 def park(connection: Connection, sync: Sync, until: datetime, problem: str, advice: str, **values: Any) -> None:
     """The sync waits, and goes on by itself at a moment. :raises Superseded: see there."""
     _change(connection, sync, **values, resume_at=until, problem=problem[:1000], advice=advice[:500])
+
+
+def interrupt(connection: Connection) -> None:
+    """Whoever is at the open sync fails its next transaction, and the sync is taken up again: what it hangs on is not
+    as it was."""
+    s = sync_history.c
+    running = (s.open_slot == 1, s.state == SyncState.RUNNING)
+    connection.execute(update(sync_history).where(*running).values(attempt=s.attempt + 1))
 
 
 def cancel(connection: Connection, sync_id: UUID, by: str) -> None:

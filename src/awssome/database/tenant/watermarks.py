@@ -24,6 +24,13 @@ def find(connection: Connection, portal_id: int) -> Watermark | None:
     return Watermark(row.changed_until, row.full_at, bytes(row.mapping_hash or b""), row.beyond or 0)
 
 
+def doubt(connection: Connection, portal_id: int, mapping_hash: bytes) -> None:
+    """Deals are about to be written by this mapping: if it is not the watermark's, only reading all of them makes them
+    alike again, by whichever mapping."""
+    other = (_a.portal_id == portal_id, _a.mapping_hash != mapping_hash)
+    connection.execute(update(hubspot_accounts).where(*other).values(mapping_hash=None))
+
+
 def advance(connection: Connection, portal_id: int, changed_until: datetime | None, **values: Any) -> None:
     """A sync has come to its end. :param values: after a full one `full_at` and `mapping_hash`."""
     reached = {"changed_until": changed_until, "updated_at": now(), **values}

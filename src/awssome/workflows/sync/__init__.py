@@ -1,8 +1,8 @@
 """A sync: brings a tenant's HubSpot deals in, page by page, and can be interrupted anywhere.
 
 Its state is its row in `sync_history`: whoever takes it up raises the attempt number, which every transaction checks,
-and each page commits deals, counts and position together. A job that is run twice, or after a kill, goes on where the
-last page ended.
+and deals, counts and position are committed together. A job that is run twice, or after a kill, goes on where the last
+page ended.
 
 `running` is one attempt at a sync; `everything` and `ten` decide what it reads, `reading` reads it from HubSpot,
 `changes` follows what has changed, `reconciling` looks up what was not come across, `writing` writes it, and `ending`
@@ -19,12 +19,13 @@ from awssome.database.registry import tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import Superseded, SyncKind
 from awssome.domain.tenants import AWAY, TenantState, imports_allowed
+from awssome.domain.times import now
 from awssome.hubspot.errors import Cancelled, HubSpotError, MissingScopes
 from awssome.hubspot.transport import Patience
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.hubspot_calls import JOB_PATIENCE
 from awssome.workflows.services import Services
-from awssome.workflows.sync.ending import STUMBLES, NotNow, Parked, fail, leave, park, stumble
+from awssome.workflows.sync.ending import LONGEST_PAUSE, STUMBLES, NotNow, Parked, fail, leave, park, stumble
 from awssome.workflows.sync.everything import import_all
 from awssome.workflows.sync.preview import preview_sync
 from awssome.workflows.sync.retry import retry_failed
@@ -57,6 +58,8 @@ def run(
             tenant = tenants.find(connection, tenant_id)
         if tenant.state in AWAY or tenant.state is TenantState.DELETED:
             return  # should it come back, its next sync goes on from here
+        if tenant.state is TenantState.SUSPENDED:  # its login is closed
+            raise Parked(now() + LONGEST_PAUSE)
         deal_limit = imports_allowed(tenant.tier)
         sync = workspace.do(lambda connection: claim(connection, sync_id, deal_limit))
         if sync is None:

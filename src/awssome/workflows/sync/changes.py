@@ -30,14 +30,14 @@ class Reading:
 
     :ivar total: how many deals HubSpot counted in it.
     :ivar answer: what HubSpot says of those that have changed; None: it is to be read in parts.
-    :ivar known: how many of its deals are here as they are in HubSpot.
+    :ivar known: those of its deals that are here as they are in HubSpot.
     :ivar newest: the last change in it.
     :ivar left: the windows that are still to be read.
     """
 
     total: int
     answer: Answer | None
-    known: int
+    known: list[str]
     newest: datetime | None
     left: list[Window]
 
@@ -69,12 +69,12 @@ def _readings(run: Run) -> Iterator[Reading]:
         parts = instead(window, total, len(found) + nameless, SEARCH_PAGE, spots)
         windows = [*parts, *rest]
         if parts:
-            yield Reading(total, None, 0, None, windows)
+            yield Reading(total, None, [], None, windows)
             continue
         news = _news(run, found)
         answer = look_up(run.client, news, run.properties) if news else Answer([], [], [])
         newest = max(filter(None, found.values()), default=None)
-        yield Reading(total, answer, len(found) - len(news), newest, windows)
+        yield Reading(total, answer, sorted(found.keys() - set(news)), newest, windows)
 
 
 def _search(run: Run, window: Window) -> tuple[int, int, dict[str, datetime | None]]:

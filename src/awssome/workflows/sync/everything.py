@@ -64,6 +64,7 @@ def begin_full(run: Run) -> None:
     """From now on the run reads all deals."""
     newest = newest_change(run.client)
     began = now()
+    run.workspace.do(lambda connection: syncs.tell_again(connection, run.sync))
     run.note(
         mode=SyncMode.FULL,
         mapping_hash=run.mapping.digest,
@@ -153,18 +154,24 @@ def _count(run: Run) -> None:
         )
 
     here, settled_here, watermark, so_far = run.workspace.do(work)
-    beyond = max(0, settled - settled_here)
-    if run.sync.mode is SyncMode.INCREMENTAL and watermark and so_far:
+    # How many are not here, at least and at most: deals that change just now are missing from one, new ones are in the
+    # other.
+    beyond, at_most = max(0, settled - settled_here), max(0, there - here)
+    explained = so_far.left_out + so_far.failed if so_far else 0
+    if run.sync.mode is SyncMode.INCREMENTAL and watermark:
+        explained += watermark.beyond
         if here > there and "again" not in run.position:
             run.note(position={"step": Step.DELETED, "newest": run.position["newest"], "again": True})
             return
-        if here > there or beyond > watermark.beyond + so_far.left_out + so_far.failed:
+        if here > there or beyond > explained:
             begin_full(run)
             return
-    elif so_far:
-        # The list is exact, where a search may still count what was deleted a moment ago.
-        there, beyond = run.position["there"], min(beyond, so_far.left_out + so_far.failed)
-    run.note(position={**run.position, "step": Step.DONE, "there": there, "beyond": beyond})
+    else:
+        there = run.position["there"]  # the list is exact, where a search may still count what was deleted a moment ago
+    # No more than is explained: what a lagging search counts too many must not hide a deal that comes back.
+    run.note(
+        position={**run.position, "step": Step.DONE, "there": there, "beyond": min(max(beyond, at_most), explained)}
+    )
 
 
 def _newest(run: Run) -> datetime | None:

@@ -71,14 +71,14 @@ class _Telling:
         self.gained += gained  # not in there: a transaction may be run again
         self._lines += lines
 
-    def finish(self, available: int, left_out: int, told: Sequence[DealIssue] = ()) -> None:
-        """The preview is done."""
+    def finish(self, available: int, left_out: int | None = None, told: Sequence[DealIssue] = ()) -> None:
+        """The preview is done. :param left_out: None: as many as were counted."""
         run = self.run
 
         def work(connection: Connection) -> None:
             self._report(connection, told)
             here = imports.count_live(connection, run.portal_id)
-            more = syncs.added(left_out=left_out)
+            more = {} if left_out is None else {"left_out": left_out}
             syncs.finish(connection, run.sync, available=available, imported=here, **more, **run.spent)
 
         run.workspace.do(work)
@@ -94,7 +94,7 @@ class _Telling:
         lines = [*would_be(made, answer.deals), *answer.failed, *map(_gone, gone)]
         self._report(connection, lines)
         counts = syncs.added(
-            seen=len(answer.deals) + len(answer.failed) - len(made.no_room),
+            seen=len(answer.deals) + len(answer.failed) - len(made.no_room) + len(made.merged) + len(gone),
             created=len(made.created),
             updated=made.updated + len(gone),
             unchanged=made.unchanged,
@@ -124,7 +124,7 @@ def _all(telling: _Telling) -> None:
             there += len(answer.deals) + len(answer.failed)
             telling.tell(answer, None)
     _unseen(telling, (MappingState.LIVE,), seen, room=None)
-    telling.finish(there, 0)
+    telling.finish(there)
 
 
 def _some(telling: _Telling, limit: int) -> None:

@@ -15,8 +15,8 @@ from awssome.domain.imports import DealIssue, SourceDeal, unreadable, untold
 from awssome.domain.mapping import modified_at
 from awssome.domain.windows import milliseconds
 from awssome.hubspot.client import Client
-from awssome.hubspot.limits import SEARCH_PAGE
-from awssome.hubspot.models import Deal, Filter, Page, Search
+from awssome.hubspot.errors import Rejected
+from awssome.hubspot.models import Deal, Filter, Page, Search, is_id
 
 MERGED_IDS = "hs_merged_object_ids"
 MODIFIED = "hs_lastmodifieddate"
@@ -71,8 +71,14 @@ def some_ahead(parts: Iterator[T], stopping: threading.Event, most: int) -> Gene
 
 
 def listed(*pages: Page) -> Answer:
-    """Pages of the list; a deal that is on two of them counts once, as it is on the later one."""
-    deals = {deal.id: deal for page in pages for deal in sources(page.results, page.request_id)}
+    """Pages of the list; a deal that is on two of them counts once, as it is on the later one, and not at all if a
+    later one says that it became part of another."""
+    deals: dict[str, SourceDeal] = {}
+    for page in pages:
+        fresh = sources(page.results, page.request_id)
+        for old in (old for deal in fresh for old in deal.merged_ids):
+            deals.pop(old, None)
+        deals.update((deal.id, deal) for deal in fresh)
     failed = [unreadable(one.id, "", one.reason) for page in pages for one in page.unreadable]
     return Answer(list(deals.values()), failed, [])
 
@@ -88,7 +94,11 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
     told = {*found, *missing, *(one.id for one in answer.unreadable)}
     told.update(old for one in found.values() for old in one.merged_ids)
     for deal_id in sorted(asked - told):  # perhaps merged, into a deal that does not name it: ask for it alone
-        survivor = client.get_deal(deal_id, properties)
+        try:
+            survivor = client.get_deal(deal_id, properties)
+        except Rejected:
+            failed.append(untold(deal_id))
+            continue
         if survivor is None:
             missing.append(deal_id)
             continue
@@ -96,14 +106,7 @@ def look_up(client: Client, deal_ids: Sequence[str], properties: tuple[str, ...]
         merged_ids = () if one.id == deal_id else (deal_id,)
         known = found.setdefault(one.id, one)
         found[one.id] = replace(known, merged_ids=(*known.merged_ids, *merged_ids))
-        told.add(deal_id)
-    failed += [untold(deal_id) for deal_id in sorted(asked - told - set(missing))]
     return Answer(list(found.values()), failed, missing)
-
-
-def query(*filters: Filter, properties: tuple[str, ...], limit: int, sort: str | None = None) -> Search:
-    """A search for deals."""
-    return Search(filters=filters, properties=properties, sort=sort, limit=min(limit, SEARCH_PAGE))
 
 
 def searched(client: Client, search: Search, wanted: int) -> tuple[list[Deal], int]:
@@ -144,7 +147,7 @@ def sources(deals: Sequence[Deal], request_id: str) -> list[SourceDeal]:
         SourceDeal(
             deal.id,
             deal.properties,
-            tuple(old for old in (deal.properties.get(MERGED_IDS) or "").split(";") if old),
+            tuple(filter(is_id, (deal.properties.get(MERGED_IDS) or "").split(";"))),
             request_id,
         )
         for deal in deals

@@ -16,7 +16,7 @@ from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.imports import DealIssue
 from awssome.domain.mapping import Mapping
-from awssome.domain.syncs import IssueKind, SyncMode
+from awssome.domain.syncs import IssueKind, SyncKind, SyncMode
 from awssome.domain.times import now
 from awssome.hubspot.transport import Patience
 from awssome.workflows import hubspot_definitions
@@ -78,7 +78,10 @@ class Run:
         hubspot_definitions.keep_fresh(self.client, self.workspace, self.portal_id)
 
         def work(connection: Connection) -> tuple[Mapping, set[str]]:
-            return mappings.load(connection, self.portal_id), failing.unresolved(connection, self.portal_id)
+            mapping = mappings.load(connection, self.portal_id)
+            if self.sync.kind is not SyncKind.PREVIEW:
+                watermarks.doubt(connection, self.portal_id, mapping.digest)
+            return mapping, failing.unresolved(connection, self.portal_id)
 
         self.mapping, self.failing = self.workspace.do(work)
 
@@ -86,11 +89,6 @@ class Run:
     def properties(self) -> tuple[str, ...]:
         """The properties that are asked for with every deal."""
         return (*self.mapping.properties, MERGED_IDS)
-
-    @property
-    def touches(self) -> bool:
-        """Whether deals without news are noted as come across; the others are looked up in the end."""
-        return self.sync.mode is not SyncMode.INCREMENTAL
 
     @property
     def spent(self) -> dict[str, int]:

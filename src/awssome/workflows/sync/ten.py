@@ -10,11 +10,12 @@ from awssome.database import Connection
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant import imports, picks
 from awssome.database.tenant.picks import Pick
-from awssome.domain.imports import DealIssue, SourceDeal, fitted
+from awssome.domain.imports import DealIssue, SourceDeal, fitted, plan
 from awssome.domain.syncs import IssueKind, MappingState, SyncMode
+from awssome.domain.times import now
 from awssome.hubspot.limits import SEARCH_PAGE
-from awssome.hubspot.models import Deal, Filter
-from awssome.workflows.sync.reading import Answer, look_up, query, searched
+from awssome.hubspot.models import Deal, Filter, Search
+from awssome.workflows.sync.reading import Answer, look_up, searched, sources
 from awssome.workflows.sync.reconciling import reconcile
 from awssome.workflows.sync.running import Run
 from awssome.workflows.sync.writing import write
@@ -25,7 +26,7 @@ class Choice:
     """Which deals come in next.
 
     :ivar deals: those, as many as there is room for.
-    :ivar failed: what was picked and cannot be read.
+    :ivar failed: those of them that cannot be read.
     :ivar gone: what was picked, and HubSpot has deleted.
     :ivar merged: (what was picked, the deal that it has become part of).
     :ivar left_out: why other deals stay in HubSpot, as many as can be named.
@@ -64,12 +65,16 @@ def choose(run: Run, limit: int) -> Choice:
     chosen, room = run.workspace.do(read)
     found, available = _oldest(run)
     if not chosen:
+        # Those that the mapping leaves out take no place, nor do those that failed before, as long as there are others.
+        made = plan(sources(found, ""), {}, run.mapping, 0, now().date())
+        could = sorted((deal for deal in found if deal.id in made.no_room), key=lambda deal: deal.id in run.failing)
         # Asked for by id, too: a search still finds what was deleted or merged a moment ago.
-        first = [deal.id for deal in found[:room]]
+        first = [deal.id for deal in could[:room]]
         oldest = look_up(run.client, first, run.properties) if first else Answer([], [], [])
         why = f"The free plan imports {limit} deals: open ones first, oldest first. This one is not among them."
-        left_out = [_left_out(deal, why, "Upgrade to import it, or pick it while there are places.") for deal in found]
-        return Choice(oldest.deals, oldest.failed, [], [], left_out[room:], available)
+        advice = "Upgrade to import it, or pick it while there are places."
+        left_out = [_left_out(deal, why, advice) for deal in could[room:]]
+        return Choice(oldest.deals, oldest.failed, [], [], made.issues + left_out, available)
     waiting = [pick for pick in chosen if not pick.imported][:room]
     answer = look_up(run.client, [pick.deal_id for pick in waiting], run.properties) if waiting else None
     deals = _in_order(waiting, answer.deals) if answer else []
@@ -92,7 +97,7 @@ def _oldest(run: Run) -> tuple[list[Deal], int]:
     available = 0
     for closed in ("false", "true"):
         wanted = max(1, SEARCH_PAGE - len(found))
-        search = query(Filter("hs_is_closed", "EQ", closed), properties=run.properties, limit=wanted, sort="createdate")
+        search = Search((Filter("hs_is_closed", "EQ", closed),), run.properties, sort="createdate", limit=wanted)
         some, total = searched(run.client, search, wanted)
         available += total
         found += some

@@ -44,8 +44,7 @@ def write(
             stored.lock(connection)
             room = max(0, limit - stored.imports(connection))
         made = _apply(run, connection, answer, room, careful=careful)
-        counts = _counts(made, seen=len(deals) + len(failed) - len(made.no_room))
-        _progress(run, connection, counts, position, columns)
+        _progress(run, connection, _counts(made), position, columns)
 
     _done(run, work, position)
 
@@ -56,14 +55,14 @@ def settle(
     *,
     room: int | None,
     asked: Sequence[str] = (),
-    unchanged: int = 0,
+    unchanged: Sequence[str] = (),
     position: dict[str, Any] | None = None,
 ) -> None:
     """What HubSpot said of deals that it was asked for by id: some changed, some are gone, some it said nothing of.
 
     :param room: how many mappings may be made; None: any number.
     :param asked: mapped deals that the sync has come across with this.
-    :param unchanged: further deals that it has come across, and had no need to ask for.
+    :param unchanged: further mapped deals that it has come across, and had no need to ask for.
     :param position: where the run goes on; None: it stays as it was.
     """
 
@@ -73,9 +72,8 @@ def settle(
         _resolve(run, connection, answer.missing)
         told = {*made.touched, *answer.missing}
         imports.touch(connection, run.portal_id, [one for one in asked if one not in told], sync_id=run.sync.id)
-        seen = len(answer.deals) + len(answer.failed) - len(made.no_room) + unchanged
-        counts = _counts(made, seen=seen, gone=gone, unchanged=unchanged)
-        _progress(run, connection, counts, position, {})
+        first_met = imports.touch(connection, run.portal_id, unchanged, sync_id=run.sync.id)
+        _progress(run, connection, _counts(made, gone=gone, unchanged=first_met), position, {})
 
     _done(run, work, position)
 
@@ -86,7 +84,7 @@ def put_away(run: Run, deal_ids: Sequence[str], position: dict[str, Any]) -> Non
     def work(connection: Connection, careful: bool) -> None:
         gone = imports.archive(connection, run.portal_id, deal_ids, sync_id=run.sync.id, at=now())
         _resolve(run, connection, deal_ids)
-        _progress(run, connection, _counts(Plan(), seen=gone, gone=gone), position, {})
+        _progress(run, connection, _counts(Plan(), gone=gone), position, {})
 
     _done(run, work, position)
 
@@ -94,7 +92,7 @@ def put_away(run: Run, deal_ids: Sequence[str], position: dict[str, Any]) -> Non
 def planned(run: Run, connection: Connection, deals: Sequence[SourceDeal], room: int | None, at: datetime) -> Plan:
     """What writing these deals would do."""
     ids = {deal.id for deal in deals} | {old for deal in deals for old in deal.merged_ids}
-    known = imports.known(connection, run.portal_id, ids)
+    known = imports.known(connection, run.portal_id, ids, run.sync.id)
     return plan(deals, known, run.mapping, room, at.date())
 
 
@@ -133,13 +131,14 @@ def _apply(
     run.failing.update(made.failed)
     if made.created:
         stored.add_imports(connection, len(made.created))
-    _resolve(run, connection, [*(one for one in made.touched if one not in made.failed), *made.skipped])
+    parts = [old for deal in answer.deals for old in deal.merged_ids]
+    _resolve(run, connection, [*(one for one in made.touched if one not in made.failed), *made.skipped, *parts])
     return made
 
 
 def _written(run: Run, connection: Connection, answer: Answer, room: int | None, at: datetime) -> Plan:
     made = planned(run, connection, answer.deals, room, at)
-    imports.write(connection, made, portal_id=run.portal_id, sync_id=run.sync.id, at=at, touch=run.touches)
+    imports.write(connection, made, portal_id=run.portal_id, sync_id=run.sync.id, at=at)
     return made
 
 
@@ -173,14 +172,17 @@ def _resolve(run: Run, connection: Connection, deal_ids: Sequence[str]) -> None:
         failing.resolve(connection, run.portal_id, well, by=imports.ACTOR, at=now())
 
 
-def _counts(made: Plan, *, seen: int, gone: int = 0, unchanged: int = 0) -> dict[str, int]:
-    return {
-        "seen": seen,
+def _counts(made: Plan, *, gone: int = 0, unchanged: int = 0) -> dict[str, int]:
+    came_to = {
         "created": len(made.created),
         "updated": made.updated + gone,
         "unchanged": made.unchanged + unchanged,
         "failed": len(made.failed),
         "left_out": len(made.skipped),
+    }
+    return {
+        **came_to,
+        "seen": sum(came_to.values()),
         "archived": gone,
         "restored": made.restored,
         "merged": len(made.merged),
