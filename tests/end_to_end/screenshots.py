@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 from pydantic import SecretStr
 from rich.console import Console
@@ -48,6 +49,10 @@ OPERATOR = (
     "/alerts",
     "/audit",
     "/operators",
+)
+SANDBOX = (
+    *("/", "/marketplace", "/contacts/5203377/objects/0-3", "/contacts/5203377/objects/0-3/new"),
+    "/integrations-settings/5203377/installed",
 )
 INNER = (
     ("/deals", r"^/deals/[0-9a-f-]{36}$"),
@@ -90,6 +95,16 @@ def main() -> None:
                 paths = (*paths, urlsplit(page.url).path)
             for path in (*paths, *_inner(page, base, paths)):
                 _shoot(page, who, base, path)
+            if who == "bob":
+                _preview(page, base)
+                for path in ("/", "/hubspot", "/hubspot/picks", *_inner(page, base, ("/hubspot",))):
+                    _shoot(page, "bob-previewed", base, path)
+                _lose(page, base, world)
+                for path in ("/", "/hubspot"):
+                    _shoot(page, "bob-lost", base, path)
+        page = browser.new_context().new_page()
+        for path in SANDBOX:
+            _shoot(page, "sandbox", world.hubspot, path)
         browser.close()
         _title(world)
 
@@ -102,6 +117,29 @@ def _prepare(api: Control, tenant: str) -> None:
     poll(lambda: api.restore(restore.id), lambda found: found.state is RestoreState.DONE, seconds=60)
     url = SecretStr("postgresql://nobody:nothing@127.0.0.1:1/tenants")
     api.add_server(AddServer(name="pool-2", kind=ServerKind.POOL, engine=EngineName.POSTGRESQL, url=url))
+
+
+def _preview(page: Page, base: str) -> None:
+    """Connect the second account of HubSpot's, pick two of its deals, and find out what a sync would do."""
+    page.goto(f"{base}/hubspot")
+    page.get_by_role("button", name="Connect HubSpot").click()
+    page.get_by_label(re.compile("tailspin")).check()
+    page.get_by_role("button", name="Allow").click()
+    page.get_by_role("link", name="Pick deals").click()
+    for place in (5, 7):
+        page.get_by_label(re.compile("^Select (?!all)")).nth(place).check()
+    page.get_by_role("button", name="Pick these").click()
+    page.goto(f"{base}/hubspot")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Import these").wait_for()
+
+
+def _lose(page: Page, base: str, world: World) -> None:
+    """Somebody uninstalls the app in HubSpot; the next sync finds out."""
+    httpx2.post(f"{world.hubspot}/_sandbox/uninstall", json={"portal_id": 5203377}, trust_env=False)
+    page.goto(f"{base}/hubspot")
+    page.get_by_role("button", name="Import these").click()
+    page.get_by_role("button", name="Reconnect").wait_for()
 
 
 def _sign_in(page: Page, base: str, email: str) -> None:

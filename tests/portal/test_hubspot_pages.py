@@ -319,7 +319,7 @@ def test_a_free_sync_names_the_limit_and_the_plan(alice: Browser, northwind: Ten
     sync(sessions, northwind)
     page = alice.get("/hubspot").text
     assert "Imported 10 of 250 deals" in page and "(Free tier: 10 deals max)" in page
-    assert "240 stayed in HubSpot" in page and 'href="/plan"' in page
+    assert "240 deals stayed in HubSpot" in page and 'href="/plan"' in page
 
 
 def test_a_paid_sync_names_no_limit(stage: Stage, paulas: Tenant, sessions: Sessions) -> None:

@@ -104,6 +104,12 @@ def test_a_preview_says_what_a_sync_would_do_and_leads_to_it(
     assert "last sync" in alice.get("/").text.lower() and "none yet" in alice.get("/").text  # a preview is no sync
 
 
+def test_a_preview_of_nothing_offers_nothing_to_import(alice: Browser, northwind: Tenant, sessions: Sessions) -> None:
+    done = sync(sessions, northwind, kind="preview", created=0, updated=0, unchanged=10, left_out=0)
+    for page in (alice.get("/hubspot").text, alice.get(f"/hubspot/syncs/{done}").text):
+        assert "Nothing was changed yet." in page and "Import these" not in page
+
+
 def test_a_run_of_another_kind_is_not_taken_for_the_one_that_was_asked_for(stage: Stage, alice: Browser) -> None:
     stage.control.running = SyncKind.IMPORT
     page = alice.after(alice.send("/hubspot/preview", at="/hubspot")).text

@@ -237,7 +237,7 @@ def _conflict_page(request: Request, deal: Deal, sent: Submitted, refused: Refus
     """What the person altered stays as typed, beside what the deal says now; all else is as it is now."""
     now = as_typed(deal)
     kept = sent.altered(now)
-    notes = {name: f"Now: {_cut(now[name] or NOTHING)}" for name, text in kept.items() if text.strip() != now[name]}
+    notes = {name: f"Now: {short(now[name])}" for name, text in kept.items() if text.strip() != now[name]}
     return _form_page(request, deal, {**now, **kept}, sent=Submitted({}, now), notes=notes, refused=refused)
 
 
@@ -257,7 +257,7 @@ def _line(field: Field, deal: Deal, needs: Sequence[Need]) -> dict[str, Any]:
         "value": shown(field, deal.values[field.name], deal.values),
         "origin": {"you": "You", "hubspot": "HubSpot", "default": "Default"}.get(origin or "", ""),
         "need": next((need for need in needs if need.field == field.name), None),
-        "hidden": _cut(_readable(field, hidden.text, deal)) if hidden else "",
+        "hidden": short(_readable(field, hidden.text, deal)) if hidden else "",
         "hidden_default": hidden is not None and hidden.default,
     }
 
@@ -283,9 +283,42 @@ def shown(field: Field, value: Any, beside: Mapping[str, Any]) -> str | None:
     return as_text(value)
 
 
+def in_words(changes: Mapping[str, Sequence[str | None]]) -> list[tuple[str, str, str]]:
+    """The fields that differ, in the order of the page and short: (label, before, after).
+
+    :param changes: as a timeline or a preview keeps them, see `database.tenant.deals.changes`.
+    """
+    before = {name: texts[0] for name, texts in changes.items()}
+    after = {name: texts[1] for name, texts in changes.items()}
+    names = [field.name for field in FIELDS if field.name in changes] + [name for name in changes if name not in FIELD]
+    return [(label_of(name), short(_said(name, before)), short(_said(name, after))) for name in names]
+
+
+def short(text: str | None) -> str:
+    """The text in one line of bearable length."""
+    line = " ".join((text or NOTHING).split())
+    return line if len(line) <= _LONGEST_CHANGE else f"{line[: _LONGEST_CHANGE - 1]}…"
+
+
+def label_of(name: str) -> str:
+    """What a field is called on pages; its own name, if it is no field any more."""
+    return FIELD[name].label if name in FIELD else name
+
+
+def _said(name: str, texts: Mapping[str, str | None]) -> str | None:
+    """A field that was kept as text. :param texts: with the fields beside it."""
+    text = texts[name]
+    if text is None or name not in FIELD:
+        return text
+    with suppress(ValueError):  # what was kept under older rules is shown as it is
+        return shown(FIELD[name], parse_value(FIELD[name], text), dict.fromkeys(CURRENCY_OF.values(), "") | dict(texts))
+    return text
+
+
 def _told(event: Event) -> dict[str, Any]:
     title, icon, tone = _EVENTS.get(event.kind, (event.kind.capitalize(), "dot", "neutral"))
-    told = "" if event.kind in ("created", "imported") else "; ".join(_changes(event.changes))
+    changed = [] if event.kind in ("created", "imported") else in_words(event.changes)
+    told = "; ".join(f"{label}: {before} → {after}" for label, before, after in changed)
     run = f"/hubspot/syncs/{event.sync_id}" if event.sync_id else ""
     return {
         "at": event.at,
@@ -297,18 +330,6 @@ def _told(event: Event) -> dict[str, Any]:
         "href": run,
         "link": "Sync",
     }
-
-
-def _changes(changes: Mapping[str, Sequence[str | None]]) -> list[str]:
-    return [
-        f"{FIELD[name].label if name in FIELD else name}: {_cut(before or NOTHING)} → {_cut(after or NOTHING)}"
-        for name, (before, after) in changes.items()
-    ]
-
-
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_CHANGE else f"{line[: _LONGEST_CHANGE - 1]}…"
 
 
 def _hubspot_url(request: Request, deal: Deal) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -14,9 +13,9 @@ from awssome.control import messages as m
 from awssome.database import Connection
 from awssome.database.tenant import failures, hubspot
 from awssome.database.tenant.failures import Failure
-from awssome.domain.deals import FIELD
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import FailureState, SyncKind
+from awssome.portal.deals import label_of, short
 from awssome.portal.guard import ActingMember, Viewer, parts
 from awssome.web.formats import plural
 from awssome.web.tables import Listing
@@ -108,16 +107,13 @@ def _dismiss(connection: Connection, deal_ids: list[str], by: str) -> int:
 
 
 def _row(request: Request, one: Failure) -> dict[str, Any]:
-    label = one.field
-    with suppress(KeyError):
-        label = FIELD[one.field].label
     return {
         "deal_id": one.deal_id,
-        "title": one.title or f"Deal {one.deal_id}",
+        "title": short(one.title or f"Deal {one.deal_id}"),
         "url": f"{parts(request).hubspot_origin}/contacts/{one.portal_id}/record/0-3/{one.deal_id}",
         "here": f"/deals/{one.registration_id}" if one.registration_id else None,
-        "field": label or None,
-        "value": one.value,
+        "field": label_of(one.field) if one.field else None,
+        "value": short(one.value) if one.value else None,
         "reason": one.reason,
         "advice": one.advice,
         "attempts": one.attempts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -12,6 +13,7 @@ from starlette.datastructures import FormData
 from awssome.domain.choices import FROM_STAGE, OTHERWISE, FieldMapping, StageMapping, days_from_today, default_stages
 from awssome.domain.deals import FIELD, Field, Stage, same_choice
 from awssome.domain.definitions import Pipeline, PipelineStage, Property
+from awssome.domain.readiness import readiness
 from awssome.portal.deal_form import GROUPS, options
 
 EMPTY = "(leave empty)"
@@ -24,6 +26,7 @@ SKIP = "skip"
 
 _FITTING = {"money": ("number",), "whole": ("number",), "date": ("date", "datetime")}
 _VALUES_SHOWN = 200
+_ASKED_FOR = {need.field for need in readiness({}, date.max)}
 _OF_A_FIELD = ("property.", "default.", "from.", "to.")
 _LONGEST_VERSION = 64
 
@@ -140,13 +143,13 @@ def _as_choice(field: Field, text: str) -> str:
 def _shown(
     field: Field, mapping: FieldMapping, known: Mapping[str, Property], errors: Mapping[str, str]
 ) -> dict[str, Any]:
-    source = known.get(mapping.property or "")
+    source, needed = known.get(mapping.property or ""), field.name in _ASKED_FOR
     return {
         "name": field.name,
         "label": field.label,
-        "needed": field.needed,
-        "plain": not (field.needed or mapping != FieldMapping() or field.name in errors),
-        "hint": "" if mapping.property or mapping.default or not field.needed else "Typed in by hand, deal by deal.",
+        "needed": needed,
+        "plain": not (needed or mapping != FieldMapping() or field.name in errors),
+        "hint": "" if mapping.property or mapping.default or not needed else "Typed in by hand, deal by deal.",
         "property": mapping.property or "",
         "property_hint": _property_hint(source),
         "warning": _warning(field, mapping, source, bool(known)),

@@ -18,15 +18,13 @@ from awssome.database.tenant import hubspot, picks
 from awssome.database.tenant import syncs as queries
 from awssome.database.tenant.hubspot import HubSpotConnection
 from awssome.database.tenant.syncs import Sync, SyncIssue
-from awssome.domain.deals import FIELD, FIELDS, parse_value
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import PREVIEW_TOLD, ConnectionState, IssueKind, SyncKind
 from awssome.domain.tenants import imports_allowed
 from awssome.portal import inbox
 from awssome.portal.context import TenantContext
-from awssome.portal.deals import CURRENCY_OF, shown
+from awssome.portal.deals import in_words, label_of, short
 from awssome.portal.guard import ActingMember, Viewer, parts
-from awssome.web.formats import NOTHING
 from awssome.web.tables import Listing
 
 router = APIRouter()
@@ -35,7 +33,6 @@ _RUNS = 10
 _ISSUES = 100
 _FURTHEST = 1_000_000_000
 _ISSUES_ON_FIRST_PAGE = 10
-_LONGEST_CHANGE = 60
 
 _USUAL = timedelta(seconds=90)
 
@@ -232,7 +229,7 @@ def _run(sync: Sync) -> dict[str, Any]:
         "at": sync.requested_at,
         "kind": str(sync.kind),
         "state": "parked" if sync.open and sync.resume_at is not None else str(sync.state),
-        "deals": "nothing changed" if preview else imported,
+        "deals": "nothing" if preview else imported,
         "created": None if preview else sync.created,
         "updated": None if preview else sync.updated,
         "left_out": sync.left_out,
@@ -244,11 +241,11 @@ def _run(sync: Sync) -> dict[str, Any]:
 
 def _issue(issue: SyncIssue) -> dict[str, Any]:
     return {
-        "title": issue.title or "Several deals",
+        "title": short(issue.title) if issue.title else "Several deals",
         "url": f"/deals/{issue.registration_id}" if issue.registration_id else None,
         "kind": str(issue.kind),
-        "field": _label(issue.field) if issue.field else None,
-        "value": _cut(issue.value) if issue.value else None,
+        "field": label_of(issue.field) if issue.field else None,
+        "value": short(issue.value) if issue.value else None,
         "changes": _changes(issue),
         "reason": issue.reason,
         "advice": issue.advice,
@@ -259,29 +256,7 @@ def _changes(issue: SyncIssue) -> list[tuple[str, str, str]]:
     """Of a preview: (field, as it is, as it would be)."""
     if issue.kind not in (IssueKind.WOULD_CREATE, IssueKind.WOULD_UPDATE) or not isinstance(issue.detail, dict):
         return []
-    before = {name: old for name, (old, _) in issue.detail.items()}
-    after = {name: new for name, (_, new) in issue.detail.items()}
-    names = [field.name for field in FIELDS if field.name in issue.detail]
-    return [(_label(name), _cut(_said(name, before)), _cut(_said(name, after))) for name in names]
-
-
-def _said(name: str, texts: Mapping[str, str | None]) -> str | None:
-    """A field as a preview keeps it, in the words of the deal's own page. :param texts: the fields beside it, too."""
-    text = texts[name]
-    if text is None:
-        return None
-    with suppress(ValueError, KeyError):
-        return shown(FIELD[name], parse_value(FIELD[name], text), dict.fromkeys(CURRENCY_OF.values(), "") | dict(texts))
-    return text
-
-
-def _label(name: str) -> str:
-    return FIELD[name].label if name in FIELD else name
-
-
-def _cut(text: str | None) -> str:
-    line = " ".join((text or NOTHING).split())
-    return line if len(line) <= _LONGEST_CHANGE else f"{line[: _LONGEST_CHANGE - 1]}…"
+    return in_words(issue.detail)
 
 
 def _issue_kind(text: str) -> IssueKind | None:

@@ -102,6 +102,11 @@ class Sync:
         """Whether it waits or runs."""
         return self.state in (SyncState.QUEUED, SyncState.RUNNING)
 
+    @property
+    def worth_importing(self) -> bool:
+        """Of a preview: whether a sync would do anything."""
+        return any((self.created, self.updated, self.archived, self.restored, self.merged))
+
 
 @dataclass(frozen=True)
 class SyncIssue:
