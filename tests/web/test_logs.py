@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from awssome.web.logs import HIDDEN, hide_secrets
+from awssome.domain.errors import Code, Refused
+from awssome.web.logs import HIDDEN, hide_secrets, tell_refusals
 
 SECRET = "swordfish-0123456789"
 
@@ -40,6 +41,15 @@ def test_what_looks_like_a_secret_is_hidden(event: dict[str, object]) -> None:
 def test_what_is_no_secret_stays() -> None:
     event = {"event": "synced 10 deals", "tenant_state": "active", "status_code": 200, "ms": 1.5, "items": [1, "two"]}
     assert hide_secrets(logging.getLogger(), "info", dict(event)) == event
+
+
+def test_a_refusal_is_told_in_its_words_and_a_defect_with_its_trace() -> None:
+    waiting = Refused(Code.UNAVAILABLE, "The sync goes on in a moment.")
+    for told in (waiting, (Refused, waiting, None)):
+        event = tell_refusals(logging.getLogger(), "error", {"event": "job", "exc_info": told})
+        assert event == {"event": "job", "refused": "The sync goes on in a moment."}
+    defect: dict[str, object] = {"event": "job", "exc_info": (ValueError, ValueError("x"), None)}
+    assert tell_refusals(logging.getLogger(), "error", dict(defect)) == defect
 
 
 def test_logs_of_ours_and_of_libraries_come_out_as_json_lines_without_secrets() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from awssome.domain.errors import Refused
+
 HIDDEN = "[hidden]"
 
 _SECRET_KEYS = frozenset({"code", "state", "pin", "otp"})
@@ -52,6 +54,7 @@ def configure(*, json: bool, level: str = "INFO") -> None:
     last: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.stdlib.PositionalArgumentsFormatter(),
+        tell_refusals,
         structlog.processors.format_exc_info,
         hide_secrets,
         structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
@@ -67,6 +70,16 @@ def configure(*, json: bool, level: str = "INFO") -> None:
         logging.getLogger(name).propagate = name != "uvicorn.access"
     # The HTTP client tells of every call with its address; what goes wrong is told by who calls.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+def tell_refusals(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: a refusal is no defect, such as a job that has to wait. Its words are told, not its trace."""
+    told = event.get("exc_info")
+    error = told[1] if isinstance(told, tuple) else told
+    if isinstance(error, Refused):
+        del event["exc_info"]
+        event["refused"] = error.message
+    return event
 
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
