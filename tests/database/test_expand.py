@@ -26,7 +26,6 @@ from awssome.database.sessions import Sessions
 from awssome.database.template import Beyond
 from awssome.database.tenant import (
     deals,
-    failing,
     failures,
     figures,
     hubspot,
@@ -52,7 +51,6 @@ from tests.versions import EXPAND, NEXT, of_version, write_revision
 
 QUERIES: tuple[ModuleType, ...] = (
     deals,
-    failing,
     failures,
     figures,
     hubspot,
@@ -341,8 +339,8 @@ def _use_syncs(connection: Connection) -> None:
 
 
 def _use_failures(connection: Connection, sync_id: UUID, issue: DealIssue) -> None:
-    failing.note(connection, PORTAL, sync_id, [issue], now())
-    assert failing.unresolved(connection, PORTAL) == {"2"}
+    failures.note(connection, PORTAL, sync_id, [issue], now())
+    assert failures.unresolved(connection, PORTAL) == {"2"}
     assert failures.dismiss(connection, PORTAL, ["2"], ALICE) == 1
     assert failures.count(connection, PORTAL)[FailureState.DISMISSED] == 1
     assert failures.try_again(connection, PORTAL, ["2"]) == 1
@@ -350,8 +348,8 @@ def _use_failures(connection: Connection, sync_id: UUID, issue: DealIssue) -> No
     failures.reopen(connection, PORTAL)
     assert failures.try_again(connection, PORTAL, None) == 1
     failures.settle(connection, PORTAL, ["2"], by=ALICE)
-    failing.note(connection, PORTAL, sync_id, [issue], now())
-    failing.resolve(connection, PORTAL, ["2"], by=ALICE, at=now())
+    failures.note(connection, PORTAL, sync_id, [issue], now())
+    failures.resolve(connection, PORTAL, ["2"], by=ALICE, at=now())
     assert [one.deal_id for one in failures.find(connection, PORTAL, [FailureState.RESOLVED])] == ["2"]
 
 

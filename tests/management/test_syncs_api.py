@@ -10,7 +10,7 @@ import pytest
 
 from awssome.database import Connection
 from awssome.database.registry import audit, tenants
-from awssome.database.tenant import failing, failures, hubspot, syncs
+from awssome.database.tenant import failures, hubspot, syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.imports import untold
 from awssome.domain.syncs import FailureState, SyncKind, SyncState
@@ -83,7 +83,7 @@ def test_a_retry_takes_what_is_named_or_all_that_waits_and_nothing_is_refused(
     assert workspace.do(syncs.latest) is None  # a run that was refused leaves no row
 
     issues = [untold(deal_id) for deal_id in ("1", "2", "3")]
-    workspace.do(lambda connection: failing.note(connection, PORTAL, new_id(), issues, now()))
+    workspace.do(lambda connection: failures.note(connection, PORTAL, new_id(), issues, now()))
     some = {"kind": "retry", "deal_ids": ["1"]}
     first = api.portal("POST", "/syncs", some, session=session).json()
     second = api.portal("POST", "/syncs", {"kind": "retry", "deal_ids": ["2"]}, session=session).json()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from awssome.database import Connection
-from awssome.database.tenant import failing, failures, syncs
+from awssome.database.tenant import failures, syncs
 from awssome.database.tenant.failures import Failure
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Refused
@@ -26,7 +26,7 @@ Workshops = Callable[..., Workshop]
 def failed(workshop: Workshop, *deal_ids: str, portal_id: int = TAILSPIN) -> None:
     """As a sync leaves it."""
     issues = [untold(deal_id) for deal_id in deal_ids]
-    workshop.workspace.do(lambda connection: failing.note(connection, portal_id, new_id(), issues, now()))
+    workshop.workspace.do(lambda connection: failures.note(connection, portal_id, new_id(), issues, now()))
 
 
 def inbox(workshop: Workshop, portal_id: int = TAILSPIN) -> dict[str, Failure]:

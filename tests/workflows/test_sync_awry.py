@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from awssome.database import Connection
 from awssome.database.schema import hubspot_accounts, sync_failures
-from awssome.database.tenant import failing, imports, syncs
+from awssome.database.tenant import failures, imports, syncs
 from awssome.domain import times
 from awssome.domain.errors import Code, Refused
 from awssome.domain.imports import Plan, unreadable
@@ -202,13 +202,13 @@ def test_a_deal_that_the_database_refuses_is_left_behind_by_itself(
     assert (issue.deal_id, issue.field, issue.code) == (poison, "deal_amount", "unwritable")
     assert "15 digits" in issue.reason
     assert "Deal amount" in issue.advice
-    (failure,) = failures(paula)
+    (failure,) = inbox(paula)
     assert (failure.deal_id, failure.state, failure.attempts, failure.field) == (poison, "open", 1, "deal_amount")
     monkeypatch.undo()
     forget_full_pass(paula)
     done = paula.sync()
     assert (done.failed, done.created, set(paula.live())) == (0, 1, there)
-    (failure,) = failures(paula)
+    (failure,) = inbox(paula)
     assert (failure.state, failure.resolved_by) == (FailureState.RESOLVED, "HubSpot")
 
 
@@ -233,20 +233,20 @@ def test_a_failure_that_a_user_has_dismissed_stays_so_while_the_reason_is_the_sa
     first = paula.sync()
 
     def work(connection: Connection, reason: str, dismiss: bool) -> None:
-        failing.note(connection, TAILSPIN, first.id, [unreadable("77", "A deal", reason)], times.now())
+        failures.note(connection, TAILSPIN, first.id, [unreadable("77", "A deal", reason)], times.now())
         if dismiss:
             connection.execute(update(sync_failures).values(state=FailureState.DISMISSED, resolved_by="a@b.c"))
 
     paula.workspace.do(lambda connection: work(connection, "It is broken.", True))
     paula.workspace.do(lambda connection: work(connection, "It is broken.", False))
-    (failure,) = failures(paula)
+    (failure,) = inbox(paula)
     assert (failure.state, failure.attempts, failure.resolved_by) == (FailureState.DISMISSED, 2, "a@b.c")
     paula.workspace.do(lambda connection: work(connection, "It is broken in another way.", False))
-    (failure,) = failures(paula)
+    (failure,) = inbox(paula)
     assert (failure.state, failure.attempts, failure.resolved_by) == (FailureState.OPEN, 3, None)
 
 
-def failures(workshop: Workshop) -> list[Any]:
+def inbox(workshop: Workshop) -> list[Any]:
     """What stands in the inbox, and what stood there."""
     query = select(sync_failures).order_by(sync_failures.c.deal_id)
     return list(workshop.workspace.do(lambda connection: connection.execute(query).all()))

@@ -73,7 +73,7 @@ def configure(*, json: bool, level: str = "INFO") -> None:
 
 
 def tell_refusals(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: a refusal is no defect, such as a job that has to wait. Its words are told, not its trace."""
+    """A structlog processor: a refusal, such as a job's that has to wait, is told in its words and without a trace."""
     told = event.get("exc_info")
     error = told[1] if isinstance(told, tuple) else told
     if isinstance(error, Refused):

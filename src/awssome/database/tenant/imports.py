@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, IntegrityError, StatementError
 
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings, sync_issues
-from awssome.database.tenant import failing
+from awssome.database.tenant import failures
 from awssome.database.tenant.deals import changes
 from awssome.domain.deals import FIELD, Source, as_text
 from awssome.domain.errors import Code, Refused
@@ -159,7 +159,7 @@ def write(
         fresh = {one.deal_id for one in plan.created} | {one.deal_id for one in plan.reread} | set(plan.revived)
         touch(connection, portal_id, [one for one in plan.touched if one not in fresh], sync_id=sync_id)
         report(connection, sync_id, plan.issues)
-        failing.note(connection, portal_id, sync_id, failed(plan.issues), at)
+        failures.note(connection, portal_id, sync_id, failed(plan.issues), at)
 
 
 def archive(connection: Connection, portal_id: int, deal_ids: Sequence[str], *, sync_id: UUID, at: datetime) -> int:

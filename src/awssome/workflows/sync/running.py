@@ -11,7 +11,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from awssome.database import Connection
-from awssome.database.tenant import failing, imports, mappings, syncs, watermarks
+from awssome.database.tenant import failures, imports, mappings, syncs, watermarks
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.imports import DealIssue
@@ -81,7 +81,7 @@ class Run:
             mapping = mappings.load(connection, self.portal_id)
             if self.sync.kind is not SyncKind.PREVIEW:
                 watermarks.doubt(connection, self.portal_id, mapping.digest)
-            return mapping, failing.unresolved(connection, self.portal_id)
+            return mapping, failures.unresolved(connection, self.portal_id)
 
         self.mapping, self.failing = self.workspace.do(work)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from awssome.database import Connection
-from awssome.database.tenant import failing, imports, syncs
+from awssome.database.tenant import failures, imports, syncs
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant.imports import Unwritable
 from awssome.domain.deals import FIELD, as_text
@@ -126,7 +126,7 @@ def _apply(
     made = (_one_by_one if careful else _written)(run, connection, answer, room, at)
     if answer.failed:
         imports.report(connection, run.sync.id, answer.failed)
-        failing.note(connection, run.portal_id, run.sync.id, [one for one in answer.failed if one.deal_id], at)
+        failures.note(connection, run.portal_id, run.sync.id, [one for one in answer.failed if one.deal_id], at)
         made.failed += [one.deal_id for one in answer.failed]
     run.failing.update(made.failed)
     if made.created:
@@ -161,7 +161,7 @@ def _refused(run: Run, connection: Connection, deal: SourceDeal, at: datetime) -
     label = FIELD[name].label if name else ""
     issue = unwritable(deal, name, label, as_text(values.get(name)) or "", reason or _REFUSED)
     imports.report(connection, run.sync.id, [issue])
-    failing.note(connection, run.portal_id, run.sync.id, [issue], at)
+    failures.note(connection, run.portal_id, run.sync.id, [issue], at)
     imports.touch(connection, run.portal_id, [deal.id], sync_id=run.sync.id)
     return Plan(failed=[deal.id])
 
@@ -169,7 +169,7 @@ def _refused(run: Run, connection: Connection, deal: SourceDeal, at: datetime) -
 def _resolve(run: Run, connection: Connection, deal_ids: Sequence[str]) -> None:
     """Deals that had failed before, and are well or gone now."""
     if well := run.failing.intersection(deal_ids):
-        failing.resolve(connection, run.portal_id, well, by=imports.ACTOR, at=now())
+        failures.resolve(connection, run.portal_id, well, by=imports.ACTOR, at=now())
 
 
 def _counts(made: Plan, *, gone: int = 0, unchanged: int = 0) -> dict[str, int]:
