@@ -293,6 +293,7 @@ def _use_syncs(connection: Connection) -> None:
     syncs.fail(connection, failed, "HubSpot is away.", "Try again.")
     ended = syncs.create(connection, ALICE, SyncKind.PREVIEW)
     syncs.cancel(connection, ended.id, ALICE)
+    syncs.abandon(connection, syncs.create(connection, ALICE).id, "It cannot be read.", "Sync again.")
     assert (shown := syncs.find(connection, ended.id)) is not None
     assert (shown.kind, shown.state) == (SyncKind.PREVIEW, SyncState.CANCELLED)
     sync = syncs.claim(connection, syncs.create(connection, ALICE).id, **begun)
@@ -325,6 +326,10 @@ def _use_syncs(connection: Connection) -> None:
     _use_failures(connection, sync.id, issue)
     _use_picks(connection)
     syncs.progress(connection, sync, **syncs.added(seen=1, calls=1))
+    syncs.interrupt(connection)
+    with syncs.reading():
+        sync = syncs.claim(connection, sync.id, **begun)
+    assert sync is not None
     syncs.finish(connection, sync, available=1)
     found = syncs.find(connection, sync.id)
     assert found is not None
@@ -333,6 +338,7 @@ def _use_syncs(connection: Connection) -> None:
     assert sync.id in {one.id for one in syncs.history(connection)}
     assert len(syncs.issues(connection, sync.id)) == syncs.count_issues(connection, sync.id)
     watermarks.advance(connection, PORTAL, now(), full_at=now(), mapping_hash=b"0" * 32, beyond=2)
+    watermarks.doubt(connection, PORTAL, b"0" * 32)
     assert (mark := watermarks.find(connection, PORTAL)) is not None
     assert mark.beyond == 2
     assert not syncs.forget_old(connection, before=now() - timedelta(days=90), keep=200)
