@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from uuid import UUID
 
 import mssql_python
@@ -93,8 +94,8 @@ def test_a_server_whose_administrator_has_no_rights_is_told_what_is_missing(engi
     as_administrator(engine, pool_url, f"CREATE USER {login} FOR LOGIN {login}")
     try:
         url = make_url(pool_url).set(username=login, password=password).render_as_string(hide_password=False)
-        with pytest.raises(Refused) as refused:
-            SQLServer(url).check()
+        with pytest.raises(Refused) as refused, closing(SQLServer(url)) as server:
+            server.check()
         assert refused.value.code is Code.INVALID
         assert refused.value.message.startswith("This server cannot hold tenants yet. Missing: ")
         assert "ALTER ANY LOGIN for the administrator" in refused.value.message
