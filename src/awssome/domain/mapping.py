@@ -373,4 +373,7 @@ def _instant(text: str) -> datetime:
 
 
 def _digest(what: Any) -> bytes:
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).digest()
+    return hashlib.sha256(_CANONICAL.encode(what).encode()).digest()
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True)
