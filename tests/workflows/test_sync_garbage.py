@@ -105,7 +105,7 @@ TABLES = (
     "UPDATE tenant.hubspot_mappings SET state = 'nonsense', held_back = NULL",
     "UPDATE tenant.tenant_keys SET kms_key = 'nonsense'",
     "UPDATE tenant.tenant_keys SET kms_key = 'arn:aws:kms:x/#:1:key/1'",
-    "UPDATE tenant.hubspot_tokens SET refresh_token = '', expires_at = '2020-01-01'",
+    "UPDATE tenant.hubspot_tokens SET refresh_token = access_token, expires_at = '2020-01-01'",
     "UPDATE tenant.hubspot_tokens SET state = 'nonsense'",
 )
 
