@@ -12,7 +12,7 @@ import pytest
 
 from awssome.aws.archives import IN_MEMORY, Bucket
 from awssome.domain.errors import Code, Refused
-from tests.sandbox.conftest import running
+from tests.sandbox.conftest import point_aws_at, running
 
 NAME = "0194e0a0-0000-7000-8000-000000000000/0194e0a0-0000-7000-8000-000000000001.zip"
 
@@ -26,13 +26,7 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def s3(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """S3 as the SDK finds it by its own settings, with a bucket."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    point_aws_at(url, monkeypatch)
     client = boto3.client("s3")
     client.create_bucket(Bucket="northwind-archives")
     return client

@@ -14,7 +14,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import Keys, Unopenable, new_data_key, new_secret_key
 from awssome.domain.times import new_id
 from awssome.domain.vault import Vault
-from tests.sandbox.conftest import running
+from tests.sandbox.conftest import point_aws_at, running
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,7 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def kms(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """KMS as the SDK finds it by its own settings."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    point_aws_at(url, monkeypatch)
     return boto3.client("kms")
 
 

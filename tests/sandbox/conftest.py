@@ -96,3 +96,14 @@ def start_hubspot() -> Iterator[Start]:
             return HubSpot(stack.enter_context(httpx2.Client(base_url=url, timeout=10)))
 
         yield start
+
+
+def point_aws_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The AWS SDK finds the sandbox by its own settings."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)

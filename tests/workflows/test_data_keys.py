@@ -28,7 +28,7 @@ from awssome.workflows import data_keys, provisioning
 from awssome.workflows.hubspot_access import HubSpotAccess
 from awssome.workflows.services import WorkerServices
 from tests.hubspot.conftest import Sandbox
-from tests.sandbox.conftest import running
+from tests.sandbox.conftest import point_aws_at, running
 from tests.workflows.conftest import Workshop
 from tests.workflows.moving import OLGA
 
@@ -44,13 +44,7 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def kms(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """KMS as the SDK finds it by its own settings."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    point_aws_at(url, monkeypatch)
     return boto3.client("kms")
 
 

@@ -79,7 +79,9 @@ def test_whatever_changes_on_either_side_between_syncs_they_end_with_the_truth(
         proof.holds(proof.sync(dice, workers=1 + turn % 2, kills=kills))
         portal.calm()
     proof.upgrade()
-    proof.holds(proof.sync())
+    done = proof.sync()
+    proof.holds(done)
+    assert done.imported == len(portal.live)
 
 
 def test_changes_that_hubspots_search_tells_late_are_not_missed(
@@ -93,11 +95,15 @@ def test_changes_that_hubspots_search_tells_late_are_not_missed(
         portal.disturb(dice, changes=8)
         proof.holds(proof.sync(), lagging=True)
     time.sleep(1.6)  # until the index knows
-    proof.holds(proof.sync())
+    done = proof.sync()
+    proof.holds(done)
+    assert done.imported == len(portal.live)
 
 
 def test_workers_of_the_queue_that_are_killed_at_random_leave_the_truth(seeded: Seeded, prove: Prove) -> None:
     portal, dice = seeded(250), random.Random(5)
     proof = prove(portal, Tier.PAID)
     portal.sandbox.order("faults", latency_ms=100)
-    proof.holds(proof.sync_by_jobs(dice, kills=2))
+    done = proof.sync_by_jobs(dice, kills=2)
+    proof.holds(done)
+    assert done.imported == len(portal.live)

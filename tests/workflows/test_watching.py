@@ -27,7 +27,7 @@ from awssome.workflows.mail import Mailer
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy, register_server
 from tests.engines import Raw, only_postgresql
-from tests.sandbox.conftest import running
+from tests.sandbox.conftest import point_aws_at, running
 
 MakeTenant = Callable[..., Tenancy]
 
@@ -203,13 +203,7 @@ def aws() -> Iterator[str]:
 @pytest.fixture
 def cloudwatch(aws: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The sandbox's CloudWatch, where the product's SDK finds it as well."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": aws,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    point_aws_at(aws, monkeypatch)
     return boto3.client("cloudwatch")
 
 
