@@ -167,6 +167,7 @@ def test_a_server_that_does_not_answer_keeps_nobody_from_the_others(
             return ended.is_set()
 
         eventually(swept, 15)
+        assert ended.is_set()
 
 
 @only_postgresql
