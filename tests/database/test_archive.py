@@ -21,7 +21,7 @@ from awssome.database import archive, canonical, shape, template
 from awssome.database.archive import Manifest, Subject
 from awssome.database.archive import reading as reader
 from awssome.database.embedded import Cluster
-from awssome.database.engine import Fence, MoverLost, Server, Snapshot, TableSum, Texts
+from awssome.database.engine import Changes, Fence, MoverLost, Server, Snapshot, TableSum, Texts
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.schema import DATA_TABLES, deal_events, deal_registrations
 from awssome.database.servers import prepare_data_plane
@@ -205,7 +205,8 @@ def made(rows: int = 40) -> bytes:
             yield texts([one[column.name] for column in table.columns])
 
     file = io.BytesIO()
-    archive.write(file, SUBJECT, EngineName.POSTGRESQL, Snapshot(Fence(4, FenceMode.RW, 0, template.head()), found))
+    fence = Fence(4, FenceMode.RW, 0, template.head())
+    archive.write(file, SUBJECT, EngineName.POSTGRESQL, Snapshot(fence, found, lambda _: Changes((), {}), dict))
     return file.getvalue()
 
 

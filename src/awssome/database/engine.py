@@ -26,12 +26,16 @@ from awssome.domain.tenants import EngineName, Placement
 
 @dataclass(frozen=True)
 class Fence:
-    """The `_fence` row of a tenant's schema."""
+    """The `_fence` row of a tenant's schema.
+
+    :ivar capture: whether the keys of rows that are written are noted in `_outbox`: only while the tenant is moved.
+    """
 
     epoch: int
     mode: FenceMode
     mover: int
     revision: str
+    capture: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,15 +141,50 @@ Texts = Sequence[str | None]
 """A row in the canonical form that `TableSum` tells: a text for each column, None for NULL."""
 
 
+Rows = dict[str, Texts | None]
+"""Rows of a table by key, as `database.dirty` writes keys; None: there is no such row."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What has been written since the capture began and was not carried over yet, as of one instant.
+
+    :ivar seqs: of `_outbox`: what may be forgotten once the rows are at the target.
+    :ivar rows: table -> key -> the row as it is now.
+    """
+
+    seqs: tuple[int, ...]
+    rows: dict[str, Rows]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A tenant's schema as of one instant.
 
     :ivar rows: the rows of a table as they stream in; one table is read to its end before the next.
+    :ivar changes: what has been noted in `_outbox`, at most so many entries, oldest first.
+    :ivar sums: rows and checksum of every data table.
     """
 
     fence: Fence
     rows: Callable[[Table], Iterator[Texts]]
+    changes: Callable[[int], Changes]
+    sums: Callable[[], dict[str, TableSum]]
+
+
+class Closing(ABC):
+    """A schema whose writers are kept waiting. Leaving it without `close` lets them go on."""
+
+    @abstractmethod
+    def changes(self) -> Changes:
+        """The last that was written; nothing more can be."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Writes end here for good: fence `moved`, the epoch as it is, no capture, an empty `_outbox`; committed.
+
+        :raises Refused: UNAVAILABLE when the server does not answer: whether it is closed, only the fence can tell.
+        """
 
 
 @dataclass(frozen=True)
@@ -174,6 +213,17 @@ class MoverLost(Exception):
 
 class FenceBusy(Exception):
     """Writers kept the fence for longer than the limit; try again."""
+
+
+class Unequal(Exception):
+    """Rows that were written to a target are not there as they were sent.
+
+    :ivar keys: table -> keys of such rows.
+    """
+
+    def __init__(self, keys: dict[str, list[str]]) -> None:
+        super().__init__(", ".join(sorted(keys)))
+        self.keys = keys
 
 
 @dataclass(frozen=True)
@@ -353,6 +403,36 @@ class Server(ABC):
         :raises MoverLost: when another mover has claimed the schema.
         :raises FenceBusy: when writers did not end in time; nothing has changed.
         """
+
+    def capture(self, schema: str, mover: int, *, on: bool, timeout_ms: int = 2000) -> None:
+        """From here on note the keys of rows that are written, or no longer; what was noted is forgotten.
+
+        :raises MoverLost: when another mover has claimed the schema.
+        :raises FenceBusy: when writers did not end in time; nothing has changed.
+        """
+        raise NotImplementedError
+
+    def apply(self, schema: str, mover: int, changes: Changes, *, mark: int | None = None) -> dict[str, Rows]:
+        """Make rows of a target what they are at the source, in one transaction that also reads them back.
+
+        :param mark: an epoch for the fence, in the same transaction; the mode stays.
+        :returns: what the rows of these keys were before.
+        :raises MoverLost: when another mover has claimed the schema.
+        :raises Unequal: when what was read back differs from what was written; nothing has changed.
+        """
+        raise NotImplementedError
+
+    def forget(self, schema: str, mover: int, seqs: Sequence[int]) -> None:
+        """Take exactly these entries out of `_outbox`. :raises MoverLost: when another mover has claimed the schema."""
+        raise NotImplementedError
+
+    def closing(self, schema: str, mover: int, *, timeout_ms: int = 200) -> AbstractContextManager[Closing]:
+        """Keep writers waiting, after those under way have committed; the server itself ends that after some seconds.
+
+        :raises MoverLost: when another mover has claimed the schema.
+        :raises FenceBusy: when writers did not end in time.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:

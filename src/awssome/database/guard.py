@@ -47,6 +47,24 @@ def protect(table: str, *, append_only: bool = False) -> None:
     )
 
 
+def note_writes(table: str, *keys: str) -> None:
+    """Have the keys of rows that are written to a table noted in `_outbox`, for as long as the fence says so.
+
+    :param keys: SQL of the columns of the primary key as text, as `database.dirty` writes them.
+    """
+    key = " || '|' || ".join(keys)
+    quoted = key.replace("'", "''")
+    for event, rows in (
+        ("INSERT", "NEW TABLE AS new_rows"),
+        ("UPDATE", "OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+        ("DELETE", "OLD TABLE AS old_rows"),
+    ):
+        op.execute(
+            f"CREATE TRIGGER _capture_{event.lower()} AFTER {event} ON {TENANT}.{table} REFERENCING {rows} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {TENANT}._capture('{quoted}')"
+        )
+
+
 def after_write(table: str, what: str) -> None:
     """On SQL Server: after a write by the tenant's login; an administrator's passes. CREATE TRIGGER has to be alone in
     its batch."""

@@ -11,7 +11,8 @@ class ArchiveKind(StrEnum):
     """Why an archive was made.
 
     `manual`: somebody asked for it. `scheduled`: its time had come. `dormant`: before a dormant tenant's workspace is
-    dropped. `final`: before a deleted tenant's is. `uploaded`: brought from elsewhere to be restored.
+    dropped. `final`: before a deleted tenant's is. `uploaded`: brought from elsewhere to be restored. `retired`: before
+    the source of a move is dropped, whose retention has ended.
     """
 
     MANUAL = "manual"
@@ -19,6 +20,7 @@ class ArchiveKind(StrEnum):
     DORMANT = "dormant"
     FINAL = "final"
     UPLOADED = "uploaded"
+    RETIRED = "retired"
 
 
 class ArchiveState(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -53,13 +54,28 @@ CANCELLABLE = (Phase.REQUESTED, Phase.PROVISIONING, Phase.COPYING, Phase.VERIFYI
 
 STEPS: tuple[tuple[str, str], ...] = (
     ("claim", "Claim the tenant"),
-    ("provision", "Make schema and login on the target"),
-    ("freeze", "Pause writes"),
+    ("server", "Get the target server ready"),
+    ("prepare", "Make schema and login on the target"),
+    ("capture", "Note every write from here on"),
     ("copy", "Copy every table"),
+    ("catch_up", "Carry over what was written meanwhile"),
     ("verify", "Compare counts and checksums"),
-    ("switch", "Switch the placement"),
+    ("cut_over", "Pause writes and switch"),
     ("open", "Open the target"),
+    ("confirm", "Compare the frozen source once more"),
     ("retain", "Keep the source for rollback"),
-    ("drop", "Drop the source"),
+    ("drop", "Archive and drop the source"),
 )
-"""The steps as pages show them: key in the evidence, words."""
+"""The steps as pages show them, 0 to 11: key in the evidence, words."""
+
+
+class NotYet(Exception):
+    """What a move waits for takes long, and nobody waits in a thread.
+
+    :ivar until: when to look again.
+    :ivar message: what it waits for, for people.
+    """
+
+    def __init__(self, until: datetime, message: str) -> None:
+        super().__init__(message)
+        self.until, self.message = until, message

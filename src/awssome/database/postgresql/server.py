@@ -17,6 +17,7 @@ from sqlalchemy import Table
 
 from awssome.database import template
 from awssome.database.engine import (
+    Changes,
     Fence,
     FenceBusy,
     Holding,
@@ -219,7 +220,12 @@ class PostgreSQL(Server):
             fence = _fence(connection, name)
             if fence is None:
                 raise missing()
-            yield Snapshot(fence, lambda table: rows.read(connection, name, table))
+            yield Snapshot(
+                fence,
+                rows=lambda table: rows.read(connection, name, table),
+                changes=_changes,
+                sums=lambda: {table.name: rows.summed(connection, name, table) for table in DATA_TABLES},
+            )
 
     def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
         """COPY; the fence's row is held to the end, so that no later mover claims what is being filled."""
@@ -324,6 +330,10 @@ def _as_new(connection: psycopg.Connection[Any]) -> bool:
     except psycopg.Error:
         return False
     return True
+
+
+def _changes(limit: int) -> Changes:
+    raise NotImplementedError
 
 
 def _fence(connection: psycopg.Connection[Any], name: str) -> Fence | None:

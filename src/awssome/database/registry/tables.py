@@ -238,6 +238,9 @@ moves = Table(
     Column("evidence", JSONB, nullable=False),
     Column("problem", text(1000)),
     Column("cancel_requested", Boolean, nullable=False, server_default=sql("false")),
+    # Set while writes pause, by the registry's clock: once it has passed, any worker carries the move on.
+    Column("lease_until", Instant),
+    Index("moves_leased", "lease_until", postgresql_where=sql("lease_until IS NOT NULL")),
     Index("moves_tenant", "tenant_id", "requested_at"),
     Index("moves_requested", "requested_at", "id"),
     Index(
@@ -248,6 +251,61 @@ moves = Table(
             "phase IN ('requested', 'provisioning', 'copying', 'verifying', 'cutting_over', 'switched')"
         ),
     ),
+)
+
+# Servers that AWS makes for one tenant each, and takes away again.
+instances = Table(
+    "instances",
+    metadata,
+    Column("server_id", Uuid, ForeignKey("servers.id"), primary_key=True),
+    Column("identifier", text(63), nullable=False, unique=True),
+    Column("state", text(16), nullable=False),
+    Column("settings", JSONB, nullable=False),
+    Column("secret", text(400)),
+    Column("snapshot", text(255)),
+    Column("problem", text(1000)),
+    Column("advice", text(500)),
+    Column("look_at", Instant),
+    Column("requested_at", Instant, nullable=False),
+    Column("available_at", Instant),
+    Column("deleted_at", Instant),
+    CheckConstraint(
+        "state IN ('wanted', 'creating', 'preparing', 'available', 'failed', 'retiring', 'deleting', 'deleted')",
+        name="state",
+    ),
+)
+
+# Names of paid tenants in DNS. They are a convenience; nothing waits for them.
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), primary_key=True),
+    Column("name", text(255), nullable=False),
+    Column("state", text(16), nullable=False),
+    Column("change", text(100)),
+    Column("problem", text(1000)),
+    Column("asked_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    CheckConstraint("state IN ('wanted', 'pending', 'insync', 'removing', 'removed')", name="state"),
+)
+
+# What AWS Marketplace says that a tenant has bought.
+entitlements = Table(
+    "entitlements",
+    metadata,
+    Column("product", text(255), primary_key=True),
+    Column("customer", text(255), primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("license", text(400)),
+    Column("dimension", text(255)),
+    Column("state", text(16), nullable=False),
+    Column("expires_at", Instant),
+    Column("bound_at", Instant, nullable=False),
+    Column("bound_by", text(254), nullable=False),
+    Column("verified_at", Instant),
+    Column("problem", text(1000)),
+    CheckConstraint("state IN ('bound', 'active', 'ended')", name="state"),
+    Index("entitlements_tenant", "tenant_id"),
 )
 
 archives = Table(
@@ -269,7 +327,7 @@ archives = Table(
     Column("finished_at", Instant),
     Column("expires_at", Instant),
     Column("problem", text(500)),
-    CheckConstraint("kind IN ('manual', 'scheduled', 'dormant', 'final', 'uploaded')", name="kind"),
+    CheckConstraint("kind IN ('manual', 'scheduled', 'dormant', 'final', 'uploaded', 'retired')", name="kind"),
     CheckConstraint("state IN ('requested', 'ready', 'failed', 'expired')", name="state"),
     Index("archives_tenant", "tenant_id", "created_at"),
     Index("archives_expiry", "expires_at", postgresql_where=sql("state = 'ready'")),

@@ -21,6 +21,7 @@ from sqlalchemy import Table
 from awssome.database import template
 from awssome.database.canonical import read, summed, written
 from awssome.database.engine import (
+    Changes,
     Fence,
     FenceBusy,
     Holding,
@@ -248,7 +249,9 @@ class SQLServer(Server):
             fence = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence WHERE id = 1")[0]
             yield Snapshot(
                 Fence(fence[0], FenceMode(fence[1]), fence[2], fence[3]),
-                lambda table: map(written(table), fetch(connection, name, table)),
+                rows=lambda table: map(written(table), fetch(connection, name, table)),
+                changes=_changes,
+                sums=lambda: {table.name: summed(table, fetch(connection, name, table)) for table in DATA_TABLES},
             )
 
     def load(self, schema: str, mover: int, tables: Iterable[tuple[Table, Iterable[Texts]]]) -> int:
@@ -351,6 +354,10 @@ class SQLServer(Server):
         finally:
             connection.timeout = STATEMENT_SECONDS
         return True
+
+
+def _changes(limit: int) -> Changes:
+    raise NotImplementedError
 
 
 def _change(connection: Connection, statement: str) -> None:
