@@ -34,8 +34,11 @@ from awssome.database.engine import (
     Snapshot,
     TableSum,
     Texts,
+    Watch,
     missing,
     not_taken,
+    unwatched,
+    watched,
 )
 from awssome.database.schema import DATA_TABLES, metadata
 from awssome.database.sqlserver import logins, migration, watching
@@ -266,16 +269,19 @@ class SQLServer(Server):
                     raise not_taken(table.name) from None
         return loaded
 
-    def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+    def copy(self, schema: str, target: Server, target_schema: str, mover: int, *, watch: Watch = unwatched) -> int:
         """Rows from one SNAPSHOT transaction into one transaction."""
         if not isinstance(target, SQLServer):
-            return self.carry(schema, target, target_schema, mover)
+            return self.carry(schema, target, target_schema, mover, watch)
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
         with self._administrator.transaction(snapshot=True) as source, target._administrator.transaction() as sink:
             # The UPDATE keeps the row until the end: no later mover claims what is being filled.
             held = f"UPDATE {target_name}._fence SET mover = mover WHERE id = 1 AND mover = {int(mover)}"
             _change(sink, held)
-            return sum(load(sink, target_name, table, fetch(source, source_name, table)) for table in DATA_TABLES)
+            counted = watched(watch)
+            return sum(
+                load(sink, target_name, table, counted(fetch(source, source_name, table))) for table in DATA_TABLES
+            )
 
     def use(self) -> list[SchemaUse]:
         """See `sqlserver.watching`."""

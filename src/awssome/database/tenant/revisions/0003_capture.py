@@ -35,10 +35,12 @@ def upgrade() -> None:
 
 def _postgresql() -> None:
     # Inside the function current_user is its owner, who alone may write to _outbox. The flag cannot change under a
-    # writer: the guard holds the fence, and whoever begins or ends a capture waits for it.
+    # writer: the guard holds the fence, and whoever begins or ends a capture waits for it. What a session may make for
+    # itself (pg_temp) is looked at last.
     op.execute(
         f"""
-        CREATE FUNCTION {TENANT}._capture() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+        CREATE FUNCTION {TENANT}._capture() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+        SET search_path = pg_catalog, pg_temp AS $$
         DECLARE noting text := 'INSERT INTO {TENANT}._outbox (table_name, row_key) SELECT $1, ' || TG_ARGV[0];
         BEGIN
             IF NOT EXISTS (SELECT FROM {TENANT}._fence WHERE id = 1 AND capture) THEN
