@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.protocol.model import DIFFERS, NOT_EVIDENCE, Broken, Move, Rules, State, moves
+from tests.protocol.model import moves
+from tests.protocol.state import DIFFERS, NOT_EVIDENCE, Broken, Move, Rules, State
 
 TWO_WRITABLE = "two places take writes"
 LOST = "the tenant's place lacks an acknowledged write"

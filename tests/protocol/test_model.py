@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.protocol.model import DIFFERS, NOT_EVIDENCE, Rules, State
 from tests.protocol.search import LOST, NEVER_WRITABLE, STALE, TWO_WRITABLE, search
+from tests.protocol.state import DIFFERS, NOT_EVIDENCE, Rules, State
 
 BROKEN = {
     "fence_before_registry": LOST,
