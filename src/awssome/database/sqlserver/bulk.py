@@ -31,12 +31,12 @@ def load(connection: Connection, schema: str, table: Table, rows: Iterator[Seque
 
 def update(connection: Connection, schema: str, table: Table, rows: Sequence[Sequence[Any]]) -> None:
     """Give the rows of a table that have the keys of these all their other values."""
-    keys = list(table.primary_key)
-    others = [column for column in table.columns if column not in keys]
-    columns = list(table.columns)
-    places = [columns.index(column) for column in (*others, *keys)]
+    # By number: columns do not compare, they make SQL of it.
+    numbered = sorted(enumerate(table.columns), key=lambda each: each[1].primary_key)
+    others = [column for _, column in numbered if not column.primary_key]
+    keys = [column for _, column in numbered if column.primary_key]
     change = f"UPDATE {schema}.{table.name} SET {_marked(others, ', ')} WHERE {_marked(keys)}"
-    _many(connection, change, [*others, *keys], ([row[place] for place in places] for row in rows))
+    _many(connection, change, [*others, *keys], ([row[place] for place, _ in numbered] for row in rows))
 
 
 def clear(
@@ -45,7 +45,7 @@ def clear(
     """Set columns of the rows of these keys to NULL."""
     key = list(table.primary_key)
     values = ", ".join(f"[{column.name}] = NULL" for column in columns)
-    if columns:
+    if columns and keys:
         change = f"UPDATE {schema}.{table.name} SET {values} WHERE {_marked(key)}"
         _many(connection, change, key, iter(keys))
 

@@ -36,7 +36,9 @@ class ClosingFence(Closing):
 
     def changes(self) -> Changes:
         """All of `_outbox`."""
-        return changes(self._reader, self._name, None)
+        found = changes(self._reader, self._name, None)
+        self._reader.commit()  # whatever the snapshot still holds of the outbox is in the way of emptying it
+        return found
 
     def close(self) -> None:
         """The fence's row, and with it the flag of the capture."""

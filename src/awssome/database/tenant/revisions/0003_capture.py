@@ -75,4 +75,7 @@ def _sqlserver() -> None:
 # A backslash by its number: what it means in a literal is a setting of the session.
 _ESCAPED = "replace(replace({}, chr(92), chr(92) || chr(92)), '|', chr(92) || '|')"
 
-_ESCAPED_ON_SQL_SERVER = "REPLACE(REPLACE({}, N'\\', N'\\\\'), N'|', N'\\|')"
+# In steps: what two backslashes mean where something is replaced by them, servers do not agree on.
+_ESCAPED_ON_SQL_SERVER = (
+    r"REPLACE(REPLACE(REPLACE(REPLACE({}, N'|', N'|p'), N'\', N'|b|b'), N'|b', N'\'), N'|p', N'\|')"
+)
