@@ -1,4 +1,4 @@
-"""Servers that AWS makes for one tenant each: what is ordered, what each is called, how far it is, what is in its way."""
+"""Servers that AWS makes for one tenant each: what is ordered, how it is called, how far it is, what is in the way."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _look(services: WorkerServices, server_id: UUID, name: str, at: datetime) ->
 
 
 def _seen(services: WorkerServices, server_id: UUID) -> tuple[list[SchemaUse], ServerLoad]:
-    """What is to be seen on a server. It is asked twice: a connection may break by chance, or RDS has rotated a password."""
+    """What is to be seen on a server. It is asked twice: a connection may break, and RDS rotates passwords."""
     for try_again in (True, False):
         try:
             server = services.open_server(server_id)
