@@ -53,7 +53,7 @@ def ensure(services: WorkerServices, server_id: UUID) -> None:
     """Return when the server is there, registered and open; at once for one that AWS does not make.
 
     :raises NotYet: while AWS makes it, or has no room for it right now: it is to be called again then.
-    :raises Refused: UNAVAILABLE when somebody has to act first; the server's page says how. `again`, then call it anew.
+    :raises Refused: CONFLICT when somebody has to act first; the server's page says how. `again`, then call it anew.
     """
     with services.registry.begin() as connection:
         instance = instances.find(connection, server_id)
@@ -264,7 +264,7 @@ def _note(services: WorkerServices, instance: Instance, trouble: Trouble) -> Non
 
 def _not_made(instance: Instance) -> Refused:
     return Refused(
-        Code.UNAVAILABLE,
+        Code.CONFLICT,
         "AWS has not made the database server yet. The workspace goes on where it is; nothing has changed for it.",
         f"The page of server {instance.name} says why, and what to do. Then try the move again.",
     )
