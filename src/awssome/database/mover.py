@@ -64,7 +64,6 @@ class Mover:
         is `marked`, and the source `closed`; tests kill the process there.
     :param ensure: makes sure that a server is there. Raises `NotYet` while it is being made.
     :param archive: keeps what the source of a move holds, before it is dropped.
-    :param retire: told of a placement that has been dropped: nobody may live on its server any more.
     """
 
     registry: Registry
@@ -73,7 +72,6 @@ class Mover:
     step: Callable[[str], None] = lambda name: None
     ensure: Callable[[UUID], None] = lambda server_id: None
     archive: Callable[[Move], None] = lambda move: None
-    retire: Callable[[UUID], None] = lambda placement_id: None
 
     def carry_on(self, move_id: UUID, abort: Callable[[], bool] = lambda: False) -> Phase:
         """Do what is left of a move; returns the phase it reached.
@@ -429,8 +427,6 @@ class Mover:
         with self.registry.begin() as connection:
             placements.mark(connection, move.target_id, PlacementState.DROPPED)
             servers.release(connection, move.target_id)
-        self.retire(move.target_id)
-        with self.registry.begin() as connection:
             moves.advance(connection, move, Phase.CANCELLED, finished_at=now())
             audit.record(connection, audit.SYSTEM, "move.cancelled", move.tenant_id, move=move.id)
         return Phase.CANCELLED
@@ -447,11 +443,8 @@ class Mover:
                 self.archive(move)
             server.drop(source.schema, move.mover)
         with self.registry.begin() as connection:
-            moves.advance(connection, move, Phase.DROPPING)  # still ours
             placements.mark(connection, move.source_id, PlacementState.DROPPED)
             servers.release(connection, move.source_id)
-        self.retire(move.source_id)
-        with self.registry.begin() as connection:
             moves.advance(connection, move, Phase.DROPPED)
             audit.record(
                 connection, audit.SYSTEM, "placement.dropped", move.tenant_id, move=move.id, schema=source.schema

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,8 @@ from awssome.workflows import (
     data_keys,
     draining,
     expiry,
+    hosts,
+    instances,
     leaving,
     long_sessions,
     mail,
@@ -103,6 +106,10 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @task("sync", SYNC, _ForEver())
     def run_sync(context: JobContext, tenant_id: str, sync_id: str) -> None:
         sync.run(services, UUID(tenant_id), UUID(sync_id), context.should_abort)
+
+    @task("keep_to_plan", SYNC, _ForEver())
+    def keep_to_plan(context: JobContext, tenant_id: str) -> None:
+        sync.keep_to_plan(services, UUID(tenant_id))
 
     @task("move", MOVE, _ForEver())
     def move(context: JobContext, move_id: str) -> None:
@@ -198,6 +205,16 @@ def build(services: WorkerServices, conninfo: str) -> App:
             audit.seal(connection)
 
     @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.clear_instances", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def clear_instances(context: JobContext, timestamp: int) -> None:
+        instances.clear(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.settle_hosts", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def settle_hosts(context: JobContext, timestamp: int) -> None:
+        hosts.settle(services)
+
+    @app.periodic(cron="* * * * *")
     @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def read_logs(context: JobContext, timestamp: int) -> None:
         refusals.read_logs(services)
@@ -211,8 +228,8 @@ def build(services: WorkerServices, conninfo: str) -> App:
 
 
 def mover(services: WorkerServices) -> Mover:
-    """What carries moves on, with what is done before and after at other places."""
-    return Mover(services.registry, services.keys, services.open_server)
+    """What carries moves on, with what others do for it on the way."""
+    return Mover(services.registry, services.keys, services.open_server, ensure=partial(instances.ensure, services))
 
 
 def calm_collector() -> None:
