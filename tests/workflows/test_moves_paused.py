@@ -1,4 +1,4 @@
-"""While writes pause nobody waits for long: not for a mover that is silent, not for long writers, not for a slow server."""
+"""While writes pause nobody waits for long: not for a silent mover, not for long writers, not for a slow server."""
 
 from __future__ import annotations
 
