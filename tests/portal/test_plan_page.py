@@ -86,7 +86,7 @@ def test_more_rows_than_were_expected_never_overfill_the_bar(stage: Stage, north
 def test_a_server_that_aws_is_making_is_waited_for_in_calm_words(
     stage: Stage, northwind: Tenant, alice: Browser, minutes: int, problem: str | None, told: str
 ) -> None:
-    making = Making(state="creating", since=now() - timedelta(minutes=minutes), problem=problem, advice=None)
+    making = Making(state="creating", since=now() - timedelta(minutes=minutes), problem=problem)
     northwind.move = at_step(northwind, "server", Phase.REQUESTED, making=making, problem="AWS is making it.")
     page = alice.get("/plan").text
     assert told in page and "You work on as before." in page
