@@ -6,6 +6,8 @@ Each function imports what it puts together: the command line answers at once, a
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -176,6 +178,31 @@ def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
         serving.end_on_signals()  # the loop took them over
 
 
+def serve_database(settings: Settings, home: Path, *, user: str, password: str, database: str) -> None:
+    """Serve a fresh PostgreSQL like one of RDS until a signal comes, and delete it then.
+
+    The first line of output is `{"host", "port"}`. A line `{"password"}` on standard input changes the master user's
+    password, and is answered with `{"password": "changed"}`.
+
+    :param home: a directory for its data.
+    """
+    from awssome.database import embedded, servers
+    from awssome.web import serving
+
+    serving.end_on_signals()
+    try:
+        with embedded.start(home, "server", binaries=settings.pgbin) as started:
+            cluster = started.cluster
+            servers.prepare_instance(cluster, user, password, database)
+            print(json.dumps({"host": cluster.host, "port": cluster.port}), flush=True)
+            for line in sys.stdin:
+                servers.change_password(cluster, user, str(json.loads(line)["password"]))
+                print(json.dumps({"password": "changed"}), flush=True)
+            signal.pause()
+    finally:
+        embedded.remove(home, "server")
+
+
 def build_management(plane: Plane) -> FastAPI:
     """The management application."""
     from awssome.management import app
@@ -237,23 +264,27 @@ def services(plane: Plane) -> Services:
         archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
         dormant_days=settings.dormant_days,
         kms=plane.vault.kms,
+        blueprint=settings.blueprint,
     )
 
 
 def worker_services(plane: Plane) -> WorkerServices:
     """What jobs work with."""
+    from awssome.aws.dns import Zone
     from awssome.aws.metrics import Metrics
     from awssome.workflows.mail import Mailer
     from awssome.workflows.services import WorkerServices
 
-    host, port, user, password = plane.settings.mail_server
+    settings = plane.settings
+    host, port, user, password = settings.mail_server
     return WorkerServices(
         **vars(services(plane)),
         open_server=plane.open_server,
-        mailer=Mailer(host, port, plane.settings.mail_from, user, password),
-        metrics=Metrics(plane.settings.cloudwatch_namespace),
-        desk=plane.settings.central_api.rstrip("/"),
+        mailer=Mailer(host, port, settings.mail_from, user, password),
+        metrics=Metrics(settings.cloudwatch_namespace),
+        desk=settings.central_api.rstrip("/"),
         logs=plane.logs,
+        zone=Zone(settings.dns_zone, settings.dns_target) if settings.dns_zone else None,
     )
 
 

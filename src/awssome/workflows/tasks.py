@@ -29,6 +29,8 @@ from awssome.workflows import (
     data_keys,
     draining,
     expiry,
+    hosts,
+    instances,
     leaving,
     long_sessions,
     mail,
@@ -98,6 +100,10 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @task("sync", SYNC, _ForEver())
     def run_sync(context: JobContext, tenant_id: str, sync_id: str) -> None:
         sync.run(services, UUID(tenant_id), UUID(sync_id), context.should_abort)
+
+    @task("keep_to_plan", SYNC, _ForEver())
+    def keep_to_plan(context: JobContext, tenant_id: str) -> None:
+        sync.keep_to_plan(services, UUID(tenant_id))
 
     @task("move", MOVE, _LATER)
     def move(context: JobContext, move_id: str) -> None:
@@ -191,6 +197,16 @@ def build(services: WorkerServices, conninfo: str) -> App:
             purge.purge(connection)
         with services.registry.begin() as connection:
             audit.seal(connection)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.clear_instances", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def clear_instances(context: JobContext, timestamp: int) -> None:
+        instances.clear(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.settle_hosts", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def settle_hosts(context: JobContext, timestamp: int) -> None:
+        hosts.settle(services)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry
