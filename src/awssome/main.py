@@ -6,6 +6,8 @@ Each function imports what it puts together: the command line answers at once, a
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -174,6 +176,31 @@ def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
         app = tasks.build(services, plane.registry.url.replace("+psycopg", "", 1))
         asyncio.run(tasks.work(app, services, {queue: QUEUES[queue] for queue in queues} or None))
         serving.end_on_signals()  # the loop took them over
+
+
+def serve_database(settings: Settings, home: Path, *, user: str, password: str, database: str) -> None:
+    """Serve a fresh PostgreSQL like one of RDS until a signal comes, and delete it then.
+
+    The first line of output is `{"host", "port"}`. A line `{"password"}` on standard input changes the master user's
+    password, and is answered with `{"password": "changed"}`.
+
+    :param home: a directory for its data.
+    """
+    from awssome.database import embedded, servers
+    from awssome.web import serving
+
+    serving.end_on_signals()
+    try:
+        with embedded.start(home, "server", binaries=settings.pgbin) as started:
+            cluster = started.cluster
+            servers.prepare_instance(cluster, user, password, database)
+            print(json.dumps({"host": cluster.host, "port": cluster.port}), flush=True)
+            for line in sys.stdin:
+                servers.change_password(cluster, user, str(json.loads(line)["password"]))
+                print(json.dumps({"password": "changed"}), flush=True)
+            signal.pause()
+    finally:
+        embedded.remove(home, "server")
 
 
 def build_management(plane: Plane) -> FastAPI:
