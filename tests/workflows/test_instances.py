@@ -49,7 +49,7 @@ Make = Callable[..., Tenancy]
 def url() -> Iterator[str]:
     """AWS, with a database server behind each instance."""
     command = f"{sys.executable} -m awssome.cli serve database"
-    with running("aws", "--rds-seconds", "0", "--database-command", command) as announced:
+    with running("aws", "--rds-seconds", "0.3", "--database-command", command) as announced:
         yield announced["url"]
 
 
