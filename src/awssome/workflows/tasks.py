@@ -101,6 +101,10 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def run_sync(context: JobContext, tenant_id: str, sync_id: str) -> None:
         sync.run(services, UUID(tenant_id), UUID(sync_id), context.should_abort)
 
+    @task("keep_to_plan", SYNC, _ForEver())
+    def keep_to_plan(context: JobContext, tenant_id: str) -> None:
+        sync.keep_to_plan(services, UUID(tenant_id))
+
     @task("move", MOVE, _LATER)
     def move(context: JobContext, move_id: str) -> None:
         mover.carry_on(UUID(move_id))

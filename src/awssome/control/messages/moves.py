@@ -12,8 +12,19 @@ from awssome.control.messages.base import Body
 from awssome.domain.moves import MoveKind, Phase
 
 
+class Making(Body):
+    """A target server that AWS is making, as far as the platform knows."""
+
+    state: str = Field(description="wanted, creating, preparing, failed")
+    since: datetime
+    problem: str | None = Field(description="what AWS complains of, and what to do")
+
+
 class MoveOut(Body):
-    """A move, with its evidence. `steps` are {key, label, state: done|now|todo|failed, seconds}."""
+    """A move, with its evidence.
+
+    `steps` are {key, label, state: done|now|todo|failed, seconds, at} and what the step has noted beside.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -34,6 +45,15 @@ class MoveOut(Body):
     rows: int
     problem: str | None
     actions: list[str] = Field(description="what may be done now: cancel, retry, rollback")
+    cancel_requested: bool = Field(False, description="it is called off at its next step")
+    confirmed: bool | None = Field(
+        None, description="whether the frozen source was summed once more and is what was compared; None: not yet"
+    )
+    making: Making | None = Field(None, description="the target server, while AWS is making it")
+    expected_rows: int | None = Field(None, description="rows of the tenant when they were counted last")
+    expected_seconds: float | None = Field(
+        None, description="what it takes once the target server is there; None when it is not under way"
+    )
 
 
 class StartMove(Body):

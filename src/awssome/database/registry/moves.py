@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Connection
 from awssome.database.engine import MoverLost
 from awssome.database.keyset import Page, newest_first
 from awssome.database.registry import movers
-from awssome.database.registry.tables import moves, placements, servers, tenants
+from awssome.database.registry.tables import instances, moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import CANCELLABLE, UNDER_WAY, MoveKind, Phase
 from awssome.domain.times import new_id, now
@@ -121,17 +122,32 @@ def reopen(connection: Connection, move_id: UUID) -> None:
 
 
 def page(
-    connection: Connection, *, tenant_id: UUID | None = None, after: str = "", before: str = "", limit: int = 50
+    connection: Connection,
+    *,
+    tenant_id: UUID | None = None,
+    kind: MoveKind | None = None,
+    phases: Sequence[Phase] = (),
+    after: str = "",
+    before: str = "",
+    limit: int = 50,
 ) -> Page[Any]:
-    """Moves newest first, with company and the names of both servers."""
+    """Moves newest first, with company and tier, the names of both servers, and how far AWS is with the target.
+
+    :param phases: only moves in one of them; none: in any.
+    """
     source, target = servers.alias(), servers.alias()
     source_at, target_at = placements.alias(), placements.alias()
     query = (
         select(
             moves,
             tenants.c.company,
+            tenants.c.tier,
             source.c.name.label("source"),
+            source.c.kind.label("source_kind"),
             target.c.name.label("target"),
+            instances.c.state.label("instance_state"),
+            instances.c.requested_at.label("instance_since"),
+            target.c.problem.label("target_problem"),
             tenants.c.placement_id.label("current_id"),
             source_at.c.state.label("source_state"),
         )
@@ -140,9 +156,14 @@ def page(
         .join(target_at, target_at.c.id == moves.c.target_id)
         .join(source, source.c.id == source_at.c.server_id)
         .join(target, target.c.id == target_at.c.server_id)
+        .outerjoin(instances, instances.c.server_id == target.c.id)
     )
     if tenant_id:
         query = query.where(moves.c.tenant_id == tenant_id)
+    if kind:
+        query = query.where(moves.c.kind == kind)
+    if phases:
+        query = query.where(moves.c.phase.in_(phases))
     return newest_first(connection, query, moves.c.id, UUID, after=after, before=before, limit=limit)
 
 
@@ -150,6 +171,13 @@ def row(connection: Connection, move_id: UUID) -> Any:
     """One row as in `page`. :raises Refused: NOT_FOUND."""
     tenant_id = find(connection, move_id).tenant_id
     return next(found for found in page(connection, tenant_id=tenant_id, limit=1000).rows if found.id == move_id)
+
+
+def past(connection: Connection, count: int = 20) -> list[tuple[int, float]]:
+    """Rows, and seconds from the first copied to the last compared, of the newest moves that have switched."""
+    switched = select(moves.c.evidence).where(moves.c.switched_at.is_not(None))
+    found = connection.scalars(switched.order_by(moves.c.id.desc()).limit(count))
+    return [(sum(table["rows"] for table in told["tables"].values()), _worked(told["steps"])) for told in found]
 
 
 def last_retained(connection: Connection, tenant_id: UUID) -> Move | None:
@@ -185,6 +213,11 @@ def past_retention(connection: Connection, at: datetime) -> list[UUID]:
     return list(
         connection.scalars(select(moves.c.id).where(moves.c.phase == Phase.RETAINING, moves.c.retain_until <= at))
     )
+
+
+def _worked(steps: dict[str, Any]) -> float:
+    taken = [steps[name].get("seconds") for name in ("copy", "catch_up", "verify") if name in steps]
+    return float(sum(seconds for seconds in taken if seconds is not None))
 
 
 def _move(row: Any) -> Move:
