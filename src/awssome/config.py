@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from awssome.domain.addresses import Addresses
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import Blueprint
 from awssome.domain.secrets import Keys, new_secret_key, new_token
 from awssome.domain.servers import tls_options
 
@@ -39,6 +40,7 @@ def default_home() -> Path:
     return (Path(data) if Path(data).is_absolute() else Path.home() / ".local/share") / "awssome"
 
 
+_SECURITY_GROUP = r"sg-[0-9a-f]{8,40}"
 _KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]{1,64}"
 
 
@@ -63,6 +65,16 @@ class Settings(BaseSettings):
     :ivar aws_console_url: a sandbox in place of CloudFormation's quick-create console.
     :ivar kms_key: the ARN of the key of KMS that wraps tenants' data keys; an alias could mean another key tomorrow.
     :ivar previous_kms_keys: ARNs of the keys of KMS that wrapped them before, with commas between them.
+    :ivar rds_engine: what AWS makes for tenants that are upgraded, as RDS names it; empty: nothing.
+    :ivar rds_class: the instance class, like `db.t3.large`.
+    :ivar rds_storage_gb: storage of an instance, in GiB.
+    :ivar rds_subnet_group: the DB subnet group that instances are in; the default VPC's if not given.
+    :ivar rds_security_groups: ids of the security groups that let portal, management and workers in, with commas.
+    :ivar rds_kms_key: ARN of the key that encrypts instances and their snapshots; the account's default if not given.
+    :ivar rds_multi_az: a standby in another availability zone.
+    :ivar dns_zone: id of the hosted zone in Route 53 in which paid tenants get their names; empty: nowhere, and a
+        wildcard record leads all of them to the portal.
+    :ivar dns_target: the name of the portal's load balancer, to which they lead.
     :ivar cloudwatch_namespace: where figures go in CloudWatch; empty keeps them at home.
     :ivar connection_budget: connections of one process to one server, all tenants together.
     :ivar archives: where archives lie: a directory, or `s3://bucket/prefix`; below home if not given.
@@ -100,6 +112,15 @@ class Settings(BaseSettings):
     aws_console_url: str = ""
     kms_key: str = Field("", pattern=rf"^({_KMS_KEY})?$")
     previous_kms_keys: str = Field("", pattern=rf"^({_KMS_KEY}(\s*,\s*{_KMS_KEY})*)?$")
+    rds_engine: Literal["", "postgres", "sqlserver-web", "sqlserver-se", "sqlserver-ee"] = ""
+    rds_class: str = Field("", pattern=r"^(db\.[a-z0-9-]+\.[a-z0-9]+)?$")
+    rds_storage_gb: int = Field(20, ge=20, le=65536)
+    rds_subnet_group: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,255}$")
+    rds_security_groups: str = Field("", pattern=rf"^({_SECURITY_GROUP}(\s*,\s*{_SECURITY_GROUP})*)?$")
+    rds_kms_key: str = Field("", pattern=rf"^({_KMS_KEY})?$")
+    rds_multi_az: bool = False
+    dns_zone: str = Field("", pattern=r"^[A-Z0-9]{0,32}$")
+    dns_target: str = Field("", pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$")
     cloudwatch_namespace: str = Field("", pattern=r"^[A-Za-z0-9./_#:-]{0,255}$")
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:25")
     mail_from: str = "awssome@localhost"
@@ -172,6 +193,10 @@ class Settings(BaseSettings):
         if self.database_url and not self.secret_key:
             # Each machine would make a key of its own, and none could open what another has sealed.
             raise ValueError("AWSSOME_SECRET_KEY is needed together with AWSSOME_DATABASE_URL")
+        if self.rds_engine and not self.rds_class:
+            raise ValueError("AWSSOME_RDS_CLASS is needed together with AWSSOME_RDS_ENGINE")
+        if bool(self.dns_zone) != bool(self.dns_target):
+            raise ValueError("AWSSOME_DNS_ZONE and AWSSOME_DNS_TARGET go together")
         return self
 
     @cached_property
@@ -186,6 +211,22 @@ class Settings(BaseSettings):
         parts = urlsplit(self.smtp_url.get_secret_value())
         host, user, password = parts.hostname or "", parts.username or "", parts.password or ""
         return host, parts.port or (25 if host in _LOOPBACK else 587), unquote(user), unquote(password)
+
+    @property
+    def blueprint(self) -> Blueprint | None:
+        """What AWS makes for a tenant that is upgraded; None: nothing."""
+        if not self.rds_engine:
+            return None
+        return Blueprint(
+            engine=self.rds_engine,
+            size=self.rds_class,
+            storage_gb=self.rds_storage_gb,
+            subnet_group=self.rds_subnet_group,
+            security_groups=tuple(group.strip() for group in self.rds_security_groups.split(",") if group.strip()),
+            kms_key=self.rds_kms_key,
+            multi_az=self.rds_multi_az,
+            platform=self.domain,
+        )
 
     @property
     def central_api(self) -> str:

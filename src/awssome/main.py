@@ -237,23 +237,27 @@ def services(plane: Plane) -> Services:
         archive_policy=ArchivePolicy(settings.export_hours, settings.archive_days),
         dormant_days=settings.dormant_days,
         kms=plane.vault.kms,
+        blueprint=settings.blueprint,
     )
 
 
 def worker_services(plane: Plane) -> WorkerServices:
     """What jobs work with."""
+    from awssome.aws.dns import Zone
     from awssome.aws.metrics import Metrics
     from awssome.workflows.mail import Mailer
     from awssome.workflows.services import WorkerServices
 
-    host, port, user, password = plane.settings.mail_server
+    settings = plane.settings
+    host, port, user, password = settings.mail_server
     return WorkerServices(
         **vars(services(plane)),
         open_server=plane.open_server,
-        mailer=Mailer(host, port, plane.settings.mail_from, user, password),
-        metrics=Metrics(plane.settings.cloudwatch_namespace),
-        desk=plane.settings.central_api.rstrip("/"),
+        mailer=Mailer(host, port, settings.mail_from, user, password),
+        metrics=Metrics(settings.cloudwatch_namespace),
+        desk=settings.central_api.rstrip("/"),
         logs=plane.logs,
+        zone=Zone(settings.dns_zone, settings.dns_target) if settings.dns_zone else None,
     )
 
 

@@ -1,1 +1,2 @@
-"""AWS, through boto3: the roles of customers. Endpoints come from the SDK's own environment (`AWS_ENDPOINT_URL`)."""
+"""AWS, through boto3: customers' roles, and what of our own account is used. Endpoints and credentials come from the
+SDK's own environment (`AWS_ENDPOINT_URL`)."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, Table, Uuid
+from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, PrimaryKeyConstraint, Table, Uuid
 from sqlalchemy.types import TypeEngine
 
 from awssome.database.engine import TableSum, Texts
@@ -55,8 +55,8 @@ def written(table: Table) -> Callable[[Sequence[Any]], Texts]:
     return lambda row: [None if value is None else text(value) for value, text in zip(row, texts, strict=True)]
 
 
-def read(table: Table) -> Callable[[Texts], Sequence[Any]]:
-    """How written rows become values again: times in UTC without zone.
+def read(table: Table | PrimaryKeyConstraint) -> Callable[[Texts], Sequence[Any]]:
+    """How written rows, or their keys, become values again: times in UTC without zone.
 
     The function raises ValueError, or decimal's InvalidOperation, for a text that is none of its column's.
     """

@@ -52,7 +52,7 @@ def examine(registry: Registry, vault: Vault, open_server: Opener, *, repair: bo
     keys = vault.keys
     with registry.begin() as connection:
         verified = audit.verify(connection)
-        rows = servers.every(connection)
+        rows = servers.there(connection)
         waiting = placements.under_other_keys(connection, keys.present_ids)
         data_keys = tenants.count_data_keys(connection, but=vault.present)
     told = "Every seal fits." if verified.ok else f"Lines from {verified.first_bad} on are not as they were sealed."
@@ -85,7 +85,7 @@ def drop_orphan(registry: Registry, open_server: Opener, actor: Actor, schema: s
     with registry.begin() as connection:
         if placements.known(connection, [schema]):
             raise Refused(Code.CONFLICT, f"A placement names {schema}. Nothing was dropped.", "It is no orphan.")
-        rows = servers.every(connection)
+        rows = servers.there(connection)
     silent = []
     for row in rows:
         try:

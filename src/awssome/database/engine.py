@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Engine
@@ -22,6 +22,8 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.refusals import Refusal
 from awssome.domain.tenants import EngineName, Placement
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,33 @@ Texts = Sequence[str | None]
 """A row in the canonical form that `TableSum` tells: a text for each column, None for NULL."""
 
 
+Watch = Callable[[int], None]
+"""Told now and then how many rows have been copied so far; what it raises ends the copy."""
+
+
+def unwatched(rows: int) -> None:
+    """Nobody looks on."""
+
+
+def watched(watch: Watch) -> Callable[[Iterable[T]], Iterator[T]]:
+    """Rows as they pass, of one table after the other, of which somebody is told."""
+    passed = 0
+
+    def passing(rows: Iterable[T]) -> Iterator[T]:
+        nonlocal passed
+        for row in rows:
+            yield row
+            passed += 1
+            if passed % ROWS_TOLD == 0:
+                watch(passed)
+
+    return passing
+
+
+ROWS_TOLD = 1000
+"""After so many rows whoever watches a copy is told."""
+
+
 Rows = dict[str, Texts | None]
 """Rows of a table by key, as `database.dirty` writes keys; None: there is no such row."""
 
@@ -162,7 +191,8 @@ class Snapshot:
     """A tenant's schema as of one instant.
 
     :ivar rows: the rows of a table as they stream in; one table is read to its end before the next.
-    :ivar changes: what has been noted in `_outbox`, at most so many entries, oldest first.
+    :ivar changes: what has been noted in `_outbox`, at most so many entries, oldest first. A part of the entries may
+        tell of a row without the one that it refers to; all of them never do.
     :ivar sums: rows and checksum of every data table.
     """
 
@@ -173,7 +203,12 @@ class Snapshot:
 
 
 class Closing(ABC):
-    """A schema whose writers are kept waiting. Leaving it without `close` lets them go on."""
+    """A schema whose writers are kept waiting. Leaving it without `close` lets them go on.
+
+    :ivar fence: as it is now that nobody writes.
+    """
+
+    fence: Fence
 
     @abstractmethod
     def changes(self) -> Changes:
@@ -419,6 +454,7 @@ class Server(ABC):
         :returns: what the rows of these keys were before.
         :raises MoverLost: when another mover has claimed the schema.
         :raises Unequal: when what was read back differs from what was written; nothing has changed.
+        :raises Refused: INVALID for rows that the tables do not take, as a part of the changes may hold them.
         """
         raise NotImplementedError
 
@@ -458,17 +494,19 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+    def copy(self, schema: str, target: Server, target_schema: str, mover: int, *, watch: Watch = unwatched) -> int:
         """Copy every data table, as of one instant, into empty tables of another server, whatever its engine.
 
+        :param watch: told of each thousand rows or so.
         :returns: the number of rows copied. One transaction on the target: all or nothing.
         :raises MoverLost: when another mover has claimed the target.
         """
 
-    def carry(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+    def carry(self, schema: str, target: Server, target_schema: str, mover: int, watch: Watch) -> int:
         """What `copy` does between engines: the rows travel as texts."""
+        counted = watched(watch)
         with self.snapshot(schema) as found:
-            return target.load(target_schema, mover, ((table, found.rows(table)) for table in DATA_TABLES))
+            return target.load(target_schema, mover, ((table, counted(found.rows(table))) for table in DATA_TABLES))
 
     @abstractmethod
     def use(self) -> list[SchemaUse]:

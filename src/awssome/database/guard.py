@@ -65,14 +65,71 @@ def note_writes(table: str, *keys: str) -> None:
         )
 
 
+def guard_and_note(table: str, *keys: str, append_only: bool = False) -> None:
+    """On SQL Server: the guard of `protect` anew, which also notes the keys of rows that are written in `_outbox`.
+
+    One trigger does both: of two, nobody knows which runs first, and what is noted before the lock is held may be noted
+    too late. An administrator's writes pass and are noted, too. The fence's row is held to the end of the transaction,
+    so nobody begins or ends a capture under a writer. `_outbox` is the same owner's as the trigger, so that the tenant
+    needs no right to it.
+
+    :param keys: SQL of the columns of the primary key as text, as `database.dirty` writes them.
+    """
+    key = " + N'|' + ".join(keys)
+    # SET ROWCOUNT is the session's until here, and would leave keys out. SQL Server restores it behind the trigger.
+    _replace_guard(
+        table,
+        f"""
+            SET ROWCOUNT 0;
+            DECLARE @mode nvarchar(16), @capture bit, @tenant bit = 0;
+            IF SUSER_SNAME() = N'{TENANT}'
+            BEGIN
+                SET @tenant = 1;
+                {"IF EXISTS (SELECT 1 FROM deleted) THROW 51003, N'denied', 1;" if append_only else ""}
+                DECLARE @level int, @lock nvarchar(64), @result int = -1;
+                SELECT @level = transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID;
+                SELECT @lock = lock_name FROM {TENANT}._fence WITH (READCOMMITTEDLOCK) WHERE id = 1;
+                IF @level IS NULL OR @level = 2
+                    EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'Shared',
+                        @LockOwner = N'Transaction', @LockTimeout = 2000;
+                IF @result < 0 THROW 51001, N'fenced', 1;
+            END
+            SELECT @mode = mode, @capture = capture FROM {TENANT}._fence WITH (REPEATABLEREAD) WHERE id = 1;
+            IF @mode IS NULL OR @tenant = 1 AND @mode <> N'rw' THROW 51001, N'fenced', 1;
+            IF @capture = 1
+                INSERT INTO {TENANT}._outbox (table_name, row_key)
+                SELECT N'{table}', {key} FROM inserted UNION SELECT N'{table}', {key} FROM deleted;
+            """,
+    )
+
+
+def guard_outbox() -> None:
+    """On SQL Server: let in what the other guards note, and nothing else that comes from the tenant's login."""
+    _replace_guard(
+        "_outbox",
+        f"""
+            IF SUSER_SNAME() = N'{TENANT}' AND (TRIGGER_NESTLEVEL() < 2 OR EXISTS (SELECT 1 FROM deleted))
+                THROW 51003, N'denied', 1;
+            """,
+    )
+
+
 def after_write(table: str, what: str) -> None:
     """On SQL Server: after a write by the tenant's login; an administrator's passes. CREATE TRIGGER has to be alone in
     its batch."""
+    _create_guard(table, f"IF SUSER_SNAME() <> N'{TENANT}' RETURN;\n            {what}")
+
+
+def _replace_guard(table: str, what: str) -> None:
+    op.execute(f"DROP TRIGGER {TENANT}._guard_{table}")
+    _create_guard(table, what)
+
+
+def _create_guard(table: str, what: str) -> None:
     text = f"""
         CREATE TRIGGER {TENANT}._guard_{table} ON {TENANT}.{table} AFTER INSERT, UPDATE, DELETE AS
         BEGIN
             SET NOCOUNT ON;
-            IF SUSER_SNAME() <> N'{TENANT}' RETURN;
             {what}
         END
     """

@@ -117,11 +117,11 @@ def prepare_data_plane(cluster: Cluster, password: str) -> str:
                 )
             )
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-        connection.execute(trusted(_CLOSE_FUNCTIONS))
+        connection.execute(trusted(CLOSE_FUNCTIONS))
     return _url(cluster, PROVISIONER_ROLE, password, TENANTS_DATABASE)
 
 
-_CLOSE_FUNCTIONS = f"""
+CLOSE_FUNCTIONS = f"""
 DO $$
 DECLARE f regprocedure;
 BEGIN

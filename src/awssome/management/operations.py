@@ -16,6 +16,7 @@ from awssome.database.registry.audit import Actor, Verification
 from awssome.database.tenant import syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import InstanceState
 from awssome.domain.moves import OWNERS, UNDER_WAY, MoveKind, Phase
 from awssome.domain.servers import checked_name, location
 from awssome.domain.tenants import PlacementState, Role, TenantState, checked_email, checked_password, checked_text
@@ -191,7 +192,8 @@ def start_upgrade(
     granted = moves.grant(connection, actor, ref)
     try:
         with connection.begin_nested():
-            return _move(connection, moves.upgrade(connection, services.queue, actor, ref, server))
+            started = moves.upgrade(connection, services.queue, actor, ref, server, services.blueprint)
+            return _move(connection, started)
     except Refused as refused:
         if server or not granted:
             raise
@@ -307,8 +309,13 @@ def close_server(services: Services, connection: Connection, actor: Actor, name:
 
 
 def open_server(services: Services, connection: Connection, actor: Actor, name: str) -> m.ServerRow:
-    """Have a worker check the server and open it."""
-    services.queue.check_server(connection, servers.by_name(connection, name).id)
+    """Have a worker check the server and open it. :raises Refused: CONFLICT while AWS makes it, or takes it away."""
+    row = servers.by_name(connection, name)
+    if row.instance not in (None, InstanceState.AVAILABLE):
+        raise Refused(
+            Code.CONFLICT, f"Server “{name}” is not there.", "While AWS makes it, try its tenant's move again."
+        )
+    services.queue.check_server(connection, row.id)
     audit.record(connection, actor, "server.opening", server=name)
     return server(connection, name)
 

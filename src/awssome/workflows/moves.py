@@ -8,9 +8,11 @@ from awssome.database import Connection
 from awssome.database.registry import audit, movers, moves, placements, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import Blueprint
 from awssome.domain.moves import OWNERS, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState, Tier
 from awssome.domain.times import now
+from awssome.workflows import instances
 from awssome.workflows.queue import Queue
 
 
@@ -24,10 +26,18 @@ def grant(connection: Connection, actor: Actor, ref: str) -> bool:
     return True
 
 
-def upgrade(connection: Connection, queue: Queue, actor: Actor, ref: str, server: str | None = None) -> UUID:
+def upgrade(
+    connection: Connection,
+    queue: Queue,
+    actor: Actor,
+    ref: str,
+    server: str | None = None,
+    blueprint: Blueprint | None = None,
+) -> UUID:
     """Grant the paid tier, and move the tenant to a dedicated server.
 
     :param server: name of a dedicated server; None: a free one.
+    :param blueprint: what AWS makes when none is free; None: nothing.
     :raises Refused: CONFLICT when it is on a dedicated server, UNAVAILABLE when none is free.
     """
     grant(connection, actor, ref)
@@ -41,7 +51,7 @@ def upgrade(connection: Connection, queue: Queue, actor: Actor, ref: str, server
     server_id = (
         servers.take_dedicated(connection, server, tenant.id)
         if server
-        else servers.free_dedicated(connection, tenant.id, EngineName(here.engine))
+        else _dedicated(connection, actor, tenant.id, EngineName(here.engine), blueprint)
     )
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.UPGRADE)
 
@@ -157,6 +167,7 @@ def retry(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> 
     if move.phase is Phase.FAILED and _movable(connection, str(move.tenant_id)).placement_id != move.source_id:
         raise Refused(Code.CONFLICT, "The tenant has moved since.", "Cancel this move: that drops its copy.")
     moves.reopen(connection, move_id)
+    instances.again(connection, placements.server_of(connection, move.target_id))
     audit.record(connection, actor, "move.retried", move.tenant_id, move=move_id)
     queue.move(connection, move_id)
 
@@ -174,6 +185,18 @@ def _movable(connection: Connection, ref: str) -> tenants.Tenant:
     if tenant.state is not TenantState.ACTIVE:
         raise _not_active()
     return tenant
+
+
+def _dedicated(
+    connection: Connection, actor: Actor, tenant_id: UUID, engine: EngineName, blueprint: Blueprint | None
+) -> UUID:
+    """A dedicated server that is free, else one that AWS is to make. :raises Refused: UNAVAILABLE."""
+    try:
+        return servers.free_dedicated(connection, tenant_id, engine)
+    except Refused:
+        if blueprint is None or blueprint.runs is not engine:
+            raise
+    return instances.order(connection, blueprint, actor, tenant_id)
 
 
 def _not_active() -> Refused:

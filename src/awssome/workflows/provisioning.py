@@ -10,6 +10,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import PlacementState, TenantState
 from awssome.domain.times import now
+from awssome.workflows import instances
 from awssome.workflows.services import WorkerServices
 
 
@@ -68,6 +69,7 @@ def drop(services: WorkerServices, placement_id: UUID) -> None:
 def check_server(services: WorkerServices, server_id: UUID) -> None:
     """Look whether a new server can hold tenants, and open it; what is missing is written on it."""
     try:
+        instances.renew(services, server_id)
         found = services.open_server(server_id).check()
     except Exception as error:
         problem = error.message if isinstance(error, Refused) else f"The check failed with {type(error).__name__}."

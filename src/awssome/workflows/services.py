@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from awssome.aws.databases import Databases
+from awssome.aws.dns import Zone
 from awssome.aws.metrics import Metrics
 from awssome.aws.roles import Roles
 from awssome.database.engine import ServerLog
@@ -14,6 +16,7 @@ from awssome.database.sessions import Sessions
 from awssome.domain.addresses import Addresses
 from awssome.domain.archives import ArchivePolicy
 from awssome.domain.budgets import Limit
+from awssome.domain.instances import Blueprint
 from awssome.domain.secrets import Keys
 from awssome.domain.vault import KeyService, Vault
 from awssome.hubspot.limits import LIMITS, Kind
@@ -31,6 +34,7 @@ class Services:
     :param hubspot_limits: the budgets that calls to HubSpot keep to; a kind that is not named has none, which is for
         load tests against a sandbox without limits.
     :param kms: wraps the tenants' data keys if it names a key for that, and unwraps what it has wrapped.
+    :param blueprint: what AWS makes for a tenant that is upgraded when no dedicated server is free; None: nothing.
     """
 
     registry: Registry
@@ -45,6 +49,7 @@ class Services:
     dormant_days: int = field(default=0, kw_only=True)
     hubspot_limits: Mapping[Kind, Limit] = field(default_factory=lambda: LIMITS, kw_only=True)
     kms: KeyService | None = field(default=None, kw_only=True)
+    blueprint: Blueprint | None = field(default=None, kw_only=True)
 
     @property
     def vault(self) -> Vault:
@@ -54,11 +59,12 @@ class Services:
 
 @dataclass(frozen=True)
 class WorkerServices(Services):
-    """What only workers have: the administrators' rights on the servers, and the mail server.
+    """What only workers have: the administrators' rights on the servers, rights in our AWS account, the mail server.
 
     :param open_server: opens a registered server with its administrator's rights.
     :param logs: the servers' logs that this worker can read, by the server's name.
     :param metrics: where figures go beside the registry.
+    :param zone: where the names of paid tenants are kept in DNS; None: nowhere.
     :param desk: where operators reach the management portal, for the links in their mails.
     """
 
@@ -66,4 +72,6 @@ class WorkerServices(Services):
     mailer: Mailer
     logs: Mapping[str, ServerLog] = field(default_factory=dict, kw_only=True)
     metrics: Metrics = field(default_factory=Metrics, kw_only=True)
+    databases: Databases = field(default_factory=Databases, kw_only=True)
+    zone: Zone | None = field(default=None, kw_only=True)
     desk: str = field(default="http://127.0.0.1:8001", kw_only=True)

@@ -29,6 +29,8 @@ from awssome.workflows import (
     data_keys,
     draining,
     expiry,
+    hosts,
+    instances,
     leaving,
     long_sessions,
     mail,
@@ -191,6 +193,16 @@ def build(services: WorkerServices, conninfo: str) -> App:
             purge.purge(connection)
         with services.registry.begin() as connection:
             audit.seal(connection)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.clear_instances", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def clear_instances(context: JobContext, timestamp: int) -> None:
+        instances.clear(services)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="awssome.settle_hosts", queue=SWEEP, pass_context=True)  # the next tick is the retry
+    def settle_hosts(context: JobContext, timestamp: int) -> None:
+        hosts.settle(services)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry

@@ -16,6 +16,7 @@ from awssome.database.registry import accounts, alerts, servers, usage, watch
 from awssome.domain.alerts.rules import RULE
 from awssome.domain.errors import Refused
 from awssome.domain.times import now
+from awssome.workflows import instances
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
 
@@ -34,7 +35,7 @@ def collect(services: WorkerServices, at: datetime | None = None) -> None:
     """
     at = at or now()
     with services.registry.begin() as connection:
-        every = [(row.id, row.name) for row in servers.every(connection)]
+        every = [(row.id, row.name) for row in servers.there(connection)]
     with ThreadPoolExecutor(AT_A_TIME, "watch") as pool:
         list(pool.map(lambda server: _look(services, server[0], server[1], at), every))
     _publish(services, at)
@@ -86,7 +87,7 @@ def _look(services: WorkerServices, server_id: UUID, name: str, at: datetime) ->
 
 
 def _seen(services: WorkerServices, server_id: UUID) -> tuple[list[SchemaUse], ServerLoad]:
-    """What is to be seen on a server. It is asked twice: a connection may break by chance."""
+    """What is to be seen on a server. It is asked twice: a connection may break, and RDS rotates passwords."""
     for try_again in (True, False):
         try:
             server = services.open_server(server_id)
@@ -94,6 +95,7 @@ def _seen(services: WorkerServices, server_id: UUID) -> tuple[list[SchemaUse], S
         except Refused:
             if not try_again:
                 raise
+            instances.renew(services, server_id)
     raise AssertionError("the second try returns or raises")
 
 

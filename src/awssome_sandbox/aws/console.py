@@ -7,7 +7,7 @@ import secrets
 import string
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -24,19 +24,12 @@ _SUFFIX = string.ascii_uppercase + string.digits
 
 
 class Console:
-    """`POST /_sandbox/roles` and the page `/_sandbox/quick-create`."""
+    """Everything under `/_sandbox/`, by method and path."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
-        match request.method, request.path:
-            case "POST", "/_sandbox/roles":
-                response = _make_role(request)
-            case "GET", "/_sandbox/quick-create":
-                response = _show(request.args.to_dict())
-            case "POST", "/_sandbox/quick-create":
-                response = _create_stack(request.form.to_dict())
-            case _:
-                response = _json({"message": "There is no such page."}, 404)
+        page = _PAGES.get((request.method, request.path))
+        response = page(request) if page else _json({"message": "There is no such page."}, 404)
         return response(environ, start_response)
 
 
@@ -57,6 +50,10 @@ def _make_role(request: Request) -> Response:
     return _json({"role_arn": arn}, 201)
 
 
+def _quick_create(request: Request) -> Response:
+    return _show(request.args.to_dict())
+
+
 def _show(given: dict[str, str], error: str = "") -> Response:
     parameters = {name.removeprefix("param_"): value for name, value in given.items() if name.startswith("param_")}
     page = render(
@@ -70,8 +67,9 @@ def _show(given: dict[str, str], error: str = "") -> Response:
     return Response(page, 400 if error else 200, content_type="text/html; charset=utf-8")
 
 
-def _create_stack(given: dict[str, str]) -> Response:
+def _create_stack(request: Request) -> Response:
     """Make the role that the stack would make, and call back as its custom resource would."""
+    given = request.form.to_dict()
     external_id = given.get("param_ExternalId", "")
     if not external_id:
         return _show(given, "The parameter ExternalId is required.")
@@ -105,3 +103,10 @@ def _call_back(url: str, arn: str, token: str) -> str:
 
 def _json(body: dict[str, Any], status: int) -> Response:
     return Response(json.dumps(body), status, content_type="application/json")
+
+
+_PAGES: dict[tuple[str, str], Callable[[Request], Response]] = {
+    ("POST", "/_sandbox/roles"): _make_role,
+    ("GET", "/_sandbox/quick-create"): _quick_create,
+    ("POST", "/_sandbox/quick-create"): _create_stack,
+}

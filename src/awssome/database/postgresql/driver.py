@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, LiteralString
 from urllib.parse import urlencode, urlsplit
 
@@ -32,8 +33,13 @@ def secured(url: str) -> str:
 
 
 def parameters(host: str, port: int, database: str, user: str, password: str | None) -> dict[str, Any]:
-    """psycopg's parameters for a place and a login."""
-    secure: dict[str, Any] = {} if host in LOOPBACK else {"sslmode": "verify-full", "sslrootcert": "system"}
+    """psycopg's parameters for a place and a login.
+
+    Certificates are verified against the system's authorities, or those in the file that libpq's own PGSSLROOTCERT
+    names, like RDS's bundle.
+    """
+    authorities = os.environ.get("PGSSLROOTCERT") or "system"
+    secure: dict[str, Any] = {} if host in LOOPBACK else {"sslmode": "verify-full", "sslrootcert": authorities}
     return {
         "host": host,
         "port": port,

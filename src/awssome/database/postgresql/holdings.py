@@ -16,6 +16,9 @@ from awssome.domain.tenants import checked_schema_name
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
+FENCE = "epoch, mode, mover, revision, capture"
+"""The columns of `fence_of`."""
+
 FENCES_AT_ONCE = 100
 """Fences that one statement reads: it locks each table, and locks are a limited good."""
 
@@ -39,11 +42,15 @@ def holdings(connect: Connect) -> list[Holding]:
     return [Holding(name, fences.get(name), logins.get(name)) for name in sorted(logins.keys() | fences.keys())]
 
 
+def fence_of(row: Sequence[Any]) -> Fence:
+    """A row of `_fence`."""
+    epoch, mode, mover, revision, capture = row
+    return Fence(epoch, FenceMode(mode), mover, revision, capture)
+
+
 def _fences(connect: Connect, names: Sequence[str]) -> dict[str, Fence]:
     """The fences of these schemas. One that is dropped meanwhile makes its hundred be read one by one."""
-    parts = (
-        f"SELECT '{name}', epoch, mode, mover, revision FROM {name}._fence" for name in map(checked_schema_name, names)
-    )
+    parts = (f"SELECT '{name}', {FENCE} FROM {name}._fence" for name in map(checked_schema_name, names))
     try:
         with connect() as connection:
             rows = run(connection, " UNION ALL ".join(parts)).fetchall()
@@ -51,4 +58,4 @@ def _fences(connect: Connect, names: Sequence[str]) -> dict[str, Fence]:
         if len(names) == 1:
             return {}
         return {found: fence for name in names for found, fence in _fences(connect, [name]).items()}
-    return {name: Fence(epoch, FenceMode(mode), mover, revision) for name, epoch, mode, mover, revision in rows}
+    return {name: fence_of(row) for name, *row in rows}

@@ -18,24 +18,28 @@ from sqlalchemy import Table
 from awssome.database import template
 from awssome.database.engine import (
     Changes,
+    Closing,
     Fence,
     FenceBusy,
     Holding,
     LongSession,
     Migrated,
     MoverLost,
+    Rows,
     SchemaUse,
     Server,
     ServerLoad,
     Snapshot,
     TableSum,
     Texts,
+    Watch,
     missing,
+    unwatched,
 )
 from awssome.database.kept import Kept
-from awssome.database.postgresql import exposure, logins, migration, rows, watching
+from awssome.database.postgresql import dirty, exposure, logins, migration, rows, watching
 from awssome.database.postgresql.driver import connection_parameters, run
-from awssome.database.postgresql.holdings import holdings
+from awssome.database.postgresql.holdings import FENCE, fence_of, holdings
 from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
@@ -45,6 +49,9 @@ from awssome.domain.tenants import EngineName, checked_schema_name
 
 LOGIN_CONNECTIONS = 24
 """Connections a tenant's login may have: every process of the platform a few, and the mover."""
+
+CLOSING_MS = 2000
+"""How long a mover that keeps writers waiting may be silent, and each of its statements take."""
 
 LOCK_TIMEOUT_MS = 10_000
 """How long an administrator's statement waits for a lock: a tenant may lock its own tables for as long as it likes."""
@@ -195,11 +202,7 @@ class PostgreSQL(Server):
         """EXCLUSIVE on `_fence` waits for every writer (the guard holds ROW SHARE) and lets readers pass."""
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            run(connection, f"SET LOCAL lock_timeout = {int(timeout_ms)}")
-            try:
-                run(connection, f"LOCK TABLE {name}._fence IN EXCLUSIVE MODE")
-            except errors.LockNotAvailable:
-                raise FenceBusy from None
+            _lock_fence(connection, name, timeout_ms)
             changed = run(
                 connection,
                 f"UPDATE {name}._fence SET mode = '{FenceMode(mode)}', epoch = {int(epoch)} WHERE mover = {int(mover)}",
@@ -223,7 +226,7 @@ class PostgreSQL(Server):
             yield Snapshot(
                 fence,
                 rows=lambda table: rows.read(connection, name, table),
-                changes=_changes,
+                changes=lambda limit: dirty.changes(connection, name, dirty.noted(connection, name, limit)),
                 sums=lambda: {table.name: rows.summed(connection, name, table) for table in DATA_TABLES},
             )
 
@@ -234,14 +237,60 @@ class PostgreSQL(Server):
             _hold(connection, name, mover)
             return rows.write(connection, name, tables)
 
-    def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+    def copy(self, schema: str, target: Server, target_schema: str, mover: int, *, watch: Watch = unwatched) -> int:
         """COPY in binary form from one snapshot into one transaction."""
         if not isinstance(target, PostgreSQL):
-            return self.carry(schema, target, target_schema, mover)
+            return self.carry(schema, target, target_schema, mover, watch)
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
         with self._connect(snapshot=True) as source, target._connect() as sink:
             _hold(sink, target_name, mover)
-            return rows.carry(source, source_name, sink, target_name)
+            return rows.carry(source, source_name, sink, target_name, watch)
+
+    def capture(self, schema: str, mover: int, *, on: bool, timeout_ms: int = 2000) -> None:
+        """Under EXCLUSIVE on `_fence`: whoever wrote before has committed, whoever writes after is noted."""
+        name = checked_schema_name(schema)
+        with self._connect() as connection:
+            _lock_fence(connection, name, timeout_ms)
+            changed = run(
+                connection, f"UPDATE {name}._fence SET capture = {bool(on)} WHERE id = 1 AND mover = {int(mover)}"
+            )
+            if changed.rowcount != 1:
+                raise MoverLost
+            run(connection, f"TRUNCATE {name}._outbox")
+
+    def apply(self, schema: str, mover: int, changes: Changes, *, mark: int | None = None) -> dict[str, Rows]:
+        """See `postgresql.dirty`: one round trip and the commit."""
+        with self._connect() as connection:
+            return dirty.apply(connection, checked_schema_name(schema), mover, changes, mark)
+
+    def forget(self, schema: str, mover: int, seqs: Sequence[int]) -> None:
+        """See `postgresql.dirty`."""
+        with self._connect() as connection:
+            dirty.forget(connection, checked_schema_name(schema), mover, seqs)
+
+    @contextmanager
+    def closing(self, schema: str, mover: int, *, timeout_ms: int = 200) -> Iterator[Closing]:
+        """EXCLUSIVE on `_fence` as in `set_fence`; what is noted is read in the same round trip.
+
+        The session ends by itself when the mover is silent for `CLOSING_MS`: a frozen mover keeps nobody waiting.
+        """
+        name = checked_schema_name(schema)
+        with self._connect() as connection:
+            cursor = _lock_fence(
+                connection,
+                name,
+                timeout_ms,
+                before=(
+                    f"SET LOCAL idle_in_transaction_session_timeout = {CLOSING_MS}",
+                    f"SET LOCAL statement_timeout = {CLOSING_MS}",
+                ),
+                after=(f"SELECT {FENCE} FROM {name}._fence WHERE mover = {int(mover)}", dirty.NOTED.format(name)),
+            )
+            fence, noted = _results(cursor)
+            if not fence:
+                raise MoverLost
+            yield _Closing(connection, name, fence_of(fence[0]), noted)
+            connection.rollback()  # nothing, where it was closed
 
     def use(self) -> list[SchemaUse]:
         """See `postgresql.watching`."""
@@ -292,7 +341,7 @@ class PostgreSQL(Server):
             raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
         except errors.QueryCanceled:
             raise Refused(Code.UNAVAILABLE, f"The database server at {self._where} took too long.") from None
-        except psycopg.OperationalError:
+        except psycopg.Error:
             if not connection.broken:
                 raise
             raise self._no_answer() from None
@@ -332,17 +381,62 @@ def _as_new(connection: psycopg.Connection[Any]) -> bool:
     return True
 
 
-def _changes(limit: int) -> Changes:
-    raise NotImplementedError
+class _Closing(Closing):
+    """See `dirty`. Each call is one round trip."""
+
+    def __init__(self, connection: psycopg.Connection[Any], name: str, fence: Fence, noted: dirty.Noted) -> None:
+        self.fence = fence
+        self._connection, self._name, self._noted = connection, name, noted
+
+    def changes(self) -> Changes:
+        return dirty.changes(self._connection, self._name, self._noted)
+
+    def close(self) -> None:
+        run(
+            self._connection,
+            f"UPDATE {self._name}._fence SET mode = '{FenceMode.MOVED}', capture = false WHERE id = 1; "
+            f"DELETE FROM {self._name}._outbox; COMMIT",
+        )
+
+
+def _lock_fence(
+    connection: psycopg.Connection[Any],
+    name: str,
+    timeout_ms: int,
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
+) -> psycopg.Cursor[Any]:
+    """EXCLUSIVE on `_fence`, with other statements in the same round trip. Each sees what is there when it begins."""
+    statements = (
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        f"SET LOCAL lock_timeout = {int(timeout_ms)}",
+        *before,
+        f"LOCK TABLE {name}._fence IN EXCLUSIVE MODE",
+        *after,
+    )
+    try:
+        return run(connection, "; ".join(statements))
+    except errors.LockNotAvailable:
+        raise FenceBusy from None
+
+
+def _results(cursor: psycopg.Cursor[Any]) -> list[list[Any]]:
+    """The rows of each statement of a script that has any."""
+    results = []
+    while True:
+        if cursor.description:
+            results.append(cursor.fetchall())
+        if not cursor.nextset():
+            return results
 
 
 def _fence(connection: psycopg.Connection[Any], name: str) -> Fence | None:
     try:
-        row = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence").fetchone()
+        row = run(connection, f"SELECT {FENCE} FROM {name}._fence").fetchone()
     except (errors.UndefinedTable, errors.InvalidSchemaName):
         connection.rollback()
         return None
-    return Fence(row[0], FenceMode(row[1]), row[2], row[3]) if row else None
+    return fence_of(row) if row else None
 
 
 def _hold(connection: psycopg.Connection[Any], name: str, mover: int) -> None:

@@ -147,8 +147,7 @@ def page(
             target.c.name.label("target"),
             instances.c.state.label("instance_state"),
             instances.c.requested_at.label("instance_since"),
-            instances.c.problem.label("instance_problem"),
-            instances.c.advice.label("instance_advice"),
+            target.c.problem.label("target_problem"),
             tenants.c.placement_id.label("current_id"),
             source_at.c.state.label("source_state"),
         )

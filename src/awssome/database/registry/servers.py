@@ -9,8 +9,9 @@ from sqlalchemy import FromClause, Select, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from awssome.database.registry.tables import placements, servers, tenants
+from awssome.database.registry.tables import instances, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import InstanceState
 from awssome.domain.secrets import Keys
 from awssome.domain.servers import free_places
 from awssome.domain.tenants import POOL_LIMIT, EngineName, PlacementState, ServerKind
@@ -18,7 +19,14 @@ from awssome.domain.times import new_id, now
 
 Row = Any
 """A server with its load: the columns of `servers`, `tenants` that live there, `retained` copies, `tenant` (company of
-whom a dedicated one belongs to), `drain_server` (name of where a drain leads)."""
+whom a dedicated one belongs to), `drain_server` (name of where a drain leads), `instance` (how far one is that AWS
+makes; None for any other)."""
+
+_THERE = instances.c.state.is_(None) | (instances.c.state == InstanceState.AVAILABLE)
+"""Of servers, joined to their instances: those that one can connect to."""
+
+_MADE = select(instances.c.server_id).where(instances.c.server_id == servers.c.id).exists()
+"""Of servers: those that AWS makes, for one tenant each."""
 
 
 def register(
@@ -90,13 +98,20 @@ def of_placement(connection: Connection, placement_id: UUID) -> Any:
 
 
 def every(connection: Connection) -> list[Any]:
-    """All servers with their load: `tenants` that live there, `retained` copies."""
-    return list(connection.execute(_rows().order_by(servers.c.kind.desc(), servers.c.name)))
+    """All servers with their load: `tenants` that live there, `retained` copies. Not those that AWS has deleted."""
+    known = instances.c.state.is_(None) | (instances.c.state != InstanceState.DELETED)
+    return list(connection.execute(_rows().where(known).order_by(servers.c.kind.desc(), servers.c.name)))
+
+
+def there(connection: Connection) -> list[Any]:
+    """Every server that one can connect to, with its load: not those that AWS is making or taking away."""
+    return list(connection.execute(_rows().where(_THERE).order_by(servers.c.kind.desc(), servers.c.name)))
 
 
 def ids(connection: Connection) -> list[UUID]:
-    """Every server."""
-    return list(connection.scalars(select(servers.c.id).order_by(servers.c.name)))
+    """Every server that one can connect to."""
+    found = select(servers.c.id).outerjoin(instances, instances.c.server_id == servers.c.id).where(_THERE)
+    return list(connection.scalars(found.order_by(servers.c.name)))
 
 
 def change(connection: Connection, server_id: UUID, **values: Any) -> None:
@@ -105,14 +120,20 @@ def change(connection: Connection, server_id: UUID, **values: Any) -> None:
 
 
 def admin_url(connection: Connection, keys: Keys, server_id: UUID) -> tuple[EngineName, str]:
-    """(engine, administrator's URL in clear). Only workers call this."""
+    """(engine, administrator's URL in clear). Only workers call this.
+
+    :raises Refused: UNAVAILABLE for a server that AWS has not made yet, or has deleted.
+    """
     row = connection.execute(select(servers.c.engine, servers.c.admin_url).where(servers.c.id == server_id)).one()
+    if not row.admin_url:
+        raise Refused(Code.UNAVAILABLE, "This database server is not there.", "AWS makes it, or has deleted it.")
     return EngineName(row.engine), keys.unseal_admin(row.admin_url)
 
 
 def reseal(connection: Connection, keys: Keys) -> None:
     """Seal every administrator's URL under the present secret key. Only workers call this."""
-    for row in connection.execute(select(servers.c.id, servers.c.admin_url).with_for_update(key_share=True)):
+    sealed = select(servers.c.id, servers.c.admin_url).where(func.length(servers.c.admin_url) > 0)
+    for row in connection.execute(sealed.with_for_update(key_share=True)):
         change(connection, row.id, admin_url=keys.seal_admin(keys.unseal_admin(row.admin_url)))
 
 
@@ -149,7 +170,7 @@ def free_dedicated(connection: Connection, tenant_id: UUID, engine: EngineName) 
     row = connection.execute(
         select(servers.c.id)
         .where(servers.c.kind == ServerKind.DEDICATED, servers.c.open, servers.c.engine == engine)
-        .where(servers.c.tenant_id.is_(None) | (servers.c.tenant_id == tenant_id))
+        .where((servers.c.tenant_id.is_(None) & ~_MADE) | (servers.c.tenant_id == tenant_id))
         .order_by(servers.c.tenant_id.is_(None), servers.c.name)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -174,7 +195,11 @@ def take_dedicated(connection: Connection, name: str, tenant_id: UUID) -> UUID:
         raise Refused(Code.CONFLICT, f"Server “{name}” is closed.", "Name a server that is open.")
     taken = connection.execute(
         update(servers)
-        .where(servers.c.id == row.id, servers.c.tenant_id.is_(None) | (servers.c.tenant_id == tenant_id))
+        .where(
+            servers.c.id == row.id,
+            servers.c.open,
+            (servers.c.tenant_id.is_(None) & ~_MADE) | (servers.c.tenant_id == tenant_id),
+        )
         .values(tenant_id=tenant_id)
     )
     if not taken.rowcount:
@@ -203,12 +228,16 @@ def take(connection: Connection, name: str, tenant_id: UUID) -> UUID:
 
 
 def release(connection: Connection, placement_id: UUID) -> None:
-    """A dedicated server on which nothing of its tenant is left is free for another."""
+    """A dedicated server on which nothing of its tenant is left is free for another.
+
+    One that AWS has made is not: its backups hold what was there. `workflows.instances` takes it away.
+    """
     server_id = select(placements.c.server_id).where(placements.c.id == placement_id).scalar_subquery()
     in_use = select(placements.c.id).where(
         placements.c.server_id == servers.c.id, placements.c.state != PlacementState.DROPPED
     )
-    connection.execute(update(servers).where(servers.c.id == server_id, ~in_use.exists()).values(tenant_id=None))
+    left = update(servers).where(servers.c.id == server_id, ~in_use.exists(), ~_MADE)
+    connection.execute(left.values(tenant_id=None))
 
 
 def _load() -> FromClause:
@@ -229,9 +258,11 @@ def _rows() -> Select[Any]:
             load.c.kept.label("retained"),
             tenants.c.company.label("tenant"),
             goal.c.name.label("drain_server"),
+            instances.c.state.label("instance"),
         )
         .select_from(servers)
         .join(load, true())
         .outerjoin(tenants, tenants.c.id == servers.c.tenant_id)
         .outerjoin(goal, goal.c.id == servers.c.drain_server_id)
+        .outerjoin(instances, instances.c.server_id == servers.c.id)
     )

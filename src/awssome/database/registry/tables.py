@@ -259,13 +259,13 @@ instances = Table(
     metadata,
     Column("server_id", Uuid, ForeignKey("servers.id"), primary_key=True),
     Column("identifier", text(63), nullable=False, unique=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
     Column("state", text(16), nullable=False),
-    Column("settings", JSONB, nullable=False),
+    # The tags by which it is known again, and what was ordered.
+    Column("tags", JSONB, nullable=False),
+    Column("ordered", JSONB),
     Column("secret", text(400)),
     Column("snapshot", text(255)),
-    Column("problem", text(1000)),
-    Column("advice", text(500)),
-    Column("look_at", Instant),
     Column("requested_at", Instant, nullable=False),
     Column("available_at", Instant),
     Column("deleted_at", Instant),
@@ -275,7 +275,7 @@ instances = Table(
     ),
 )
 
-# Names of paid tenants in DNS. They are a convenience; nothing waits for them.
+# Names of paid tenants in DNS: a row until the name is gone again. They are a convenience; nothing waits for them.
 hosts = Table(
     "hosts",
     metadata,
@@ -286,7 +286,7 @@ hosts = Table(
     Column("problem", text(1000)),
     Column("asked_at", Instant, nullable=False),
     Column("settled_at", Instant),
-    CheckConstraint("state IN ('wanted', 'pending', 'insync', 'removing', 'removed')", name="state"),
+    CheckConstraint("state IN ('wanted', 'pending', 'insync', 'removing')", name="state"),
 )
 
 # What AWS Marketplace says that a tenant has bought.

@@ -18,6 +18,7 @@ from awssome.domain.alerts.checks import CONNECTION_SHARE
 from awssome.domain.alerts.picture import MoveNow, Picture, QueueNow, ServerNow, TenantRef
 from awssome.domain.figures import HEAVIEST, Figure, Unit
 from awssome.domain.forecast import WINDOW_DAYS, Forecast, forecast
+from awssome.domain.instances import InstanceState
 from awssome.domain.tenants import PlacementState, ServerKind, TenantState
 
 
@@ -177,6 +178,7 @@ def _servers(connection: Connection, at: datetime) -> list[ServerNow]:
             full_on=_full_on(connection, row, at),
             silent_since=row.silent_since,
             silence=row.silence,
+            instance=InstanceState(row.instance) if row.instance else None,
         )
         if look := seen.get(row.id):
             server = replace(

@@ -107,11 +107,14 @@ class Administrator:
         return connection
 
     def _as_new(self, connection: Connection) -> bool:
-        """Calls leave no transaction open and set their level themselves; False when the connection is dead."""
+        """Calls leave no transaction open and set their level themselves; False when the connection is dead.
+
+        What was said of the work that it did is taken back, see `sqlserver.fence`.
+        """
         try:
             connection.autocommit = True
             connection.timeout = STATEMENT_SECONDS
-            run(connection, f"SET LOCK_TIMEOUT {self.lock_timeout_ms}")
+            run(connection, f"SET LOCK_TIMEOUT {self.lock_timeout_ms}; SET CONTEXT_INFO 0x")
         except mssql_python.Error:
             return False
         return True

@@ -35,7 +35,7 @@ def _fences(
 ) -> dict[str, Fence]:
     """The fences of these schemas. One that is dropped meanwhile makes its hundred be read one by one."""
     parts = (
-        f"SELECT N'{name}', epoch, mode, mover, revision FROM {name}._fence WHERE id = 1"
+        f"SELECT N'{name}', epoch, mode, mover, revision, capture FROM {name}._fence WHERE id = 1"
         for name in map(checked_schema_name, names)
     )
     try:
@@ -44,7 +44,7 @@ def _fences(
     except mssql_python.ProgrammingError:
         found = ((name, fence_of(name)) for name in names)
         return {name: fence for name, fence in found if fence is not None}
-    return {row[0]: Fence(row[1], FenceMode(row[2]), row[3], row[4]) for row in rows}
+    return {row[0]: Fence(row[1], FenceMode(row[2]), row[3], row[4], bool(row[5])) for row in rows}
 
 
 _LOGINS = "SELECT name, is_disabled FROM sys.server_principals WHERE type = 'S' AND name LIKE N'user[_]%'"

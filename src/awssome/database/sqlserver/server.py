@@ -22,26 +22,31 @@ from awssome.database import template
 from awssome.database.canonical import read, summed, written
 from awssome.database.engine import (
     Changes,
+    Closing,
     Fence,
     FenceBusy,
     Holding,
     LongSession,
     Migrated,
     MoverLost,
+    Rows,
     SchemaUse,
     Server,
     ServerLoad,
     Snapshot,
     TableSum,
     Texts,
+    Watch,
     missing,
     not_taken,
+    unwatched,
+    watched,
 )
 from awssome.database.schema import DATA_TABLES, metadata
-from awssome.database.sqlserver import logins, migration, watching
+from awssome.database.sqlserver import dirty, fence, logins, migration, watching
 from awssome.database.sqlserver.administrator import STATEMENT_SECONDS, Administrator, script
 from awssome.database.sqlserver.bulk import fetch, load
-from awssome.database.sqlserver.driver import LOCK_TIMEOUT, Connection, number_of, run
+from awssome.database.sqlserver.driver import Connection, run
 from awssome.database.sqlserver.holdings import holdings
 from awssome.database.template import Beyond
 from awssome.domain.errors import Code, Refused
@@ -148,9 +153,10 @@ class SQLServer(Server):
         """
         name = checked_schema_name(schema)
         with self._administrator.commanding() as connection:
-            if not self._has_fence(connection, name):
+            if not fence.is_there(connection, name):
                 return
             self._check_mover(connection, name, mover)
+            fence.end_older(connection, name, mover)
             logins.close(connection, name)
             # The fence's row stays locked to the end, so that no later mover can claim what is being dropped.
             body = f"""
@@ -175,7 +181,7 @@ class SQLServer(Server):
             try:
                 held = script(connection, body, "SELECT @held")[0][0]
             except mssql_python.Error:
-                if self._has_fence(connection, name):
+                if fence.is_there(connection, name):
                     raise
                 return  # somebody else has dropped it while we waited for the row
             if held > mover:
@@ -207,31 +213,66 @@ class SQLServer(Server):
         """Reads the row; a missing schema is None."""
         name = checked_schema_name(schema)
         with self._administrator.transaction() as connection:
-            if not self._has_fence(connection, name):
-                return None
-            rows = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence WHERE id = 1")
-        return Fence(rows[0][0], FenceMode(rows[0][1]), rows[0][2], rows[0][3]) if rows else None
+            return fence.read(connection, name) if fence.is_there(connection, name) else None
 
     def claim(self, schema: str, mover: int) -> None:
-        """Only ever raises the number: a frozen mover that wakes up cannot claim again.
+        """Only ever raises the number: a frozen mover that wakes up cannot claim again. What it still keeps is ended.
 
         :raises FenceBusy: when writers keep the fence for longer than a claim waits.
         """
         name = checked_schema_name(schema)
-        with self._administrator.transaction() as connection:
-            self._close_fence(connection, name, CLAIM_WAIT_MS)
-            _change(connection, f"UPDATE {name}._fence SET mover = {int(mover)} WHERE id = 1 AND mover <= {int(mover)}")
+        try:
+            self._claim(name, mover, CLAIM_WAIT_MS // 10)
+        except FenceBusy:
+            with self._administrator.commanding() as connection:
+                fence.end_older(connection, name, mover)
+            self._claim(name, mover, CLAIM_WAIT_MS)
 
     def set_fence(self, schema: str, mover: int, *, mode: FenceMode, epoch: int, timeout_ms: int = 2000) -> None:
         """The exclusive lock waits for every writer (the guard holds it in shared mode) and lets readers pass."""
         name = checked_schema_name(schema)
         with self._administrator.transaction() as connection:
-            self._close_fence(connection, name, timeout_ms)
-            _change(
-                connection,
-                f"UPDATE {name}._fence SET mode = N'{FenceMode(mode)}', epoch = {int(epoch)} "
-                f"WHERE id = 1 AND mover = {int(mover)}",
-            )
+            fence.close(connection, name, mover, timeout_ms)
+            fence.change(connection, name, mover, f"mode = N'{FenceMode(mode)}', epoch = {int(epoch)}")
+
+    def capture(self, schema: str, mover: int, *, on: bool, timeout_ms: int = 2000) -> None:
+        """Behind the closed fence, so that every writer before it has committed and every one after it is noted."""
+        name = checked_schema_name(schema)
+        with self._administrator.transaction() as connection:
+            fence.close(connection, name, mover, timeout_ms)
+            fence.change(connection, name, mover, f"capture = {int(on)}")
+            fence.capture(connection, name, on=on)
+
+    def apply(self, schema: str, mover: int, changes: Changes, *, mark: int | None = None) -> dict[str, Rows]:
+        """See `sqlserver.dirty`; the fence's row is held to the end, so that no later mover claims what is written."""
+        name = checked_schema_name(schema)
+        with self._administrator.transaction() as connection:
+            fence.hold(connection, name, mover, FenceMode.STANDBY)
+            before = dirty.apply(connection, name, changes.rows)
+            if mark is not None:
+                fence.change(connection, name, mover, f"epoch = {int(mark)}")
+        return before
+
+    def forget(self, schema: str, mover: int, seqs: Sequence[int]) -> None:
+        """Beside the writers: the fence is shared with them."""
+        name = checked_schema_name(schema)
+        with self._administrator.transaction() as connection:
+            fence.share(connection, name, mover)
+            dirty.forget(connection, name, seqs)
+
+    @contextmanager
+    def closing(self, schema: str, mover: int, *, timeout_ms: int = 200) -> Iterator[Closing]:
+        """Two connections, both made before writers have to wait: see `dirty.ClosingFence`.
+
+        Nothing on SQL Server ends a transaction that idles: a later mover's `claim` does.
+        """
+        name = checked_schema_name(schema)
+        with self._administrator.transaction(snapshot=True) as reader, self._administrator.transaction() as connection:
+            fence.close(connection, name, mover, timeout_ms)
+            there = fence.read(connection, name)
+            if there is None or there.mover != mover:
+                raise MoverLost
+            yield dirty.ClosingFence(connection, reader, name, there)
 
     def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
         """Hashed here, in the canonical form, in one SNAPSHOT transaction: SQL Server's own checksums have 32 bits."""
@@ -244,13 +285,13 @@ class SQLServer(Server):
         """One SNAPSHOT transaction, which the fence's row begins; the texts are written here."""
         name = checked_schema_name(schema)
         with self._administrator.transaction(snapshot=True) as connection:
-            if not self._has_fence(connection, name):
+            there = fence.read(connection, name) if fence.is_there(connection, name) else None
+            if there is None:
                 raise missing()
-            fence = run(connection, f"SELECT epoch, mode, mover, revision FROM {name}._fence WHERE id = 1")[0]
             yield Snapshot(
-                Fence(fence[0], FenceMode(fence[1]), fence[2], fence[3]),
+                there,
                 rows=lambda table: map(written(table), fetch(connection, name, table)),
-                changes=_changes,
+                changes=lambda limit: dirty.changes(connection, name, limit),
                 sums=lambda: {table.name: summed(table, fetch(connection, name, table)) for table in DATA_TABLES},
             )
 
@@ -258,7 +299,7 @@ class SQLServer(Server):
         """Arrays of rows; the fence's row is held to the end, so that no later mover claims what is being filled."""
         name, loaded = checked_schema_name(schema), 0
         with self._administrator.transaction() as connection:
-            _change(connection, f"UPDATE {name}._fence SET mover = mover WHERE id = 1 AND mover = {int(mover)}")
+            fence.hold(connection, name, mover)
             for table, rows in tables:
                 try:
                     loaded += load(connection, name, table, map(read(table), rows))
@@ -266,16 +307,17 @@ class SQLServer(Server):
                     raise not_taken(table.name) from None
         return loaded
 
-    def copy(self, schema: str, target: Server, target_schema: str, mover: int) -> int:
+    def copy(self, schema: str, target: Server, target_schema: str, mover: int, *, watch: Watch = unwatched) -> int:
         """Rows from one SNAPSHOT transaction into one transaction."""
         if not isinstance(target, SQLServer):
-            return self.carry(schema, target, target_schema, mover)
+            return self.carry(schema, target, target_schema, mover, watch)
         source_name, target_name = checked_schema_name(schema), checked_schema_name(target_schema)
         with self._administrator.transaction(snapshot=True) as source, target._administrator.transaction() as sink:
-            # The UPDATE keeps the row until the end: no later mover claims what is being filled.
-            held = f"UPDATE {target_name}._fence SET mover = mover WHERE id = 1 AND mover = {int(mover)}"
-            _change(sink, held)
-            return sum(load(sink, target_name, table, fetch(source, source_name, table)) for table in DATA_TABLES)
+            fence.hold(sink, target_name, mover)
+            counted = watched(watch)
+            return sum(
+                load(sink, target_name, table, counted(fetch(source, source_name, table))) for table in DATA_TABLES
+            )
 
     def use(self) -> list[SchemaUse]:
         """See `sqlserver.watching`."""
@@ -315,28 +357,10 @@ class SQLServer(Server):
         ordered = [*sorted(there.difference(known)), *(table for table in known if table in there)]
         return "".join(f"DROP TABLE {name}.{_quoted(table)};\n" for table in ordered)
 
-    def _close_fence(self, connection: Connection, name: str, timeout_ms: int) -> None:
-        """Hold writers off until the transaction ends, after those under way have ended. :raises FenceBusy: in vain.
-
-        Whoever gives up the shared lock early still holds the row of the fence, by the trigger.
-        """
-        lock = run(connection, f"SELECT lock_name FROM {name}._fence WHERE id = 1")[0][0]
-        if not _locked(connection, lock, "Exclusive", timeout_ms):
-            raise FenceBusy
-        run(connection, f"SET LOCK_TIMEOUT {int(timeout_ms)}")
-        try:
-            run(connection, f"UPDATE {name}._fence SET mover = mover WHERE id = 1")
-        except mssql_python.Error as error:
-            if number_of(error) == LOCK_TIMEOUT:
-                raise FenceBusy from None
-            raise
-        finally:
-            with suppress(mssql_python.Error):
-                run(connection, f"SET LOCK_TIMEOUT {self._administrator.lock_timeout_ms}")
-
-    @staticmethod
-    def _has_fence(connection: Connection, name: str) -> bool:
-        return run(connection, f"SELECT OBJECT_ID(N'{name}._fence')")[0][0] is not None
+    def _claim(self, name: str, mover: int, timeout_ms: int) -> None:
+        with self._administrator.transaction() as connection:
+            fence.close(connection, name, mover, timeout_ms)
+            fence.claim(connection, name, mover)
 
     @staticmethod
     def _check_mover(connection: Connection, name: str, mover: int) -> None:
@@ -354,28 +378,6 @@ class SQLServer(Server):
         finally:
             connection.timeout = STATEMENT_SECONDS
         return True
-
-
-def _changes(limit: int) -> Changes:
-    raise NotImplementedError
-
-
-def _change(connection: Connection, statement: str) -> None:
-    """:raises MoverLost: when it changes no row."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        if cursor.rowcount != 1:
-            raise MoverLost
-
-
-def _locked(connection: Connection, lock: str, mode: str, timeout_ms: int) -> bool:
-    taken = run(
-        connection,
-        f"DECLARE @result int; EXEC @result = sp_getapplock @Resource = ?, @LockMode = N'{mode}', "
-        f"@LockOwner = N'Transaction', @LockTimeout = {int(timeout_ms)}; SELECT @result",
-        lock,
-    )
-    return bool(taken[0][0] >= 0)
 
 
 def _turn(password: str) -> str:

@@ -83,14 +83,20 @@ def no_open_pool(picture: Picture, opened: Set[str]) -> Iterator[Found]:
 
 def server_unreachable(picture: Picture, opened: Set[str]) -> Iterator[Found]:
     for server in picture.servers:
-        if server.silent_since:
+        if server.silent_since and server.there:
             told = server.silence or "It does not answer."
             yield _about_server(server, str(server.id), f"{told} Its tenants cannot work." if server.taken else told)
 
 
 def server_refused(picture: Picture, opened: Set[str]) -> Iterator[Found]:
     for server in picture.servers:
-        if server.problem and not server.silent_since:
+        if server.problem and server.there and not server.silent_since:
+            yield _about_server(server, str(server.id), server.problem)
+
+
+def instance_stuck(picture: Picture, opened: Set[str]) -> Iterator[Found]:
+    for server in picture.servers:
+        if server.problem and not server.there:
             yield _about_server(server, str(server.id), server.problem)
 
 
@@ -172,7 +178,7 @@ def audit_unsealed(picture: Picture, opened: Set[str]) -> Iterator[Found]:
 def unwatched(picture: Picture, opened: Set[str]) -> Iterator[Found]:
     """A server that is silent was looked at; one that is new will be."""
     for server in picture.servers:
-        if server.silent_since:
+        if server.silent_since or not server.there:
             continue
         since = (picture.at - (server.seen_at or server.created_at)).total_seconds()
         if _over(since, UNWATCHED_SECONDS, str(server.id) in opened):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
+from awssome.domain.instances import InstanceState
 from awssome.domain.tenants import ServerKind
 
 
@@ -28,6 +29,7 @@ class ServerNow:
     :ivar full_on: when it will be full; see `domain.forecast`.
     :ivar silent_since: since when it does not answer; `silence` says how.
     :ivar seen_at: when figures were collected last.
+    :ivar instance: how far one is that AWS makes; None for any other.
     :ivar busiest: the tenant with the most connections, and how many.
     :ivar longest_by: the tenant that runs the longest statement; `longest_s` seconds so far.
     :ivar blocked_by: the tenant for whom most of the `blocked` sessions wait.
@@ -52,6 +54,12 @@ class ServerNow:
     longest_by: TenantRef | None = None
     blocked: int = 0
     blocked_by: TenantRef | None = None
+    instance: InstanceState | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether one can connect to it: AWS is neither making it nor taking it away."""
+        return self.instance in (None, InstanceState.AVAILABLE)
 
 
 @dataclass(frozen=True)

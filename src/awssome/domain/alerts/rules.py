@@ -67,6 +67,14 @@ RULES: tuple[Rule, ...] = (
         checks.server_refused,
     ),
     Rule(
+        "instance_stuck",
+        Severity.WARNING,
+        "AWS does not make a server",
+        "Something is in the way of a server that AWS is to make, or to take away. Tenants work on where they are.",
+        "Do what the message says, then try the tenant's move again. What passes is tried again by itself.",
+        checks.instance_stuck,
+    ),
+    Rule(
         "connections_short",
         Severity.WARNING,
         "Connections run short",

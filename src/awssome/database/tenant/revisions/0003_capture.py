@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from awssome.database.guard import note_writes
+from awssome.database.guard import guard_and_note, guard_outbox, note_writes
 from awssome.database.template import TENANT
 
 revision = "0003"
@@ -29,16 +29,17 @@ TEXTS = ("deal_id", "field", "pipeline", "hubspot_stage")
 
 def upgrade() -> None:
     """Only ever adds: the version before works on."""
-    if op.get_context().dialect.name == "postgresql":
-        _postgresql()
+    {"postgresql": _postgresql, "mssql": _sqlserver}[op.get_context().dialect.name]()
 
 
 def _postgresql() -> None:
     # Inside the function current_user is its owner, who alone may write to _outbox. The flag cannot change under a
-    # writer: the guard holds the fence, and whoever begins or ends a capture waits for it.
+    # writer: the guard holds the fence, and whoever begins or ends a capture waits for it. What a session may make for
+    # itself (pg_temp) is looked at last.
     op.execute(
         f"""
-        CREATE FUNCTION {TENANT}._capture() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+        CREATE FUNCTION {TENANT}._capture() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+        SET search_path = pg_catalog, pg_temp AS $$
         DECLARE noting text := 'INSERT INTO {TENANT}._outbox (table_name, row_key) SELECT $1, ' || TG_ARGV[0];
         BEGIN
             IF NOT EXISTS (SELECT FROM {TENANT}._fence WHERE id = 1 AND capture) THEN
@@ -58,5 +59,23 @@ def _postgresql() -> None:
         note_writes(table, *(_ESCAPED.format(name) if name in TEXTS else f"{name}::text" for name in columns))
 
 
+def _sqlserver() -> None:
+    guard_outbox()
+    for table, columns in KEYS.items():
+        guard_and_note(
+            table,
+            *(
+                _ESCAPED_ON_SQL_SERVER.format(name) if name in TEXTS else f"LOWER(CAST({name} AS nvarchar(36)))"
+                for name in columns
+            ),
+            append_only=table == "deal_events",
+        )
+
+
 # A backslash by its number: what it means in a literal is a setting of the session.
 _ESCAPED = "replace(replace({}, chr(92), chr(92) || chr(92)), '|', chr(92) || '|')"
+
+# In steps: what two backslashes mean where something is replaced by them, servers do not agree on.
+_ESCAPED_ON_SQL_SERVER = (
+    r"REPLACE(REPLACE(REPLACE(REPLACE({}, N'|', N'|p'), N'\', N'|b|b'), N'|b', N'\'), N'|p', N'\|')"
+)

@@ -1,0 +1,202 @@
+"""What was written to a tenant's schema while it is copied: read where it is noted, and carried over by key.
+
+Everything here is one round trip, or two: writers wait for the last of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from sqlalchemy import LargeBinary, Table
+from sqlalchemy.dialects import postgresql
+
+from awssome.database import dirty
+from awssome.database.engine import Changes, MoverLost, Rows, Texts, Unequal, not_taken
+from awssome.database.postgresql.driver import run, trusted
+from awssome.database.postgresql.rows import canonical
+from awssome.database.schema import DATA_TABLES
+from awssome.database.types import Characters, Instant, Json
+from awssome.domain.moves import FenceMode
+
+Connection = psycopg.Connection[Any]
+Noted = Sequence[tuple[int, str, str]]
+"""Entries of `_outbox`: seq, table and key."""
+
+NOTED = "SELECT seq, table_name, row_key FROM {}._outbox ORDER BY seq"
+
+BY_INDEX = (
+    "SET LOCAL enable_seqscan = off",
+    "SET LOCAL enable_hashjoin = off",
+    "SET LOCAL enable_mergejoin = off",
+    "SET LOCAL jit = off",
+)
+"""Rows are found by their keys, one by one: what was just copied has no statistics yet, and a table may be large."""
+
+
+def changes(connection: Connection, schema: str, noted: Noted) -> Changes:
+    """The rows that entries tell of, as the transaction sees them."""
+    keys: dict[str, dict[str, None]] = defaultdict(dict)
+    for _, table, key in noted:
+        keys[table][key] = None
+    wanted = {table: tuple(keys[table.name]) for table in DATA_TABLES if table.name in keys}
+    with connection.pipeline():
+        for setting in BY_INDEX:
+            run(connection, setting)
+        found = _ask(connection, schema, wanted)
+    return Changes(tuple(seq for seq, _, _ in noted), {table.name: _answer(*found[table]) for table in found})
+
+
+def noted(connection: Connection, schema: str, limit: int) -> Noted:
+    """The oldest entries."""
+    return run(connection, f"{NOTED.format(schema)} LIMIT {int(limit)}").fetchall()
+
+
+def apply(connection: Connection, schema: str, mover: int, changes: Changes, mark: int | None) -> dict[str, Rows]:
+    """Make the rows at a target what the changes say; what they were before. The caller commits.
+
+    Rows that nothing refers to are deleted and written anew, so that none is in another one's way. Those that others
+    refer to are written over: their rows there may be untouched, and stay.
+
+    :raises MoverLost: when the target is another mover's, or not closed any more.
+    :raises Unequal: when they are read back otherwise.
+    :raises Refused: INVALID when a table does not take them.
+    """
+    there = [(table, changes.rows[table.name]) for table in DATA_TABLES if changes.rows.get(table.name)]
+    wanted = {table: tuple(rows) for table, rows in there}
+    begun = ""
+    try:
+        with connection.pipeline() as pipeline:
+            for setting in (*BY_INDEX, "SET LOCAL idle_in_transaction_session_timeout = 2000"):
+                run(connection, setting)
+            held = run(
+                connection,
+                f"SELECT FROM {schema}._fence WHERE id = 1 AND mover = {int(mover)} "
+                f"AND mode = '{FenceMode.STANDBY}' FOR UPDATE",
+            )
+            before = _ask(connection, schema, wanted)
+            for table, rows in reversed(there):
+                gone = [key for key, row in rows.items() if row is None or not _is_referred_to(table)]
+                _delete(connection, schema, table, gone)
+            for table, rows in there:
+                begun = table.name
+                _write(connection, schema, table, [row for row in rows.values() if row is not None])
+            after = _ask(connection, schema, wanted)
+            if mark is not None:
+                run(connection, f"UPDATE {schema}._fence SET epoch = {int(mark)} WHERE id = 1")
+            pipeline.sync()
+            if held.fetchone() is None:
+                raise MoverLost
+            was = {table.name: _answer(*before[table]) for table in before}
+            is_now = {table.name: _answer(*after[table]) for table in after}
+    except (errors.DataError, errors.IntegrityError) as error:
+        raise not_taken(error.diag.table_name or begun) from None
+    unequal = {
+        table.name: [key for key, row in rows.items() if is_now[table.name][key] != (row and list(row))]
+        for table, rows in there
+    }
+    if any(unequal.values()):
+        raise Unequal({name: keys for name, keys in unequal.items() if keys})
+    return was
+
+
+def forget(connection: Connection, schema: str, mover: int, seqs: Sequence[int]) -> None:
+    """Delete entries. :raises MoverLost: when the schema is another mover's."""
+    with connection.pipeline() as pipeline:
+        held = run(connection, f"SELECT FROM {schema}._fence WHERE mover = {int(mover)} FOR UPDATE")
+        connection.execute(trusted(f"DELETE FROM {schema}._outbox WHERE seq = ANY(%s)"), (list(seqs),))
+        pipeline.sync()
+        if held.fetchone() is None:
+            raise MoverLost
+
+
+Asked = dict[Table, tuple[Table, tuple[str, ...], psycopg.Cursor[Any]]]
+
+
+def _ask(connection: Connection, schema: str, wanted: dict[Table, tuple[str, ...]]) -> Asked:
+    """Ask for rows by their keys; `_answer` has them once the pipeline is through."""
+    asked: Asked = {}
+    for table, keys in wanted.items():
+        texts = ", ".join(canonical(f"t.{column.name}", column.type) for column in table.columns)
+        query = f"SELECT {texts} FROM {_keys(table)} JOIN {schema}.{table.name} t ON {_matches(table)}"
+        asked[table] = (table, keys, connection.execute(trusted(query), _columns_of(table, keys)))
+    return asked
+
+
+def _answer(table: Table, keys: tuple[str, ...], cursor: psycopg.Cursor[Any]) -> Rows:
+    rows: Rows = dict.fromkeys(keys)
+    key = dirty.key_of(table)
+    for row in cursor.fetchall():
+        rows[key(row)] = list(row)
+    return rows
+
+
+def _delete(connection: Connection, schema: str, table: Table, keys: Sequence[str]) -> None:
+    if keys:
+        query = f"DELETE FROM {schema}.{table.name} t USING {_keys(table)} WHERE {_matches(table)}"
+        connection.execute(trusted(query), _columns_of(table, keys))
+
+
+def _write(connection: Connection, schema: str, table: Table, rows: Sequence[Texts]) -> None:
+    if not rows:
+        return
+    names = [column.name for column in table.columns]
+    over = ""
+    if _is_referred_to(table):
+        key = ", ".join(column.name for column in table.primary_key)
+        changed = ", ".join(f"{column.name} = EXCLUDED.{column.name}" for column in table.columns)
+        over = f" ON CONFLICT ({key}) DO UPDATE SET {changed}"
+        free = _unique(table)
+        if free:
+            of = dirty.key_of(table)
+            emptied = ", ".join(f"{name} = NULL" for name in free)
+            query = f"UPDATE {schema}.{table.name} t SET {emptied} FROM {_keys(table)} WHERE {_matches(table)}"
+            connection.execute(trusted(query), _columns_of(table, [of(row) for row in rows]))
+    values = ", ".join(_value(f"r.{column.name}", column.type) for column in table.columns)
+    arrays = ", ".join(["%s::text[]"] * len(names))
+    query = (
+        f"INSERT INTO {schema}.{table.name} ({', '.join(names)}) "
+        f"SELECT {values} FROM unnest({arrays}) AS r ({', '.join(names)}){over}"
+    )
+    connection.execute(trusted(query), [list(column) for column in zip(*rows, strict=True)])
+
+
+def _is_referred_to(table: Table) -> bool:
+    return any(key.column.table is table for other in DATA_TABLES for key in other.foreign_keys)
+
+
+def _unique(table: Table) -> list[str]:
+    """The columns that other rows may be in the way of: they can be empty, and are at first."""
+    return [column.name for index in table.indexes if index.unique for column in index.columns]
+
+
+def _keys(table: Table) -> str:
+    names = [column.name for column in table.primary_key]
+    arrays = ", ".join(["%s::text[]"] * len(names))
+    return f"unnest({arrays}) AS k ({', '.join(names)})"
+
+
+def _matches(table: Table) -> str:
+    return " AND ".join(f"t.{column.name} = {_value(f'k.{column.name}', column.type)}" for column in table.primary_key)
+
+
+def _columns_of(table: Table, keys: Sequence[str]) -> list[list[str]]:
+    """Keys as an array for each column of the primary key."""
+    return [list(column) for column in zip(*map(dirty.values, keys), strict=True)]
+
+
+def _value(text: str, kind: Any) -> str:
+    """SQL for the value of a column that is written as a text in the canonical form."""
+    if isinstance(kind, Instant):
+        return f"({text}::timestamp AT TIME ZONE 'UTC')"
+    if isinstance(kind, LargeBinary):
+        return f"decode({text}, 'hex')"
+    if isinstance(kind, Characters | Json):
+        return text  # a cast would cut what is too long
+    return f"{text}::{kind.compile(dialect=_DIALECT)}"
+
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
