@@ -220,12 +220,7 @@ def _actions(row: Any) -> list[str]:
 def _making(row: Any) -> m.Making | None:
     if row.instance_state not in _BEING_MADE or row.phase not in UNDER_WAY:
         return None
-    return m.Making(
-        state=row.instance_state,
-        since=row.instance_since,
-        problem=row.instance_problem,
-        advice=row.instance_advice,
-    )
+    return m.Making(state=row.instance_state, since=row.instance_since, problem=row.target_problem)
 
 
 def _expected(connection: Connection, row: Any) -> dict[str, Any]:

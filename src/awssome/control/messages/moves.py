@@ -17,8 +17,7 @@ class Making(Body):
 
     state: str = Field(description="wanted, creating, preparing, failed")
     since: datetime
-    problem: str | None
-    advice: str | None
+    problem: str | None = Field(description="what AWS complains of, and what to do")
 
 
 class MoveOut(Body):
