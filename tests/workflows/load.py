@@ -327,7 +327,9 @@ class Told:
         keys = {row.pipeline for row in connection.execute(select(stage_mappings.c.pipeline))}
         deals = {str(row.id) for row in connection.execute(select(deal_registrations.c.id))}
         events = {str(row.registration_id) for row in connection.execute(select(deal_events.c.registration_id))}
-        counted = dict(connection.execute(select(sync_history.c.id, sync_history.c.imported)).tuples())
+        counted = {
+            row.id: row.imported for row in connection.execute(select(sync_history.c.id, sync_history.c.imported))
+        }
         return [*self._wrong_keys(keys), *self._wrong_deals(deals, events), *self._wrong_counts(counted)]
 
     def _wrong_keys(self, there: set[str]) -> list[str]:
