@@ -318,6 +318,14 @@ class Told:
             else:
                 self.reasons[f"{what}: {last}"] += 1
 
+    def kinds(self) -> Counter[str]:
+        """Why writes were refused or are unknown, by the beginning of the reason; failed reads with them."""
+        reasons: Counter[str] = Counter()
+        for reason, count in self.reasons.items():
+            reasons[reason.splitlines()[0][:140]] += count
+        reasons.update(f"read failed: {code}: {words}"[:140] for code, words in self.failed_reads)
+        return reasons
+
     @property
     def acknowledged(self) -> int:
         return self.done.total()

@@ -38,9 +38,6 @@ from tests.workflows.moving import evidence_of, placement_of, rollback, the_move
 AGAIN_SECONDS = 0.1
 """A mover that met an error tries again after this. The queue is tried by other tests, and waits for longer."""
 
-SWEEP_SECONDS = 2.0
-"""A move that nobody carries is found again after this; by the product's sweep, after a minute."""
-
 
 SKEWS = (-600, 0, 0, 600)
 """Seconds by which the clocks of workers may be wrong."""
@@ -64,9 +61,8 @@ def carry(url: str, secret_key: str, move_id: UUID, skew: float = 0, stops_at: s
     threading.Thread(target=_recover, args=(carrying,), daemon=True).start()
     while True:
         with suppress(Refused):
-            if carrying.carry_on(move_id) in (Phase.RETAINING, Phase.FAILED, Phase.CANCELLED):
-                return
-            time.sleep(SWEEP_SECONDS)  # another one has the move; when that is killed, nobody has it until the sweep
+            carrying.carry_on(move_id)
+            return  # it is over, or another one has it
         time.sleep(AGAIN_SECONDS)
 
 
@@ -138,6 +134,11 @@ class Trial:
                 portal.join(90)
                 assert portal.exitcode == 0, "a portal does not end"
 
+    def close(self) -> None:
+        """Let go of the servers that were started again."""
+        for handle in self._handles:
+            handle.release()
+
     def told(self) -> Told:
         """What people were told until now."""
         return Told.by(self.folder)
@@ -162,6 +163,8 @@ class Trial:
             while self._phase(move_id) is not Phase.RETAINING:
                 assert time.monotonic() < deadline, the_move(self.services, move_id)
                 time.sleep(self.dice.uniform(0.0, longest if struck < kills else 0.1))
+                if not any(worker.is_alive() for worker in self._workers):  # as the sweep does
+                    self._workers.append(self._worker(move_id))
                 if struck < kills and self._phase(move_id) is not Phase.RETAINING:
                     self._strike(move_id)
                     struck += 1
