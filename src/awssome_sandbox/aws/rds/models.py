@@ -137,6 +137,15 @@ class Databases(RDSBackend):
         """An instance by its identifier or ARN."""
         return cast(Instance, self.describe_db_instances(name)[0])
 
+    def _get_resource_for_tagging(self, arn: str) -> Any:
+        found = super()._get_resource_for_tagging(arn)
+        if found is None:
+            kind, name = arn.split(":", 6)[5:]
+            raise (exceptions.DBSnapshotNotFoundFault if kind == "snapshot" else exceptions.DBInstanceNotFoundError)(
+                name
+            )
+        return found
+
     def _snapshot(self, instance: Instance, name: str, kind: str = "manual", *more: Any) -> Snapshot:
         if name in self.database_snapshots:
             raise exceptions.DBSnapshotAlreadyExistsError(name)
