@@ -133,9 +133,10 @@ def test_an_instance_whose_command_does_not_say_where_it_answers_has_failed(said
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_servers_end_with_the_sandbox_whatever_ends_it(command: list[str], how: signal.Signals) -> None:
+def test_servers_end_with_the_sandbox_whatever_ends_it(command: list[str], tmp_path: Path, how: signal.Signals) -> None:
     start = [sys.executable, "-m", "awssome_sandbox.aws", *command]
-    with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    place = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=place) as process:
         assert process.stdout
         rds = client(json.loads(process.stdout.readline())["url"], "rds")
         for name in ("one", "two"):
