@@ -215,7 +215,7 @@ def ask_and_die(registry_url: str, secret_key: str, server_id: UUID, environment
     """A worker in a process of its own that dies between RDS's answer and the registry."""
 
     class Dying(Databases):
-        def create(self, name: str, blueprint: Blueprint, tags: dict[str, str]) -> Instance:
+        def create(self, name: str, blueprint: Blueprint, tags: dict[str, str]) -> Instance | None:
             super().create(name, blueprint, tags)
             os.kill(os.getpid(), signal.SIGKILL)
             raise AssertionError("dead")
@@ -284,7 +284,8 @@ def test_the_administrator_of_sql_server_is_renewed_when_rds_has_rotated_the_sec
     server_id = order(platform, make_tenant(), blueprint)
     name = the_instance(platform, server_id).name
     made = platform.databases.create(name, blueprint, the_instance(platform, server_id).tags)
-    assert made.secret
+    assert made is not None
+    assert made.secret is not None
     with platform.registry.begin() as connection:
         instances.turn(connection, the_instance(platform, server_id), InstanceState.AVAILABLE, secret=made.secret)
         servers.change(

@@ -132,8 +132,11 @@ def _create(services: WorkerServices, instance: Instance) -> databases.Instance:
             f"The workers' settings do not say which {instance.engine} servers AWS is to make.",
             "Set AWSSOME_RDS_ENGINE and what goes with it for the workers, too, then try the move again.",
         )
-    found = services.databases.create(instance.name, services.blueprint, instance.tags)
-    if found.status in databases.NO_SNAPSHOT:
+    fresh = services.databases.create(instance.name, services.blueprint, instance.tags)
+    found = fresh or services.databases.find(instance.name, instance.tags)
+    if found is None:
+        raise Trouble("The instance of an earlier try was deleted a moment ago.", again=SOON)
+    if fresh is None and found.status in databases.NO_SNAPSHOT:
         # Of an earlier try: it was never available, and nobody's data is there.
         services.databases.delete(instance.name, None)
         raise Trouble("RDS had failed to make the instance. It is deleted, and made anew.", again=SOON)
