@@ -21,7 +21,7 @@ from awssome.database.registry import audit, instances, servers
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.instances import Instance
 from awssome.domain.errors import Code, Refused
-from awssome.domain.instances import Blueprint, InstanceState, Trouble, final_snapshot, look_again, told
+from awssome.domain.instances import MAKING, Blueprint, InstanceState, Trouble, final_snapshot, look_again, told
 from awssome.domain.moves import NotYet
 from awssome.domain.secrets import new_token
 from awssome.domain.tenants import EngineName
@@ -185,7 +185,7 @@ def _address(services: WorkerServices, instance: Instance, found: databases.Inst
     """
     with services.registry.begin() as connection:
         there = instances.find(connection, instance.server_id, lock=True)
-        if there is None or there.state not in (InstanceState.CREATING, InstanceState.PREPARING, InstanceState.WANTED):
+        if there is None or there.state not in MAKING:
             raise Trouble("The instance is there, or being taken away.", again=UNANSWERED)
         if there.state is InstanceState.PREPARING and instance.engine is EngineName.POSTGRESQL:
             return servers.admin_url(connection, services.keys, instance.server_id)[1]
@@ -242,11 +242,7 @@ def _told(services: WorkerServices, instance: Instance, trouble: Trouble) -> Exc
         return NotYet(now() + trouble.again, told(now() - instance.requested_at))
     with services.registry.begin() as connection:
         there = instances.find(connection, instance.server_id, lock=True)
-        if there is not None and there.state in (
-            InstanceState.WANTED,
-            InstanceState.CREATING,
-            InstanceState.PREPARING,
-        ):
+        if there is not None and there.state in MAKING:
             instances.turn(connection, there, InstanceState.FAILED)
             audit.record(
                 connection,
