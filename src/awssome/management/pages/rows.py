@@ -10,6 +10,7 @@ from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.alerts.checks import POOL_SHARE
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import MAKING, InstanceState
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState
 from awssome.domain.times import now
@@ -93,13 +94,17 @@ def server_row(server: ServerRow) -> dict[str, Any]:
 
 
 def server_state(server: ServerRow) -> str:
-    """A word of `web.states`: silence outweighs a problem, and that being closed or drained."""
+    """A word of `web.states`: silence outweighs a problem, and that being made, closed or drained."""
+    if server.instance is InstanceState.DELETED:
+        return "deleted"
     if server.silent_since:
         return "down"
     if server.problem:
         return "degraded"
     if server.drain:
         return "draining"
+    if server.instance in MAKING:
+        return "provisioning"
     return "open" if server.open else "closed"
 
 
