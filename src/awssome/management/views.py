@@ -129,6 +129,9 @@ def server(row: Any) -> m.ServerRow:
             since=row.drain_since,
             problem=row.drain_problem,
         )
+    making = None
+    if row.instance not in (None, InstanceState.AVAILABLE):
+        making = m.Making(state=row.instance, since=row.instance_since, problem=row.problem)
     return m.ServerRow(
         id=row.id,
         name=row.name,
@@ -150,6 +153,7 @@ def server(row: Any) -> m.ServerRow:
         tenant=row.tenant,
         created_at=row.created_at,
         silent_since=row.silent_since,
+        making=making,
     )
 
 
