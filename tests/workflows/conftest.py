@@ -154,6 +154,12 @@ class Workshop:
         with self.services.registry.begin() as connection:
             tenants.change(connection, self.id, tier=Tier.PAID)
 
+    def downgrade(self) -> None:
+        """The tier goes down, and the job is done that goes with it."""
+        with self.services.registry.begin() as connection:
+            registered.downgrade(connection, self.id, "tailspin.example")
+        sync.keep_to_plan(self.services, self.id)
+
     def registrations(self) -> list[Registration]:
         """Everything that came from HubSpot, by deal id."""
 

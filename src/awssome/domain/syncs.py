@@ -113,6 +113,9 @@ class MappingState(StrEnum):
     MERGED = "merged"
     """Merged into another deal, which has the only live mapping."""
 
+    UNFOLLOWED = "unfollowed"
+    """The plan has no room for it any more: the registration stays as it is, and no sync looks at the deal."""
+
 
 class Superseded(Exception):
     """Another worker has taken the sync up since, or it has ended: this one has to stop."""

@@ -18,6 +18,7 @@ from awssome.domain.ace import COUNTRIES
 from awssome.domain.deals import FIELD, FIELDS, Field, Source, Stage, as_text, parse_form, parse_value
 from awssome.domain.errors import Code, Refused
 from awssome.domain.readiness import Need, readiness
+from awssome.domain.syncs import MappingState
 from awssome.portal.deal_csv import csv_lines
 from awssome.portal.deal_form import Sent, Submitted, as_shown, as_typed, groups
 from awssome.portal.deal_rows import rows
@@ -135,6 +136,7 @@ def show(request: Request, me: Viewer, deal_id: UUID) -> Response:
         "deal.html",
         deal=deal,
         lost=lost,
+        unfollowed=deal.hubspot is not None and deal.hubspot.state == MappingState.UNFOLLOWED,
         lines=[_line(field, deal, needs) for field in FIELDS],
         needs=needs,
         told=_told_needs(deal, needs),

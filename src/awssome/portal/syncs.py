@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.tenant import hubspot, picks
+from awssome.database.tenant import hubspot, imports, picks
 from awssome.database.tenant import syncs as queries
 from awssome.database.tenant.hubspot import HubSpotConnection
 from awssome.database.tenant.syncs import Sync, SyncIssue
@@ -145,6 +145,7 @@ def page(
             queries.count_issues(connection, sync.id) if sync else 0,
             inbox.waiting(connection),
             [one.imported for one in picks.find(connection, known.portal_id)] if known else [],
+            imports.count_unfollowed(connection),
         )
 
     state = me.read(read)
@@ -162,6 +163,7 @@ def page(
         inbox=state.inbox,
         picked=state.picks.count(False),
         chosen=bool(state.picks),
+        unfollowed=state.unfollowed,
         places=imports_allowed(me.tenant.tier),
         runs=Listing.of(request, [_run(run) for run in runs], after=older),
         refused=refused,
@@ -171,7 +173,11 @@ def page(
 
 @dataclass(frozen=True)
 class _State:
-    """Everything on the page, of one instant. :ivar picks: of each deal that was picked, whether it has come in."""
+    """Everything on the page, of one instant.
+
+    :ivar picks: of each deal that was picked, whether it has come in.
+    :ivar unfollowed: deals that the plan has no room for any more.
+    """
 
     connection: HubSpotConnection | None
     sync: Sync | None
@@ -180,6 +186,7 @@ class _State:
     issue_count: int
     inbox: int
     picks: Sequence[bool]
+    unfollowed: int
 
 
 def _start(request: Request, me: TenantContext, kind: SyncKind) -> Response:

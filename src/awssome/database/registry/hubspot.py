@@ -5,6 +5,8 @@ HubSpot's word for an account is portal; `portal_id` is its number.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -15,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from awssome.database.registry.tables import hubspot_installs, oauth_states, tenants
 from awssome.domain.errors import Code, Refused
-from awssome.domain.tenants import TenantState
+from awssome.domain.tenants import TenantState, Tier
 from awssome.domain.times import now
 
 STATE_LIFE = timedelta(minutes=10)
@@ -153,19 +155,18 @@ def connect(connection: Connection, tenant_id: UUID, portal_id: int, hub_domain:
 
     :raises Refused: CONFLICT when it is free and another free tenant is connected to the same account.
     """
-    try:
-        with connection.begin_nested():
-            _set(connection, tenant_id, "connected", portal_id, hub_domain[:255])
-    except IntegrityError as error:
-        diagnosis = getattr(error.orig, "diag", None)
-        if getattr(diagnosis, "constraint_name", None) != _ONE_FREE_TENANT:
-            raise
-        raise Refused(
-            Code.CONFLICT,
-            f"Another free workspace is connected to {hub_domain or 'this HubSpot account'} already. "
-            "A HubSpot account can feed one free workspace.",
-            "Disconnect it there, choose another HubSpot account, or upgrade.",
-        ) from None
+    with _one_free_tenant(connection, hub_domain, "Disconnect it there, choose another HubSpot account, or upgrade."):
+        _set(connection, tenant_id, "connected", portal_id, hub_domain[:255])
+
+
+def downgrade(connection: Connection, tenant_id: UUID, hub_domain: str) -> None:
+    """The tenant is free from now on.
+
+    :param hub_domain: of the account that it is connected to.
+    :raises Refused: CONFLICT when another free tenant is connected to the same account.
+    """
+    with _one_free_tenant(connection, hub_domain, "Disconnect HubSpot in one of them first. Its deals stay here."):
+        connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(tier=Tier.FREE))
 
 
 def need_reconnect(connection: Connection, tenant_id: UUID) -> None:
@@ -192,6 +193,24 @@ def others_connected(connection: Connection, tenant_id: UUID, portal_id: int) ->
         t.state != TenantState.DELETED,
     )
     return list(connection.scalars(query))
+
+
+@contextmanager
+def _one_free_tenant(connection: Connection, hub_domain: str, advice: str) -> Iterator[None]:
+    """:raises Refused: CONFLICT when what is done in the block makes two free tenants of one account."""
+    try:
+        with connection.begin_nested():
+            yield
+    except IntegrityError as error:
+        diagnosis = getattr(error.orig, "diag", None)
+        if getattr(diagnosis, "constraint_name", None) != _ONE_FREE_TENANT:
+            raise
+        raise Refused(
+            Code.CONFLICT,
+            f"Another free workspace is connected to {hub_domain or 'this HubSpot account'} already. "
+            "A HubSpot account can feed one free workspace.",
+            advice,
+        ) from None
 
 
 def _set(connection: Connection, tenant_id: UUID, state: str, portal_id: int | None, hub_domain: str | None) -> None:

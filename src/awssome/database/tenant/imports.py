@@ -132,6 +132,29 @@ def count_live(connection: Connection, portal_id: int, *, changed_before: dateti
     return connection.execute(query).scalar_one()
 
 
+def count_unfollowed(connection: Connection) -> int:
+    """How many deals are here that no sync looks at, because the plan has no room for them any more."""
+    query = select(func.count()).select_from(hubspot_mappings).where(_m.state == MappingState.UNFOLLOWED)
+    return connection.execute(query).scalar_one()
+
+
+def follow(connection: Connection, portal_id: int, limit: int | None) -> None:
+    """Have syncs look at as many of the deals that are here as the plan has room for, and at no others.
+
+    Those stay that came in first, so that they stay the same ones. Their registrations are left as they are.
+
+    :param limit: None: as many as there are.
+    """
+    if limit is None:
+        back = update(hubspot_mappings).where(_m.portal_id == portal_id, _m.state == MappingState.UNFOLLOWED)
+        connection.execute(back.values(state=MappingState.LIVE))
+    elif count_live(connection, portal_id) > limit:
+        live = select(_m.deal_id).where(_m.portal_id == portal_id, _m.state == MappingState.LIVE)
+        first = list(connection.scalars(live.order_by(_m.created_at, _m.deal_id).limit(limit)))
+        others = (_m.portal_id == portal_id, _m.state == MappingState.LIVE, _m.deal_id.not_in(first))
+        connection.execute(update(hubspot_mappings).where(*others).values(state=MappingState.UNFOLLOWED))
+
+
 def write(
     connection: Connection,
     plan: Plan,

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, delete, func, insert, null, select, update
+from sqlalchemy import Row, and_, case, delete, func, insert, null, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -210,24 +210,24 @@ def claim(
 ) -> Sync | None:
     """Take the sync up under the next attempt number: whoever had it before fails its next transaction.
 
-    :param deal_limit: what the tier allows; it is set when the sync begins, and stays when it goes on.
+    :param deal_limit: what the tier allows now. Under another limit than before, the sync begins anew.
     :param imported: how many deals are here now.
     :param portal_id: the HubSpot account that is connected. At another one than before, the sync begins anew.
     :returns: None when the sync has ended or never was.
     """
     s = sync_history.c
-    begun = s.started_at.is_not(None)
+    same_limit = s.deal_limit.is_(None) if deal_limit is None else s.deal_limit == deal_limit
     changed = connection.execute(
         update(sync_history)
         .where(s.id == sync_id, s.state.in_((SyncState.QUEUED, SyncState.RUNNING)))
         .values(
             state=SyncState.RUNNING,
             attempt=s.attempt + 1,
-            deal_limit=case((begun, s.deal_limit), else_=deal_limit),
+            deal_limit=deal_limit,
             started_at=func.coalesce(s.started_at, now()),
             imported=imported,
             portal_id=portal_id,
-            position=case((s.portal_id == portal_id, s.position), else_=null()),
+            position=case((and_(s.portal_id == portal_id, same_limit), s.position), else_=null()),
             resume_at=None,
             problem=None,
             advice=None,
@@ -281,12 +281,12 @@ def park(connection: Connection, sync: Sync, until: datetime, problem: str, advi
     _change(connection, sync, **values, resume_at=until, problem=problem[:1000], advice=advice[:500])
 
 
-def interrupt(connection: Connection) -> None:
+def interrupt(connection: Connection) -> bool:
     """Whoever is at the open sync fails its next transaction, and the sync is taken up again: what it hangs on is not
-    as it was."""
+    as it was. False when none is being worked on."""
     s = sync_history.c
     running = (s.open_slot == 1, s.state == SyncState.RUNNING)
-    connection.execute(update(sync_history).where(*running).values(attempt=s.attempt + 1))
+    return connection.execute(update(sync_history).where(*running).values(attempt=s.attempt + 1)).rowcount == 1
 
 
 def abandon(connection: Connection, sync_id: UUID, problem: str, advice: str) -> None:

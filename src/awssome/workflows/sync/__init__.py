@@ -15,7 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID
 
+from awssome.database import Connection
 from awssome.database.registry import tenants
+from awssome.database.tenant import hubspot as stored
+from awssome.database.tenant import imports, syncs
 from awssome.database.tenant.syncs import Meaningless
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import Superseded, SyncKind
@@ -34,7 +37,7 @@ from awssome.workflows.sync.running import Run, claim
 from awssome.workflows.sync.ten import import_first
 from awssome.workflows.workspace import Workspace
 
-__all__ = ["STUMBLES", "NotNow", "Parked", "run"]
+__all__ = ["STUMBLES", "NotNow", "Parked", "keep_to_plan", "run"]
 
 
 def run(
@@ -69,6 +72,9 @@ def run(
             return
         if sync is None:
             return
+        with services.registry.begin() as connection:
+            if imports_allowed(tenants.find(connection, tenant_id).tier) != deal_limit:
+                raise NotNow  # changed just now: whoever is at the sync after this is interrupted (`keep_to_plan`)
         access, spent = None, dict[str, int]()
         try:
             access = HubSpotAccess(services, workspace)
@@ -98,6 +104,26 @@ def run(
         except Exception:
             stumble(workspace, sync, spent)
             raise
+
+
+def keep_to_plan(services: Services, tenant_id: UUID) -> None:
+    """The tenant's tier has changed: a sync that is under way is taken up again, as the new one allows, and the deals
+    that are here are followed or not.
+
+    :raises Refused: UNAVAILABLE when its server does not answer: call again later.
+    """
+    with services.registry.begin() as connection:
+        tenant = tenants.find(connection, tenant_id)
+    if tenant.state is not TenantState.ACTIVE:
+        return  # the next sync sees to it
+
+    def work(connection: Connection) -> None:
+        # Who is at a sync writes mappings first and its row last; the next attempt sees to the deals then.
+        known = None if syncs.interrupt(connection) else stored.connection(connection)
+        if known is not None:
+            imports.follow(connection, known.portal_id, imports_allowed(tenant.tier))
+
+    Workspace(services, tenant_id).do(work)
 
 
 def _go(run: Run) -> None:

@@ -31,6 +31,7 @@ def retry_failed(run: Run) -> None:
 
     def finish(connection: Connection) -> None:
         failures.reopen(connection, run.portal_id)  # what an interruption has kept from being settled
+        imports.follow(connection, run.portal_id, limit)  # what was deleted may have come back
         here = imports.count_live(connection, run.portal_id)
         syncs.finish(connection, run.sync, imported=here, **run.spent)
 

@@ -129,6 +129,7 @@ class Run:
         """
 
         def work(connection: Connection) -> None:
+            imports.follow(connection, self.portal_id, self.sync.deal_limit)  # what was deleted may have come back
             here = imports.count_live(connection, self.portal_id)
             there = max(here, available)
             left_out = {}
@@ -136,7 +137,9 @@ class Run:
                 left_out = {"left_out": there - here}
                 imports.report(connection, self.sync.id, told)
                 if there > here:
-                    imports.report(connection, self.sync.id, [_no_room(there - here, there, self.sync.deal_limit)])
+                    kept = imports.count_unfollowed(connection)
+                    line = _no_room(there - here, there, self.sync.deal_limit, kept)
+                    imports.report(connection, self.sync.id, [line])
             if self.sync.mode is SyncMode.FULL:
                 full = {"full_at": self.sync.started_at, "mapping_hash": self.sync.mapping_hash}
                 watermarks.advance(connection, self.portal_id, changed_until, beyond=beyond, **full)
@@ -153,21 +156,26 @@ class Run:
 
 
 def claim(connection: Connection, sync_id: UUID, deal_limit: int | None) -> Sync | None:
-    """Take the sync up; None when it has ended. See `syncs.claim`. :raises Meaningless: see there."""
+    """Take the sync up; None when it has ended. See `syncs.claim`, `imports.follow`. :raises Meaningless: see there."""
     with syncs.reading():
         known = stored.connection(connection)
         portal_id = known.portal_id if known else None
+        if portal_id is not None:
+            imports.follow(connection, portal_id, deal_limit)
         here = imports.count_live(connection, portal_id) if portal_id is not None else 0
         return syncs.claim(connection, sync_id, deal_limit=deal_limit, imported=here, portal_id=portal_id)
 
 
-def _no_room(left_out: int, available: int, limit: int) -> DealIssue:
+def _no_room(left_out: int, available: int, limit: int, kept: int) -> DealIssue:
+    told = f"{left_out:,} of {available:,} deals were left out: the free tier imports {limit} deals."
+    if kept:
+        told += f" {kept:,} that came in before stay here as they are, and no longer follow HubSpot."
     return DealIssue(
         kind=IssueKind.LEFT_OUT,
         deal_id="",
         registration_id=None,
         title="Free tier",
         field="",
-        reason=f"{left_out:,} of {available:,} deals were left out: the free tier imports {limit} deals.",
+        reason=told,
         advice="Upgrade to import all of them.",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from awssome.database import Connection
 from awssome.database.tenant import hubspot as stored
-from awssome.database.tenant import imports, picks
+from awssome.database.tenant import imports, picks, syncs
 from awssome.database.tenant.picks import Pick
 from awssome.domain.imports import DealIssue, SourceDeal, fitted, plan
 from awssome.domain.syncs import IssueKind, MappingState, SyncMode
@@ -43,6 +43,8 @@ class Choice:
 
 def import_first(run: Run, limit: int) -> None:
     """What is here is looked up; if there is room, the next deals come in. :param limit: of mappings ever made."""
+    if run.sync.mode not in (None, SyncMode.FIRST_TEN):  # begun while all of them were paid for
+        run.workspace.do(lambda connection: syncs.tell_again(connection, run.sync))
     run.note(mode=SyncMode.FIRST_TEN, mapping_hash=run.mapping.digest)
     reconcile(run, (MappingState.LIVE, MappingState.ARCHIVED))
     choice = choose(run, limit)
