@@ -23,6 +23,7 @@ from awssome.domain.tenants import PlacementState, Role, TenantState, checked_em
 from awssome.management import people, views
 from awssome.workflows import moves
 from awssome.workflows.services import Services
+from awssome.workflows.workspace import Workspace
 
 PAGE = 50
 
@@ -163,11 +164,9 @@ def resume(services: Services, connection: Connection, actor: Actor, ref: str) -
 
 
 def tenant_syncs(services: Services, connection: Connection, ref: str) -> list[Sync]:
-    """The tenant's last syncs, read as the tenant."""
+    """The tenant's last syncs, read as the tenant, also while it is being moved."""
     tenant = tenants.by_ref(connection, ref)
-    placement = placements.current(connection, services.keys, tenant.id)
-    with services.sessions.open(placement) as own:
-        return syncs.history(own, limit=10)
+    return Workspace(services, tenant.id).do(lambda own: syncs.history(own, limit=10))
 
 
 # --- moves
