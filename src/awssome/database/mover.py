@@ -39,12 +39,14 @@ class Mover:
     """Carries moves on. Only workers have one.
 
     :param step: told the name of each step as it begins; tests kill the process there.
+    :param archive: keeps what the source of a move holds, before it is dropped.
     """
 
     registry: Registry
     keys: Keys
     open_server: Opener
     step: Callable[[str], None] = lambda name: None
+    archive: Callable[[Move], None] = lambda move: None
 
     def carry_on(self, move_id: UUID) -> Phase:
         """Do what is left of a move; returns the phase it reached.
@@ -257,9 +259,11 @@ class Mover:
             if tenants.find(connection, move.tenant_id).placement_id == move.source_id:
                 raise Refused(Code.CONFLICT, "The tenant lives on this placement; it is not dropped.")
             source = placements.find(connection, self.keys, move.source_id)
-            server = placements.server_of(connection, move.source_id)
+            server = self.open_server(placements.server_of(connection, move.source_id))
         with self._timed(move, "drop", Phase.DROPPING):
-            self.open_server(server).drop(source.schema, move.mover)
+            if server.fence(source.schema) is not None:
+                self.archive(move)
+            server.drop(source.schema, move.mover)
         with self.registry.begin() as connection:
             placements.mark(connection, move.source_id, PlacementState.DROPPED)
             servers.release(connection, move.source_id)

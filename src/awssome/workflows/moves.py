@@ -11,8 +11,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import Blueprint
 from awssome.domain.moves import MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState, Tier
-from awssome.domain.times import now
-from awssome.workflows import instances
+from awssome.workflows import instances, retention
 from awssome.workflows.queue import Queue
 
 
@@ -116,8 +115,7 @@ def retry(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> 
 
 def sweep(connection: Connection, queue: Queue) -> None:
     """Begin to drop what has been retained long enough, and put moves back into the queue that nobody carries on."""
-    for move_id in moves.past_retention(connection, now()):
-        moves.begin_drop(connection, move_id)
+    retention.sweep(connection)
     for move_id in moves.without_job(connection):
         queue.move(connection, move_id)
 

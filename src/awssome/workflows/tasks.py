@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,7 @@ from awssome.workflows import (
     moves,
     provisioning,
     refusals,
+    retention,
     returning,
     rotation,
     sync,
@@ -75,7 +77,7 @@ _LATER = RetryStrategy(max_attempts=60, wait=2, linear_wait=1)
 def build(services: WorkerServices, conninfo: str) -> App:
     """The app with every task, bound to its services."""
     app = App(connector=PsycopgConnector(conninfo=conninfo, kwargs=dict(NETWORK), min_size=2, max_size=8))
-    mover = Mover(services.registry, services.keys, services.open_server)
+    mover = Mover(services.registry, services.keys, services.open_server, archive=partial(retention.keep, services))
     mailing = mail.Mailing(services.registry, services.addresses, services.mailer)
 
     def task(name: str, queue: str, retry: BaseRetryStrategy) -> Callable[[Callable[..., None]], Any]:
