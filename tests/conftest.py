@@ -14,6 +14,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 from procrastinate.schema import SchemaManager
@@ -30,11 +31,13 @@ from awssome.domain.addresses import Addresses
 from awssome.domain.secrets import Keys, new_secret_key
 from awssome.domain.tenants import EngineName, Placement, Role, ServerKind, Tier
 from awssome.hubspot.oauth import App, app_for
+from awssome.web import pages
 from awssome.workflows import provisioning
 from awssome.workflows.archive_store import Directory
 from awssome.workflows.mail import Mailer
 from awssome.workflows.queue import Queue
 from awssome.workflows.services import WorkerServices
+from tests.compiled import Compiled
 from tests.engines import SQLSERVER_URL, eventually, sqlserver_database
 from tests.registries import Registries
 
@@ -75,6 +78,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             "AWSSOME_TEST_SQLSERVER_URL is not set. Every test of a tenant's data ran on PostgreSQL alone; the same "
             "tests on SQL Server, and those of SQL Server itself, were skipped. docs/testing.md tells how to run them."
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_traces() -> None:
+    """Where no log is set up, structlog paints a trace with all its variables, which takes it half a second."""
+    structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Tests make hundreds of applications; each template is compiled once for all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "Environment", partial(pages.Environment, bytecode_cache=Compiled()))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ Each function imports what it puts together: the command line answers at once, a
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "load"]
 
 EMBEDDED = (("main", "pool-1", ServerKind.POOL), ("dedicated-1", "dedicated-1", ServerKind.DEDICATED))
-"""The embedded clusters: directory below home, name as a server, kind. The first holds the control plane, too."""
+"""The embedded clusters: directory below home, name as a server, kind. The first holds the control plane, too; the last
+is left out where AWS makes dedicated servers."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,31 @@ def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
         serving.end_on_signals()  # the loop took them over
 
 
+def serve_database(settings: Settings, home: Path, *, user: str, password: str, database: str) -> None:
+    """Serve a fresh PostgreSQL like one of RDS until a signal comes, and delete it then.
+
+    The first line of output is `{"host", "port"}`. A line `{"password"}` on standard input changes the master user's
+    password, and is answered with `{"password": "changed"}`.
+
+    :param home: a directory for its data.
+    """
+    from awssome.database import embedded, servers
+    from awssome.web import serving
+
+    serving.end_on_signals()
+    try:
+        with embedded.start(home, "server", binaries=settings.pgbin) as started:
+            cluster = started.cluster
+            servers.prepare_instance(cluster, user, password, database)
+            print(json.dumps({"host": cluster.host, "port": cluster.port}), flush=True)
+            for line in sys.stdin:
+                servers.change_password(cluster, user, str(json.loads(line)["password"]))
+                print(json.dumps({"password": "changed"}), flush=True)
+            signal.pause()
+    finally:
+        embedded.remove(home, "server")
+
+
 def build_management(plane: Plane) -> FastAPI:
     """The management application."""
     from awssome.management import app
@@ -287,7 +315,7 @@ def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[s
     from awssome.database import embedded, servers
 
     url, found = "", []
-    for directory, name, kind in EMBEDDED:
+    for directory, name, kind in EMBEDDED if settings.blueprint is None else EMBEDDED[:1]:
         cluster = stack.enter_context(embedded.start(settings.home, directory, binaries=settings.pgbin)).cluster
         if not url:
             url = servers.prepare_control_plane(cluster, keys.signature("embedded", f"control of {directory}"))

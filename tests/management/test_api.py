@@ -247,6 +247,10 @@ def test_a_ticket_replaces_the_session_of_another_account_only_after_a_yes(
     [
         ("PUT", "/tenant/aws-role", {"role_arn": None}, Role.ADMIN),
         ("POST", "/tenant/upgrade-request", None, Role.OWNER),
+        ("DELETE", "/tenant/upgrade-request", None, Role.OWNER),
+        ("POST", f"/tenant/moves/{UUID(int=7)}/cancel", None, Role.OWNER),
+        ("POST", "/tenant/rollback", None, Role.OWNER),
+        ("POST", "/tenant/downgrade", None, Role.OWNER),
         ("POST", "/tenant/members", {"email": "new@example.com", "role": "viewer"}, Role.ADMIN),
         ("POST", "/hubspot/authorizations", {}, Role.ADMIN),
         ("POST", "/hubspot/connection", {"state": "forged", "code": "c"}, Role.ADMIN),

@@ -238,6 +238,19 @@ class FakeControl:
         self._note("request_upgrade", None)
         self._tenant(caller).upgrade_requested_at = AT
 
+    def withdraw_upgrade(self, caller: Caller) -> None:
+        self._note("withdraw_upgrade", None)
+        self._tenant(caller).upgrade_requested_at = None
+
+    def cancel_own_move(self, caller: Caller, move_id: UUID) -> None:
+        self._note("cancel_own_move", move_id)
+
+    def roll_back(self, caller: Caller) -> None:
+        self._note("roll_back", None)
+
+    def downgrade(self, caller: Caller) -> None:
+        self._note("downgrade", None)
+
     def delete_workspace(self, caller: Caller) -> None:
         self._note("delete_workspace", None)
         self._tenant(caller).state = TenantState.RETAINED

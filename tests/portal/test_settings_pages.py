@@ -72,7 +72,7 @@ def test_an_upgrade_is_followed_step_by_step(stage: Stage, northwind: Tenant) ->
     piece = alice.get("/plan/progress", fragment=True).text
     assert "data-poll" in piece and "Copy every table" in piece and 'aria-current="step"' in piece
     until = datetime.now(UTC) + timedelta(days=30)
-    northwind.move = move(northwind, Phase.RETAINING, retain_until=until, rows=10241)
+    northwind.move = move(northwind, Phase.RETAINING, retain_until=until, rows=10241, actions=["rollback"])
     assert "data-reload" in alice.get("/plan/progress", fragment=True).text
     page = alice.get("/plan").text
     for shown in ("Your data is on dedicated-1.", "10,241 rows, all equal.", "Rollback until", "Your own"):

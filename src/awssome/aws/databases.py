@@ -76,12 +76,14 @@ class Instance:
 
     :ivar status: RDS's own word.
     :ivar host: "" until there is an endpoint.
+    :ivar protected: against deletion.
     :ivar secret: ARN of what Secrets Manager keeps of the administrator; None until there is one.
     """
 
     status: str
     host: str
     port: int
+    protected: bool
     secret: str | None
     tags: dict[str, str]
 
@@ -133,17 +135,27 @@ class Databases:
             )
         return found
 
-    def delete(self, name: str, snapshot: str | None) -> None:
-        """Ask for its deletion, with a last snapshot of that name; None: with none. Its protection is taken off first.
+    def protect(self, name: str) -> None:
+        """Against deletion by mistake: from the moment on from which it holds what is somebody's.
 
-        Nothing happens when it is gone.
+        One that RDS could not make could not be deleted otherwise: its settings can no longer be changed.
+        """
+        with told("RDS", _WORDS):
+            self._client.modify_db_instance(DBInstanceIdentifier=name, DeletionProtection=True, ApplyImmediately=True)
+
+    def delete(self, name: str, snapshot: str | None, *, protected: bool = False) -> None:
+        """Ask for its deletion; nothing happens when it is gone.
+
+        :param snapshot: the name of a last snapshot; None: there is to be none.
+        :param protected: its protection goes first.
         """
         last = {"FinalDBSnapshotIdentifier": snapshot} if snapshot else {"SkipFinalSnapshot": True}
         try:
             with told("RDS", _WORDS), _gone():
-                self._client.modify_db_instance(
-                    DBInstanceIdentifier=name, DeletionProtection=False, ApplyImmediately=True
-                )
+                if protected:
+                    self._client.modify_db_instance(
+                        DBInstanceIdentifier=name, DeletionProtection=False, ApplyImmediately=True
+                    )
                 self._client.delete_db_instance(DBInstanceIdentifier=name, DeleteAutomatedBackups=True, **last)
         except _Gone:
             return
@@ -198,7 +210,6 @@ def _order(name: str, wanted: Blueprint, tags: dict[str, str]) -> dict[str, Any]
         "PubliclyAccessible": False,
         "MasterUsername": ADMINISTRATOR,
         "ManageMasterUserPassword": True,
-        "DeletionProtection": True,
         "BackupRetentionPeriod": BACKUP_DAYS,
         "CopyTagsToSnapshot": True,
         "AutoMinorVersionUpgrade": True,
@@ -221,6 +232,7 @@ def _instance(row: dict[str, Any]) -> Instance:
         status=str(row["DBInstanceStatus"]),
         host=str(endpoint.get("Address") or ""),
         port=int(endpoint.get("Port") or 0),
+        protected=bool(row.get("DeletionProtection")),
         secret=(row.get("MasterUserSecret") or {}).get("SecretArn"),
         tags={tag["Key"]: tag["Value"] for tag in row.get("TagList", [])},
     )

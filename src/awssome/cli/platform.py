@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import closing
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,6 +52,20 @@ def worker(
         main.serve_worker(main.load(), queue or ())
     else:
         main.supervise_worker(_to_serve(), queue or ())
+
+
+@serve.command(hidden=True)
+def database(
+    directory: Annotated[Path, typer.Option(envvar="SANDBOX_DIRECTORY", help="Where its data is kept.")],
+    username: Annotated[str, typer.Option(envvar="SANDBOX_USERNAME", help="The master user.")],
+    password: Annotated[str, typer.Option(envvar="SANDBOX_PASSWORD", help="The master user's password.")],
+    engine: Annotated[str, typer.Option(envvar="SANDBOX_ENGINE", help="RDS's name of the engine.")] = "postgres",
+    name: Annotated[str, typer.Option("--database", envvar="SANDBOX_DATABASE", help="A database to make.")] = "",
+) -> None:
+    """Serve a fresh PostgreSQL as RDS would, for `awssome sandbox aws --database-command "awssome serve database"`."""
+    if engine != "postgres":
+        raise Refused(Code.INVALID, f"There is no embedded server for the engine {engine}.")
+    main.serve_database(main.load(), directory, user=username, password=password, database=name)
 
 
 def doctor(

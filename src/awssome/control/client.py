@@ -161,6 +161,22 @@ class Control:
         """The owner asks for the paid tier."""
         self._send("POST", "/tenant/upgrade-request", caller)
 
+    def withdraw_upgrade(self, caller: Caller) -> None:
+        """The owner no longer asks for it. :raises Refused: CONFLICT when it was granted."""
+        self._send("DELETE", "/tenant/upgrade-request", caller)
+
+    def cancel_own_move(self, caller: Caller, move_id: UUID) -> None:
+        """The owner calls the tenant's move off. :raises Refused: CONFLICT when it has switched."""
+        self._send("POST", f"/tenant/moves/{move_id}/cancel", caller)
+
+    def roll_back(self, caller: Caller) -> None:
+        """The owner has the tenant moved back. :raises Refused: CONFLICT when there is nothing to go back to."""
+        self._send("POST", "/tenant/rollback", caller)
+
+    def downgrade(self, caller: Caller) -> None:
+        """The owner gives the paid tier up. :raises Refused: CONFLICT, or UNAVAILABLE when no pool has room."""
+        self._send("POST", "/tenant/downgrade", caller)
+
     def delete_workspace(self, caller: Caller) -> None:
         """Close the tenant at once; it is archived, and erased in 30 days."""
         self._send("POST", "/tenant/deletion", caller)
@@ -278,6 +294,15 @@ class Control:
         shape: TypeAdapter[m.MoveOut | m.Accepted] = TypeAdapter(m.MoveOut | m.Accepted)
         return shape.validate_json(self._send("POST", f"/tenants/{ref}/upgrade", body=m.StartMove(server=server)))
 
+    def start_downgrade(self, ref: str) -> m.MoveOut | m.Accepted:
+        """Give the paid tier up; the move that follows, or that nothing has to move."""
+        shape: TypeAdapter[m.MoveOut | m.Accepted] = TypeAdapter(m.MoveOut | m.Accepted)
+        return shape.validate_json(self._send("POST", f"/tenants/{ref}/downgrade"))
+
+    def decline_upgrade(self, ref: str) -> None:
+        """Decline what the tenant's owner asks for."""
+        self._send("DELETE", f"/tenants/{ref}/upgrade-request")
+
     def start_move(self, ref: str, kind: str, server: str | None = None) -> m.MoveOut:
         """`kind` is rollback or move."""
         return self._call(m.MoveOut, "POST", f"/tenants/{ref}/{kind}", body=m.StartMove(server=server))
@@ -351,9 +376,10 @@ class Control:
         """Start no more moves off the server."""
         return self._call(m.ServerRow, "DELETE", f"/servers/{name}/drain")
 
-    def moves(self, after: str = "") -> m.MovePage:
-        """Moves, newest first."""
-        return self._call(m.MovePage, "GET", "/moves", query={"after": after} if after else None)
+    def moves(self, after: str = "", kind: str = "", state: str = "") -> m.MovePage:
+        """Moves, newest first; of one kind, or in one state."""
+        query = {"after": after, "kind": kind, "state": state}
+        return self._call(m.MovePage, "GET", "/moves", query={k: v for k, v in query.items() if v})
 
     def move(self, move_id: UUID) -> m.MoveOut:
         """One move."""

@@ -121,6 +121,46 @@ def prepare_data_plane(cluster: Cluster, password: str) -> str:
     return _url(cluster, PROVISIONER_ROLE, password, TENANTS_DATABASE)
 
 
+def prepare_instance(cluster: Cluster, user: str, password: str, database: str) -> None:
+    """Make an embedded cluster what a fresh instance of RDS for PostgreSQL is, with its master user.
+
+    The master user is no superuser: it makes roles and databases, is in `rds_superuser`, and owns the databases that
+    are there. Nothing is closed to other logins, save what PostgreSQL closes itself.
+
+    Source: the user guide of RDS, *Understanding the rds_superuser role*.
+
+    :param user: the master user; `postgres` is taken by the cluster's own superuser.
+    :param database: one that is made beside `postgres`, which is always there; none when empty.
+    :raises Refused: INVALID for a user that is taken.
+    """
+    if user == cluster.superuser:
+        raise Refused(Code.INVALID, f"The user {user} is the embedded PostgreSQL's own.", "Choose another name.")
+    master, names = sql.Identifier(user), ["template1", "postgres"]
+    with _superuser(cluster) as connection:
+        connection.execute("CREATE ROLE rds_superuser NOLOGIN")
+        connection.execute(
+            "GRANT pg_monitor, pg_read_all_stats, pg_signal_backend, pg_checkpoint, pg_use_reserved_connections "
+            "TO rds_superuser WITH ADMIN OPTION"
+        )
+        _role(connection, user, password, "LOGIN CREATEROLE CREATEDB")
+        connection.execute(sql.SQL("GRANT rds_superuser TO {} WITH ADMIN OPTION").format(master))
+        if database:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+            names.append(database)
+        for name in names:
+            connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), master))
+    for name in names:
+        with _superuser(cluster, name) as connection:
+            # There the master user may make it; here only a superuser may.
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+
+
+def change_password(cluster: Cluster, user: str, password: str) -> None:
+    """Give a user of an embedded cluster another password."""
+    with _superuser(cluster) as connection:
+        _role(connection, user, password, "LOGIN")
+
+
 CLOSE_FUNCTIONS = f"""
 DO $$
 DECLARE f regprocedure;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -52,6 +53,12 @@ UNDER_WAY = (
 CANCELLABLE = (Phase.REQUESTED, Phase.PROVISIONING, Phase.COPYING, Phase.VERIFYING, Phase.FAILED)
 """Before the registry has switched, a move can be called off: the source is opened again, the target dropped."""
 
+AT_ITS_TARGET = (Phase.RETAINING, Phase.DROPPING, Phase.DROPPED)
+"""In these phases a move has brought the tenant where it was to go."""
+
+OWNERS = (MoveKind.UPGRADE, MoveKind.ROLLBACK, MoveKind.DOWNGRADE)
+"""Moves that follow from what a tenant pays for: its owner may call them off. Others are the operators' business."""
+
 STEPS: tuple[tuple[str, str], ...] = (
     ("claim", "Claim the tenant"),
     ("server", "Get the target server ready"),
@@ -67,6 +74,28 @@ STEPS: tuple[tuple[str, str], ...] = (
     ("drop", "Archive and drop the source"),
 )
 """The steps as pages show them, 0 to 11: key in the evidence, words."""
+
+
+USUAL_ROWS_A_SECOND = 20_000.0
+"""How fast rows are copied and compared on an installation that has not moved anybody yet: a careful guess."""
+
+LEAST_SECONDS = 5.0
+"""What a move takes apart from its rows: connections, schema, login, the cut-over."""
+
+_TELLING_ROWS = 1_000
+
+
+def expected_seconds(rows: int, past: Sequence[tuple[int, float]]) -> float:
+    """How long a move is going to take once its target server is there, as far as earlier ones tell.
+
+    :param rows: how many the tenant has.
+    :param past: rows and seconds of earlier moves; small ones say nothing of speed.
+    """
+    telling = [(moved, seconds) for moved, seconds in past if moved >= _TELLING_ROWS and seconds > 0]
+    pace = USUAL_ROWS_A_SECOND
+    if telling:
+        pace = sum(moved for moved, _ in telling) / sum(seconds for _, seconds in telling)
+    return LEAST_SECONDS + rows / pace
 
 
 class NotYet(Exception):

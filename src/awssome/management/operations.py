@@ -17,6 +17,7 @@ from awssome.database.tenant import syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import InstanceState
+from awssome.domain.moves import OWNERS, UNDER_WAY, MoveKind, Phase
 from awssome.domain.servers import checked_name, location
 from awssome.domain.tenants import PlacementState, Role, TenantState, checked_email, checked_password, checked_text
 from awssome.management import people, views
@@ -24,6 +25,15 @@ from awssome.workflows import moves, retention
 from awssome.workflows.services import Services
 
 PAGE = 50
+
+MOVE_STATES: dict[str, tuple[Phase, ...]] = {
+    "under_way": UNDER_WAY,
+    "kept": (Phase.RETAINING,),
+    "failed": (Phase.FAILED,),
+    "cancelled": (Phase.CANCELLED,),
+    "dropped": (Phase.DROPPING, Phase.DROPPED),
+}
+"""By which moves are sifted."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ def tenant_detail(connection: Connection, ref: str) -> m.TenantDetail:
             )
             for place in placements.of_tenant(connection, found.id)
         ],
-        moves=[views.move(move) for move in registered_moves.page(connection, tenant_id=found.id).rows],
+        moves=[views.move(connection, move) for move in registered_moves.page(connection, tenant_id=found.id).rows],
         members=[views.member(member) for member in accounts.members(connection, found.id)],
     )
 
@@ -195,6 +205,14 @@ def start_rollback(services: Services, connection: Connection, actor: Actor, ref
     return _move(connection, moves.rollback(connection, services.queue, actor, ref))
 
 
+def start_downgrade(services: Services, connection: Connection, actor: Actor, ref: str) -> m.MoveOut | m.Accepted:
+    """Give the paid tier up: the move to a pool, with which the tier changes; a message where nothing has to move."""
+    move_id = moves.downgrade(connection, services.queue, actor, ref)
+    if move_id is not None:
+        return _move(connection, move_id)
+    return m.Accepted(message="The tenant is on the free tier now. Its data stays where it is.")
+
+
 def start_move(services: Services, connection: Connection, actor: Actor, ref: str, server: str | None) -> m.MoveOut:
     """Move to another server."""
     return _move(connection, moves.move_to(connection, services.queue, actor, ref, server))
@@ -218,10 +236,27 @@ def release_source(services: Services, connection: Connection, actor: Actor, mov
     return _move(connection, move_id)
 
 
-def moves_page(connection: Connection, after: str = "", before: str = "") -> m.MovePage:
-    """Moves, newest first."""
-    page = registered_moves.page(connection, after=after, before=before, limit=PAGE)
-    return m.MovePage(moves=[views.move(row) for row in page.rows], next=page.after, previous=page.before)
+def cancel_own_move(services: Services, connection: Connection, actor: Actor, tenant_id: UUID, move_id: UUID) -> None:
+    """A tenant's owner calls its move off. :raises Refused: NOT_FOUND for another's, or one of the operators' own."""
+    found = registered_moves.find(connection, move_id)
+    if found.tenant_id != tenant_id or found.kind not in OWNERS:
+        raise Refused(Code.NOT_FOUND, "There is no such move.")
+    moves.cancel(connection, services.queue, actor, move_id)
+
+
+def moves_page(
+    connection: Connection, after: str = "", before: str = "", *, kind: str = "", state: str = ""
+) -> m.MovePage:
+    """Moves, newest first. :param state: a key of `MOVE_STATES`; what is none is every state, as with the kind."""
+    page = registered_moves.page(
+        connection,
+        kind=MoveKind(kind) if kind in list(MoveKind) else None,
+        phases=MOVE_STATES.get(state, ()),
+        after=after,
+        before=before,
+        limit=PAGE,
+    )
+    return m.MovePage(moves=[views.move(connection, row) for row in page.rows], next=page.after, previous=page.before)
 
 
 def move(connection: Connection, move_id: UUID) -> m.MoveOut:
@@ -324,8 +359,8 @@ def overview(connection: Connection) -> dict[str, Any]:
         "tenants": by_tier,
         "signups": days,
         "servers": servers_with_load(connection),
-        "moves_under_way": [views.move(row) for row in figures.moves_in(connection, "under_way")],
-        "moves_failed": [views.move(row) for row in figures.moves_in(connection, "failed")],
+        "moves_under_way": [views.move(connection, row) for row in figures.moves_in(connection, "under_way")],
+        "moves_failed": [views.move(connection, row) for row in figures.moves_in(connection, "failed")],
         "jobs": queues,
         "upgrade_requests": [views.tenant_row(row) for row in figures.upgrade_requests(connection)],
     }
@@ -425,4 +460,4 @@ def _turn(
 
 
 def _move(connection: Connection, move_id: UUID) -> m.MoveOut:
-    return views.move(registered_moves.row(connection, move_id))
+    return views.move(connection, registered_moves.row(connection, move_id))

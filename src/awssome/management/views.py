@@ -8,15 +8,19 @@ from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.registry import moves, placements, servers
+from awssome.database.registry import moves, placements, servers, usage
 from awssome.database.registry.tenants import Tenant
 from awssome.domain.addresses import Addresses
-from awssome.domain.moves import CANCELLABLE, STEPS, UNDER_WAY, Phase
+from awssome.domain.instances import InstanceState
+from awssome.domain.moves import CANCELLABLE, STEPS, UNDER_WAY, Phase, expected_seconds
 from awssome.domain.secrets import Keys
 from awssome.domain.servers import free_places
 from awssome.domain.tenants import EngineName, Role, ServerKind, TenantState, Tier
 from awssome.domain.times import now
 from awssome.workflows.services import Services
+
+_BEING_MADE = (InstanceState.WANTED, InstanceState.CREATING, InstanceState.PREPARING, InstanceState.FAILED)
+"""How far an instance is that tenants cannot be on yet."""
 
 
 def tenant_row(row: Any) -> m.TenantRow:
@@ -66,7 +70,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
         problem=found.problem,
         created_at=found.created_at,
         retain_until=found.retain_until,
-        move=move(newest[0]) if newest else None,
+        move=move(connection, newest[0]) if newest else None,
     )
 
 
@@ -149,9 +153,10 @@ def server(row: Any) -> m.ServerRow:
     )
 
 
-def move(row: Any) -> m.MoveOut:
+def move(connection: Connection, row: Any) -> m.MoveOut:
     """A row of `registry.moves.page`, with its steps and what may be done now."""
-    tables = [{"name": name, **evidence} for name, evidence in sorted(row.evidence["tables"].items())]
+    evidence = row.evidence
+    tables = [{"name": name, **told} for name, told in sorted(evidence["tables"].items())]
     return m.MoveOut(
         id=row.id,
         tenant_id=row.tenant_id,
@@ -172,6 +177,10 @@ def move(row: Any) -> m.MoveOut:
         rows=sum(table["rows"] for table in tables),
         problem=row.problem,
         actions=_actions(row),
+        cancel_requested=row.cancel_requested,
+        confirmed=evidence["steps"].get("confirm", {}).get("equal"),
+        making=_making(row),
+        **_expected(connection, row),
     )
 
 
@@ -180,18 +189,18 @@ def _steps(row: Any) -> list[dict[str, Any]]:
     steps, phase = [], Phase(row.phase)
     reached = max((i for i, (key, _) in enumerate(STEPS) if key in done), default=-1)
     for i, (key, label) in enumerate(STEPS):
-        step = done.get(key)
+        step = done.get(key) or {}
         state = "todo"
-        if step is not None and "seconds" in step:
+        if "seconds" in step:
             state = "done"
         elif i == reached:
             state = "failed" if phase in (Phase.FAILED, Phase.CANCELLED) else "now"
         if key == "retain" and phase is Phase.RETAINING:
             state = "now"
-        seconds = step.get("seconds") if step else None
+        noted = {"seconds": None, "at": None, **step}
         if key == "retain":
-            seconds = None
-        steps.append({"key": key, "label": label, "state": state, "seconds": seconds})
+            noted["seconds"] = None
+        steps.append({"key": key, "label": label, "state": state, **noted})
     return steps
 
 
@@ -203,6 +212,24 @@ def _actions(row: Any) -> list[str]:
     if phase is Phase.FAILED or (phase in UNDER_WAY and row.problem):
         actions.append("retry")
     kept = row.retain_until is not None and row.retain_until > now() + timedelta()
-    if phase is Phase.RETAINING and kept and row.current_id == row.target_id:
+    has_a_right = row.tier == Tier.PAID or row.source_kind == ServerKind.POOL
+    if phase is Phase.RETAINING and kept and row.current_id == row.target_id and has_a_right:
         actions.append("rollback")
     return actions
+
+
+def _making(row: Any) -> m.Making | None:
+    if row.instance_state not in _BEING_MADE or row.phase not in UNDER_WAY:
+        return None
+    return m.Making(state=row.instance_state, since=row.instance_since, problem=row.target_problem)
+
+
+def _expected(connection: Connection, row: Any) -> dict[str, Any]:
+    """How much there is to do and how long it takes; only what is under way is worth the queries."""
+    if row.phase not in UNDER_WAY:
+        return {}
+    used = usage.of_tenant(connection, row.tenant_id)
+    if used is None:
+        return {}
+    seconds = expected_seconds(used.rows, moves.past(connection))
+    return {"expected_rows": used.rows, "expected_seconds": round(seconds, 1)}

@@ -53,7 +53,7 @@ def ensure(services: WorkerServices, server_id: UUID) -> None:
     """Return when the server is there, registered and open; at once for one that AWS does not make.
 
     :raises NotYet: while AWS makes it, or has no room for it right now: it is to be called again then.
-    :raises Refused: UNAVAILABLE when somebody has to act first; the server's page says how. `again`, then call it anew.
+    :raises Refused: CONFLICT when somebody has to act first; the server's page says how. `again`, then call it anew.
     """
     with services.registry.begin() as connection:
         instance = instances.find(connection, server_id)
@@ -157,6 +157,8 @@ def _prepare(services: WorkerServices, instance: Instance, found: databases.Inst
     try:
         made.prepare(instance.engine, url, user)
         checked = services.open_server(instance.server_id).check()
+        if not found.protected:
+            services.databases.protect(instance.name)
     except Refused as refused:
         trouble = Trouble(refused.message, refused.advice)
         if refused.code is Code.UNAVAILABLE:
@@ -213,7 +215,7 @@ def _take_away(services: WorkerServices, instance: Instance) -> None:
         return  # it is being backed up or modified; the next look is soon
     with services.registry.begin() as connection:
         instances.turn(connection, instance, InstanceState.DELETING, snapshot=snapshot)
-    services.databases.delete(instance.name, snapshot)
+    services.databases.delete(instance.name, snapshot, protected=found.protected)
 
 
 def _gone(services: WorkerServices, instance: Instance) -> None:
@@ -262,7 +264,7 @@ def _note(services: WorkerServices, instance: Instance, trouble: Trouble) -> Non
 
 def _not_made(instance: Instance) -> Refused:
     return Refused(
-        Code.UNAVAILABLE,
+        Code.CONFLICT,
         "AWS has not made the database server yet. The workspace goes on where it is; nothing has changed for it.",
         f"The page of server {instance.name} says why, and what to do. Then try the move again.",
     )

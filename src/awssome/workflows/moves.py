@@ -5,11 +5,11 @@ from __future__ import annotations
 from uuid import UUID
 
 from awssome.database import Connection
-from awssome.database.registry import audit, moves, placements, servers, tenants
+from awssome.database.registry import audit, hubspot, movers, moves, placements, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import Blueprint
-from awssome.domain.moves import MoveKind, Phase
+from awssome.domain.moves import OWNERS, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState, Tier
 from awssome.workflows import instances, retention
 from awssome.workflows.queue import Queue
@@ -55,6 +55,21 @@ def upgrade(
     return _start(connection, queue, actor, tenant, source, server_id, MoveKind.UPGRADE)
 
 
+def roll_back_own(connection: Connection, queue: Queue, actor: Actor, ref: str) -> UUID:
+    """As `rollback`, for a tenant's owner: of what follows from the plan, never of the operators' own moves.
+
+    :raises Refused: CONFLICT, too, when the last move was one of these.
+    """
+    last = moves.last_retained(connection, _movable(connection, ref).id)
+    if last is not None and last.kind not in OWNERS:
+        raise Refused(
+            Code.CONFLICT,
+            "The operators have moved your workspace since. Nothing was changed.",
+            "Ask them when you want it somewhere else.",
+        )
+    return rollback(connection, queue, actor, ref)
+
+
 def rollback(connection: Connection, queue: Queue, actor: Actor, ref: str) -> UUID:
     """Move the tenant back to the server it came from, into a fresh schema; the tier stays, later writes come along.
 
@@ -69,7 +84,60 @@ def rollback(connection: Connection, queue: Queue, actor: Actor, ref: str) -> UU
             "A rollback is possible until the retention of the last move ends.",
         )
     server_id = placements.server_of(connection, last.source_id)
+    if tenant.tier is Tier.FREE and servers.by_id(connection, server_id).kind == ServerKind.DEDICATED:
+        raise Refused(
+            Code.CONFLICT,
+            "The free tier has no server of its own to go back to. Nothing was changed.",
+            "An upgrade leads there again, and everything comes along.",
+        )
     return _start(connection, queue, actor, tenant, last.target_id, server_id, MoveKind.ROLLBACK)
+
+
+def downgrade(connection: Connection, queue: Queue, actor: Actor, ref: str) -> UUID | None:
+    """Give the paid tier up, and move the tenant to the emptiest pool of its engine.
+
+    The tier changes with the placement, in one statement (`tenants.switch_placement`): who calls the move off has lost
+    nothing. Where there is nothing to move, because the tenant lives on a pool, it changes at once.
+
+    :returns: the move; None when the tenant stays where it is.
+    :raises Refused: CONFLICT when it is free already, or another free tenant is connected to its HubSpot account;
+        UNAVAILABLE when no pool has room.
+    """
+    tenant = _movable(connection, ref)
+    source = tenant.placement_id
+    if source is None:
+        raise _not_active()
+    if tenant.tier is Tier.FREE:
+        raise Refused(Code.CONFLICT, f"{tenant.company} is on the free tier already.")
+    hubspot.require_room(connection, tenant.id)
+    here = servers.by_id(connection, placements.server_of(connection, source))
+    if here.kind == ServerKind.DEDICATED:
+        server_id = servers.emptiest_pool(connection, EngineName(here.engine))
+        return _start(connection, queue, actor, tenant, source, server_id, MoveKind.DOWNGRADE)
+    movers.require_none(connection, tenant.id)
+    tenants.change(connection, tenant.id, tier=Tier.FREE)
+    audit.record(connection, actor, "tenant.downgraded", tenant.id)
+    queue.keep_to_plan(connection, tenant.id)
+    return None
+
+
+def after_move(connection: Connection, queue: Queue, move_id: UUID) -> None:
+    """A downgrade has come to its end: syncs keep to the free tier from now on."""
+    move = moves.find(connection, move_id)
+    if move.kind is MoveKind.DOWNGRADE and move.phase is Phase.RETAINING:
+        queue.keep_to_plan(connection, move.tenant_id)
+
+
+def withdraw(connection: Connection, actor: Actor, ref: str) -> None:
+    """The paid tier is no longer asked for. :raises Refused: CONFLICT when it was granted, or nobody asks for it."""
+    tenant = tenants.by_ref(connection, ref, lock=True)
+    if tenant.tier is Tier.PAID or tenant.upgrade_requested_at is None:
+        raise Refused(
+            Code.CONFLICT,
+            "The paid tier was granted already." if tenant.tier is Tier.PAID else "Nobody asks for the paid tier.",
+        )
+    tenants.change(connection, tenant.id, upgrade_requested_at=None, upgrade_requested_by=None)
+    audit.record(connection, actor, "upgrade.withdrawn", tenant.id)
 
 
 def move_to(connection: Connection, queue: Queue, actor: Actor, ref: str, server: str | None) -> UUID:

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from awssome_sandbox.aws.dns import models as dns
 from awssome_sandbox.aws.gateway import Gateway
+from awssome_sandbox.aws.rds import models as rds
+from awssome_sandbox.aws.rds.conduct import CONDUCT
+from awssome_sandbox.aws.rds.servers import Servers
 from awssome_sandbox.serving import address, announce, bind, end_on_signals
 
 
@@ -22,14 +29,52 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="awssome sandbox aws", description="A stand-in for AWS.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 picks a free one (default)")
+    parser.add_argument(
+        "--rds-seconds",
+        type=_seconds,
+        default=20.0,
+        metavar="S",
+        help="how long an RDS instance takes until it is available (default %(default)g)",
+    )
+    parser.add_argument(
+        "--dns-seconds",
+        type=_seconds,
+        default=2.0,
+        metavar="S",
+        help="how long a change of Route 53 is PENDING (default %(default)g)",
+    )
+    parser.add_argument(
+        "--database-command",
+        type=shlex.split,
+        metavar="COMMAND",
+        help="starts the database server of an RDS instance; without it endpoints do not answer",
+    )
     options = parser.parse_args()
     bound = bind(options.host, options.port)
     port = bound.getsockname()[1]
     os.environ["MOTO_PORT"] = str(port)  # moto calls itself, for example to deliver notices
+    CONDUCT.seconds = options.rds_seconds
+    rds.install()
+    dns.install(options.dns_seconds)
     gateway = Gateway(DomainDispatcherApplication(create_backend_app))
     server = make_server(options.host, port, gateway, threaded=True, request_handler=_QuietHandler, fd=bound.fileno())
-    announce(url=address(bound))
-    server.serve_forever()
+    with tempfile.TemporaryDirectory(prefix="awssome-rds-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o711)  # a server that runs as somebody else has its files below
+        if options.database_command:
+            CONDUCT.servers = Servers(options.database_command, Path(directory))
+        try:
+            announce(url=address(bound))
+            server.serve_forever()
+        finally:
+            if CONDUCT.servers:
+                CONDUCT.servers.end()
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError("a number from 0 on")
+    return seconds
 
 
 class _QuietHandler(MotoRequestHandler):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from werkzeug.wrappers import Request, Response
 
 from awssome_sandbox.aws.accounts import PLATFORM_PRINCIPAL, NoSuchRole, account_for, make_role
+from awssome_sandbox.aws.rds import pages
 from awssome_sandbox.pages import render
 
 if TYPE_CHECKING:
@@ -109,4 +110,7 @@ _PAGES: dict[tuple[str, str], Callable[[Request], Response]] = {
     ("POST", "/_sandbox/roles"): _make_role,
     ("GET", "/_sandbox/quick-create"): _quick_create,
     ("POST", "/_sandbox/quick-create"): _create_stack,
+    ("GET", "/_sandbox/rds"): pages.show,
+    ("POST", "/_sandbox/rds"): pages.order,
+    ("DELETE", "/_sandbox/rds"): pages.forget,
 }

@@ -9,11 +9,23 @@ from uuid import UUID
 from pydantic import Field
 
 from awssome.control.messages.base import Body
+from awssome.domain.instances import InstanceState
 from awssome.domain.moves import MoveKind, Phase
 
 
+class Making(Body):
+    """A target server that AWS is making, as far as the platform knows."""
+
+    state: InstanceState
+    since: datetime
+    problem: str | None = Field(description="what is in AWS's way, in words for operators")
+
+
 class MoveOut(Body):
-    """A move, with its evidence. `steps` are {key, label, state: done|now|todo|failed, seconds}."""
+    """A move, with its evidence.
+
+    `steps` are {key, label, state: done|now|todo|failed, seconds, at} and what the step has noted beside.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -34,6 +46,15 @@ class MoveOut(Body):
     rows: int
     problem: str | None
     actions: list[str] = Field(description="what may be done now: cancel, retry, rollback")
+    cancel_requested: bool = Field(False, description="it is called off at its next step")
+    confirmed: bool | None = Field(
+        None, description="whether the frozen source was summed once more and is what was compared; None: not yet"
+    )
+    making: Making | None = Field(None, description="the target server, while AWS is making it")
+    expected_rows: int | None = Field(None, description="rows of the tenant when they were counted last")
+    expected_seconds: float | None = Field(
+        None, description="what it takes once the target server is there; None when it is not under way"
+    )
 
 
 class StartMove(Body):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Text, cast, func, select, text, update
+from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Integer, Text, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.engine import MoverLost
 from awssome.database.keyset import Page, newest_first
 from awssome.database.registry import movers
-from awssome.database.registry.tables import moves, placements, servers, tenants
+from awssome.database.registry.tables import instances, moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import CANCELLABLE, UNDER_WAY, MoveKind, Phase
 from awssome.domain.times import new_id, now
@@ -69,9 +70,13 @@ def claim(connection: Connection, move_id: UUID) -> Move:
     return _move(row)
 
 
-def find(connection: Connection, move_id: UUID) -> Move:
-    """The move as it stands. :raises Refused: NOT_FOUND."""
-    row = connection.execute(select(moves).where(moves.c.id == move_id)).first()
+def find(connection: Connection, move_id: UUID, *, lock: bool = False) -> Move:
+    """The move as it stands. :param lock: nobody changes it for the length of the transaction.
+
+    :raises Refused: NOT_FOUND.
+    """
+    query = select(moves).where(moves.c.id == move_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         raise Refused(Code.NOT_FOUND, "There is no such move.")
     return _move(row)
@@ -94,6 +99,51 @@ def note(connection: Connection, move: Move, part: str, name: str, value: Any) -
     )
     if changed.rowcount != 1:
         raise MoverLost
+
+
+def begin(connection: Connection, move: Move, claimed: dict[str, Any]) -> None:
+    """Begin from the start: what earlier tries have noted is no evidence any more, but for how often they were in vain.
+
+    :param claimed: the first step, which led here.
+    :raises MoverLost: as `advance`.
+    """
+    steps = {"in_vain": move.evidence["steps"].get("in_vain", 0), "claim": claimed}
+    evidence = {"steps": steps, "tables": {}}
+    advance(connection, move, Phase.PROVISIONING, evidence=evidence, lease_until=None)
+
+
+def lease(connection: Connection, move: Move, seconds: float) -> bool:
+    """Writes are about to pause: unless the move says otherwise within so many seconds, anybody may carry it on.
+
+    :returns: False when it has been cancelled; nothing has changed then.
+    :raises MoverLost: as `advance`.
+    """
+    if find(connection, move.id, lock=True).cancel_requested:
+        return False
+    until = func.clock_timestamp() + timedelta(seconds=seconds)
+    paused = cast(["steps", "paused_at"], ARRAY(Text))
+    evidence = func.jsonb_set(moves.c.evidence, paused, func.to_jsonb(func.clock_timestamp()))
+    advance(connection, move, Phase.CUTTING_OVER, lease_until=until, evidence=evidence)
+    return True
+
+
+def overdue(connection: Connection, seconds: float = 15.0) -> list[UUID]:
+    """Moves whose writes pause while their mover is silent. Each is told to one caller, who has so many seconds."""
+    late = update(moves).where(moves.c.lease_until <= func.clock_timestamp())
+    taken = late.values(lease_until=func.clock_timestamp() + timedelta(seconds=seconds)).returning(moves.c.id)
+    return list(connection.scalars(taken))
+
+
+def opened(connection: Connection, move: Move, write_pause_ms: int | None) -> None:
+    """Writes go on at the target, and anybody else need not look after the move.
+
+    :param write_pause_ms: for how long writes paused; None: since when they did, by this database's clock.
+    :raises MoverLost: as `advance`.
+    """
+    paused_at = cast(moves.c.evidence["steps"]["paused_at"].astext, TIMESTAMP(timezone=True))
+    since = func.extract("epoch", func.clock_timestamp() - paused_at) * 1000
+    paused = func.coalesce(moves.c.write_pause_ms, since if write_pause_ms is None else write_pause_ms)
+    advance(connection, move, Phase.SWITCHED, lease_until=None, write_pause_ms=cast(paused, Integer))
 
 
 def request_cancel(connection: Connection, move_id: UUID) -> None:
@@ -121,17 +171,32 @@ def reopen(connection: Connection, move_id: UUID) -> None:
 
 
 def page(
-    connection: Connection, *, tenant_id: UUID | None = None, after: str = "", before: str = "", limit: int = 50
+    connection: Connection,
+    *,
+    tenant_id: UUID | None = None,
+    kind: MoveKind | None = None,
+    phases: Sequence[Phase] = (),
+    after: str = "",
+    before: str = "",
+    limit: int = 50,
 ) -> Page[Any]:
-    """Moves newest first, with company and the names of both servers."""
+    """Moves newest first, with company and tier, the names of both servers, and how far AWS is with the target.
+
+    :param phases: only moves in one of them; none: in any.
+    """
     source, target = servers.alias(), servers.alias()
     source_at, target_at = placements.alias(), placements.alias()
     query = (
         select(
             moves,
             tenants.c.company,
+            tenants.c.tier,
             source.c.name.label("source"),
+            source.c.kind.label("source_kind"),
             target.c.name.label("target"),
+            instances.c.state.label("instance_state"),
+            instances.c.requested_at.label("instance_since"),
+            target.c.problem.label("target_problem"),
             tenants.c.placement_id.label("current_id"),
             source_at.c.state.label("source_state"),
         )
@@ -140,9 +205,14 @@ def page(
         .join(target_at, target_at.c.id == moves.c.target_id)
         .join(source, source.c.id == source_at.c.server_id)
         .join(target, target.c.id == target_at.c.server_id)
+        .outerjoin(instances, instances.c.server_id == target.c.id)
     )
     if tenant_id:
         query = query.where(moves.c.tenant_id == tenant_id)
+    if kind:
+        query = query.where(moves.c.kind == kind)
+    if phases:
+        query = query.where(moves.c.phase.in_(phases))
     return newest_first(connection, query, moves.c.id, UUID, after=after, before=before, limit=limit)
 
 
@@ -150,6 +220,13 @@ def row(connection: Connection, move_id: UUID) -> Any:
     """One row as in `page`. :raises Refused: NOT_FOUND."""
     tenant_id = find(connection, move_id).tenant_id
     return next(found for found in page(connection, tenant_id=tenant_id, limit=1000).rows if found.id == move_id)
+
+
+def past(connection: Connection, count: int = 20) -> list[tuple[int, float]]:
+    """Rows, and seconds from the first copied to the last compared, of the newest moves that have switched."""
+    switched = select(moves.c.evidence).where(moves.c.switched_at.is_not(None))
+    found = connection.scalars(switched.order_by(moves.c.id.desc()).limit(count))
+    return [(sum(table["rows"] for table in told["tables"].values()), _worked(told["steps"])) for told in found]
 
 
 def last_retained(connection: Connection, tenant_id: UUID) -> Move | None:
@@ -194,6 +271,11 @@ def past_retention(connection: Connection) -> list[UUID]:
 
 UNCONFIRMED: ColumnElement[bool] = moves.c.evidence["steps"]["confirm"]["equal"].astext.is_not_distinct_from("false")
 """Of a move: its source held something else than was carried over, and an operator has to look at it."""
+
+
+def _worked(steps: dict[str, Any]) -> float:
+    taken = [steps[name].get("seconds") for name in ("copy", "catch_up", "verify") if name in steps]
+    return float(sum(seconds for seconds in taken if seconds is not None))
 
 
 def _move(row: Any) -> Move:

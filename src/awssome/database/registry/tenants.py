@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, or_, select, union, update
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, case, func, or_, select, union, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
 from awssome.database.keyset import Key, Keyset, Page
 from awssome.database.registry.tables import accounts, memberships, moves, placements, servers, tenants
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import UNDER_WAY
+from awssome.domain.moves import UNDER_WAY, MoveKind
 from awssome.domain.secrets import OLDEST, new_token
 from awssome.domain.tenants import AWAY, RESERVED_SLUGS, Role, TenantState, Tier, check_transition, slug_from
 from awssome.domain.times import new_id, now
@@ -154,11 +154,16 @@ def note_seen(connection: Connection, tenant: Tenant) -> None:
 
 
 def switch_placement(connection: Connection, tenant_id: UUID, source: UUID, target: UUID, epoch: int) -> bool:
-    """The commit point of a move: compare (source, epoch) and set (target, epoch + 1). False when it was not so."""
+    """The commit point of a move: compare (source, epoch) and set (target, epoch + 1). False when it was not so.
+
+    A downgrade has the tenant on the free tier from the same instant on: no other move touches the tier.
+    """
+    mine = select(moves.c.id).where(moves.c.tenant_id == tenant_id, moves.c.target_id == target)
+    downgrade = mine.where(moves.c.kind == MoveKind.DOWNGRADE).exists()
     changed = connection.execute(
         update(tenants)
         .where(tenants.c.id == tenant_id, tenants.c.placement_id == source, tenants.c.epoch == epoch)
-        .values(placement_id=target, epoch=epoch + 1)
+        .values(placement_id=target, epoch=epoch + 1, tier=case((downgrade, Tier.FREE), else_=tenants.c.tier))
     )
     return changed.rowcount == 1
 

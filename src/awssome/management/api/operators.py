@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from awssome.control import messages as m
 from awssome.management import operations
 from awssome.management.api.guard import OperatorCall
+from awssome.workflows import moves as moves_of_tenants
 
 router = APIRouter(tags=["operators"])
 
@@ -58,6 +59,20 @@ def rollback(call: OperatorCall, ref: str, body: m.StartMove) -> m.MoveOut:
         return operations.start_rollback(call.services, connection, call.actor, ref)
 
 
+@router.post("/tenants/{ref}/downgrade", status_code=202)
+def downgrade(call: OperatorCall, ref: str) -> m.MoveOut | m.Accepted:
+    """Give the paid tier up and move to a pool; only a message when nothing has to move."""
+    with call.registry.begin() as connection:
+        return operations.start_downgrade(call.services, connection, call.actor, ref)
+
+
+@router.delete("/tenants/{ref}/upgrade-request", status_code=204)
+def decline_upgrade(call: OperatorCall, ref: str) -> None:
+    """Decline what the tenant's owner asks for; the tier stays as it is."""
+    with call.registry.begin() as connection:
+        moves_of_tenants.withdraw(connection, call.actor, ref)
+
+
 @router.post("/tenants/{ref}/move", status_code=202)
 def move_tenant(call: OperatorCall, ref: str, body: m.StartMove) -> m.MoveOut:
     """Move to another server."""
@@ -101,10 +116,10 @@ def close_server(call: OperatorCall, name: str) -> m.ServerRow:
 
 
 @router.get("/moves")
-def moves(call: OperatorCall, after: str = "") -> m.MovePage:
-    """Moves, newest first."""
+def moves(call: OperatorCall, after: str = "", kind: str = "", state: str = "") -> m.MovePage:
+    """Moves, newest first; of one kind, or in one state: under_way, kept, failed, cancelled or dropped."""
     with call.registry.begin() as connection:
-        return operations.moves_page(connection, after)
+        return operations.moves_page(connection, after, kind=kind, state=state)
 
 
 @router.get("/moves/{move_id}")

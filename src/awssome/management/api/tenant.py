@@ -12,10 +12,10 @@ from awssome.database.registry import accounts, audit, tenants
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Role, TenantState, Tier, checked_email
 from awssome.domain.times import now
-from awssome.management import people, views
+from awssome.management import operations, people, views
 from awssome.management.api.guard import TenantCall, tenant_call
 from awssome.management.denials import deny
-from awssome.workflows import leaving
+from awssome.workflows import leaving, moves
 
 router = APIRouter(tags=["tenant"])
 
@@ -79,6 +79,37 @@ def request_upgrade(caller: Owner) -> None:
                 connection, tenant.id, upgrade_requested_at=now(), upgrade_requested_by=caller.session.account_id
             )
             audit.record(connection, caller.actor, "upgrade.requested", tenant.id)
+
+
+@router.delete("/tenant/upgrade-request", status_code=204)
+def withdraw_upgrade(caller: Owner) -> None:
+    """The owner no longer asks for it. :raises Refused: CONFLICT when it was granted, or was not asked for."""
+    with caller.registry.begin() as connection:
+        moves.withdraw(connection, caller.actor, str(caller.tenant.id))
+
+
+@router.post("/tenant/moves/{move_id}/cancel", status_code=202)
+def cancel_move(caller: Owner, move_id: UUID) -> None:
+    """The owner calls the tenant's own move off, until it switches."""
+    with caller.registry.begin() as connection:
+        operations.cancel_own_move(caller.services, connection, caller.actor, caller.tenant.id, move_id)
+
+
+@router.post("/tenant/rollback", status_code=202)
+def roll_back(caller: Owner) -> None:
+    """The owner has the tenant moved back to where it came from; later writes come along, the tier stays.
+
+    :raises Refused: CONFLICT when there is nothing to go back to, or the last move was the operators' doing.
+    """
+    with caller.registry.begin() as connection:
+        moves.roll_back_own(connection, caller.services.queue, caller.actor, str(caller.tenant.id))
+
+
+@router.post("/tenant/downgrade", status_code=202)
+def downgrade(caller: Owner) -> None:
+    """The owner gives the paid tier up. It changes when the data is on a shared server."""
+    with caller.registry.begin() as connection:
+        moves.downgrade(connection, caller.services.queue, caller.actor, str(caller.tenant.id))
 
 
 @router.post("/tenant/deletion", status_code=202)
