@@ -78,6 +78,13 @@ def retry(move: MoveId, as_json: Json = False) -> None:
         show_move(api.retry_move(move), as_json)
 
 
+@app.command()
+def release(move: MoveId, as_json: Json = False) -> None:
+    """Have the source of a move archived and dropped that is kept because it held something else than was moved."""
+    with central() as api:
+        show_move(api.release_source(move), as_json)
+
+
 def show_move(move: MoveOut, as_json: bool) -> None:
     """A move with its evidence."""
     if as_json:
