@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "load"]
 
 EMBEDDED = (("main", "pool-1", ServerKind.POOL), ("dedicated-1", "dedicated-1", ServerKind.DEDICATED))
-"""The embedded clusters: directory below home, name as a server, kind. The first holds the control plane, too."""
+"""The embedded clusters: directory below home, name as a server, kind. The first holds the control plane, too; the last
+is left out where AWS makes dedicated servers."""
 
 
 @dataclass(frozen=True)
@@ -314,7 +315,7 @@ def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[s
     from awssome.database import embedded, servers
 
     url, found = "", []
-    for directory, name, kind in EMBEDDED:
+    for directory, name, kind in EMBEDDED if settings.blueprint is None else EMBEDDED[:1]:
         cluster = stack.enter_context(embedded.start(settings.home, directory, binaries=settings.pgbin)).cluster
         if not url:
             url = servers.prepare_control_plane(cluster, keys.signature("embedded", f"control of {directory}"))

@@ -11,6 +11,7 @@ from awssome.control.messages import Making, MoveOut
 from awssome.database.schema import hubspot_mappings
 from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import InstanceState
 from awssome.domain.moves import MoveKind, Phase
 from awssome.domain.tenants import Tier
 from awssome.domain.times import new_id, now
@@ -78,7 +79,7 @@ def test_more_rows_than_were_expected_never_overfill_the_bar(stage: Stage, north
 @pytest.mark.parametrize(
     ("minutes", "problem", "told"),
     [
-        (3, None, "3 min so far, usually 15 to 40 minutes"),
+        (3, None, "3 min so far, usually 10 to 40 minutes"),
         (55, None, "takes longer than usual to make your server: 55 min so far"),
         (5, "InsufficientDBInstanceCapacity in eu-central-1a", "has not made your server yet (5 min so far)"),
     ],
@@ -86,7 +87,7 @@ def test_more_rows_than_were_expected_never_overfill_the_bar(stage: Stage, north
 def test_a_server_that_aws_is_making_is_waited_for_in_calm_words(
     stage: Stage, northwind: Tenant, alice: Browser, minutes: int, problem: str | None, told: str
 ) -> None:
-    making = Making(state="creating", since=now() - timedelta(minutes=minutes), problem=problem, advice=None)
+    making = Making(state=InstanceState.CREATING, since=now() - timedelta(minutes=minutes), problem=problem)
     northwind.move = at_step(northwind, "server", Phase.REQUESTED, making=making, problem="AWS is making it.")
     page = alice.get("/plan").text
     assert told in page and "You work on as before." in page

@@ -83,10 +83,13 @@ def test_an_upgrade_carries_every_row_and_keeps_the_proof(services: WorkerServic
     } == {table: (rows, checksum, rows, checksum, True) for table, (rows, checksum) in by_hand.items()}
     assert set(by_hand) == {table.name for table in DATA_TABLES}
     steps = dict(move.evidence["steps"])
-    assert set(steps) - {"paused_at"} == {name for name, _ in STEPS if name != "drop"}
-    assert all(step["seconds"] >= 0 for name, step in steps.items() if name != "paused_at")
-    frozen = sum(steps[name]["seconds"] for name in ("freeze", "copy", "verify", "switch", "open"))
-    assert 0 < move.write_pause_ms <= frozen * 1000 + 500
+    assert set(steps) - {"paused_at", "in_vain", "carried"} == {name for name, _ in STEPS if name != "drop"}
+    assert all(steps[name]["seconds"] >= 0 for name, _ in STEPS if name != "drop")
+    assert steps["copy"]["rows"] == sum(rows for rows, _ in by_hand.values())
+    assert steps["confirm"]["equal"] is True
+    assert (steps["cut_over"]["tries"], steps["cut_over"]["pauses_ms"], steps["in_vain"]) == (1, [], 0)
+    whole = sum(steps[name]["seconds"] for name, _ in STEPS if name != "drop")
+    assert 0 <= move.write_pause_ms < whole * 1000
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, alice.id)
         assert (tenant.tier, tenant.epoch) == (Tier.PAID, 2)
@@ -124,12 +127,40 @@ def test_the_checksum_notices_every_kind_of_change(
         before = after
 
 
-def test_during_the_copy_reads_go_on_and_writes_are_told_to_come_back(services: WorkerServices, alice: Tenancy) -> None:
+def test_while_it_is_moved_a_tenant_reads_and_writes_and_finds_it_all_at_the_target(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    written = []
+
+    def reads_and_writes(step: str) -> None:
+        if step in ("prepare", "capture", "copy", "catch_up", "verify", "cut_over"):
+            with services.sessions.open(alice.placement) as session:
+                seen = session.execute(select(stage_mappings.c.pipeline)).scalars().all()
+                assert sorted(seen) == sorted([*written, "p"])
+                add(session, step)
+            written.append(step)
+
+    move_id = upgrade(services, alice)
+    assert mover(services, step=reads_and_writes).carry_on(move_id) is Phase.RETAINING
+    assert len(written) == 6
+    placement = placement_of(services, alice)
+    assert placement.placement_id == the_move(services, move_id).target_id
+    kept = [row[0] for row in rows_of(placement)["stage_mappings"]]
+    assert sorted(kept) == sorted([*written, "p"])
+    assert evidence_of(rows_of(placement)) == {
+        table: (found["target_rows"], found["target"])
+        for table, found in the_move(services, move_id).evidence["tables"].items()
+    }
+
+
+def test_between_close_and_open_reads_go_on_and_writes_are_told_to_come_back(
+    services: WorkerServices, alice: Tenancy
+) -> None:
     truth = Truth.of(services, alice)
     tried = []
 
     def reads_and_writes(step: str) -> None:
-        if step in ("copy", "verify", "switch", "open"):
+        if step in ("closed", "open"):
             assert rows_of(alice.placement) == truth.rows
             with services.sessions.open(alice.placement) as session:
                 assert session.execute(select(stage_mappings.c.stage)).scalars().all() == ["Qualified"]
@@ -140,7 +171,7 @@ def test_during_the_copy_reads_go_on_and_writes_are_told_to_come_back(services: 
 
     move_id = upgrade(services, alice)
     assert mover(services, step=reads_and_writes).carry_on(move_id) is Phase.RETAINING
-    assert tried == ["copy", "verify", "switch", "open"]
+    assert tried == ["closed", "open"]
     truth.holds_at(the_move(services, move_id).target_id)
 
 
@@ -149,7 +180,7 @@ def test_once_the_target_is_open_nobody_reads_from_the_source(services: WorkerSe
     told = []
 
     def look(step: str) -> None:
-        if step == "retain":
+        if step == "confirm":
             with services.sessions.open(placement_of(services, alice)) as session:
                 add(session, "new")
             with pytest.raises(Refused) as refused, services.sessions.open(alice.placement):
@@ -361,7 +392,7 @@ def test_a_target_is_closed_to_its_login_until_the_switch(services: WorkerServic
     looked = []
 
     def look(step: str) -> None:
-        if step in ("verify", "switch"):
+        if step in ("verify", "cut_over", "closed"):
             with services.registry.begin() as connection:
                 target = placements.find(connection, services.keys, the_move(services, move_id).target_id)
             for placement in (target, replace(target, epoch=target.epoch + 1)):
@@ -370,7 +401,7 @@ def test_a_target_is_closed_to_its_login_until_the_switch(services: WorkerServic
                 looked.append(refused.value.code)
 
     mover(services, step=look).carry_on(move_id)
-    assert looked == [Code.FENCED] * 4
+    assert looked == [Code.FENCED] * 6
     assert "too early" not in [row[0] for row in rows_of(placement_of(services, alice))["stage_mappings"]]
 
 
@@ -380,18 +411,25 @@ def test_the_fence_follows_the_steps(services: WorkerServices, alice: Tenancy) -
     def look(step: str) -> None:
         fence = services.open_server(_server_of(services, alice, first=True)).fence(alice.placement.schema)
         assert fence is not None
-        seen[step] = (fence.mode, fence.epoch)
+        seen[step] = (fence.mode, fence.epoch, fence.capture)
 
     mover(services, step=look).carry_on(upgrade(services, alice))
-    before, paused, left = (FenceMode.RW, 1), (FenceMode.MOVED, 1), (FenceMode.MOVED, 2)
+    before, noting = (FenceMode.RW, 1, False), (FenceMode.RW, 1, True)
+    closed, left = (FenceMode.MOVED, 1, False), (FenceMode.MOVED, 2, False)
     assert seen == {
         "claim": before,
-        "provision": before,
-        "freeze": before,
-        "copy": paused,
-        "verify": paused,
-        "switch": paused,
-        "open": paused,
+        "server": before,
+        "prepare": before,
+        "capture": before,
+        "copy": noting,
+        "catch_up": noting,
+        "verify": noting,
+        "cut_over": noting,
+        "paused": noting,
+        "marked": noting,
+        "closed": closed,
+        "open": closed,
+        "confirm": left,
         "retain": left,
     }
 

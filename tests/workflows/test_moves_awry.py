@@ -56,7 +56,7 @@ def test_a_mover_that_wakes_up_in_the_middle_of_a_drop_leaves_alone_what_was_mad
     truth.holds_at(the_move(services, move_id).target_id)
 
 
-@pytest.mark.parametrize("when", ["copy", "switch", "open", "retain"])
+@pytest.mark.parametrize("when", ["copy", "verify", "closed", "open", "confirm", "retain"])
 def test_who_is_suspended_during_a_move_is_shut_out_at_the_target_too(
     when: str, services: WorkerServices, alice: Tenancy
 ) -> None:
@@ -96,16 +96,17 @@ def test_a_login_is_set_as_things_stand_when_it_is_done(
     assert _lets_in(placement_of(services, alice)) == (change == "moved")
 
 
+@pytest.mark.parametrize("where", ["copy", "apply"])
 def test_an_error_that_lasts_ends_the_move_with_the_source_open(
-    engine: EngineName, services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+    where: str, engine: EngineName, services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
+    def full(*_: object, **__: object) -> int:
         raise DiskFull("no space left on the target")
 
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
     with monkeypatch.context() as broken:
-        broken.setattr(SERVERS[engine], "copy", full)
+        broken.setattr(SERVERS[engine], where, full)
         with pytest.raises(DiskFull):
             mover(services).carry_on(move_id)
         assert Phase(the_move(services, move_id).phase) is Phase.FAILED
@@ -122,17 +123,22 @@ def test_an_error_that_lasts_ends_the_move_with_the_source_open(
 def test_a_target_that_keeps_going_away_pauses_writes_only_so_often(
     engine: EngineName, services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: object, **__: object) -> int:
+    def away(*_: object, mark: int | None = None, **__: object) -> dict[str, Any]:
+        if in_the_pause and mark is None:
+            return {}
         raise Refused(Code.UNAVAILABLE, "The database server does not answer.")
 
     monkeypatch.setattr(movers, "PAUSES_IN_VAIN", 2)
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
-    with monkeypatch.context() as before_the_pause:
-        before_the_pause.setattr(SERVERS[engine], "provision", away)
-        _tries(services, move_id, 3)
-    assert Phase(the_move(services, move_id).phase) is Phase.REQUESTED  # nobody has waited for these
-    monkeypatch.setattr(SERVERS[engine], "copy", away)
+    for before_the_pause in ("provision", "copy", "apply"):
+        in_the_pause = False
+        with monkeypatch.context() as broken:
+            broken.setattr(SERVERS[engine], before_the_pause, away)
+            _tries(services, move_id, 3)
+        assert Phase(the_move(services, move_id).phase) is Phase.REQUESTED  # nobody has waited for these
+    in_the_pause = True
+    monkeypatch.setattr(SERVERS[engine], "apply", away)
     _tries(services, move_id, 1)
     assert Phase(the_move(services, move_id).phase) is Phase.REQUESTED
     _tries(services, move_id, 1)

@@ -25,7 +25,10 @@ from tests.workflows.moving import Truth, add, fill, mover, placement_of, rollba
 
 pytestmark = pytest.mark.usefixtures("dedicated")
 
-ON_THE_WAY = [name for name, _ in STEPS if name != "drop"]
+INSIDE = ("paused", "marked", "closed")
+"""Within the cut-over."""
+
+ON_THE_WAY = [*(name for name, _ in STEPS if name != "drop"), *INSIDE]
 
 KILLS = 8
 
@@ -62,11 +65,11 @@ def test_a_mover_that_is_killed_at_a_step_leaves_a_move_that_can_be_carried_on(
     assert killed(move_id, step=step) == -signal.SIGKILL
 
     move = the_move(services, move_id)
-    switched = step in ("open", "retain")
+    switched = step in ("open", "confirm", "retain")
     assert placement_of(services, alice).placement_id == (move.target_id if switched else move.source_id)
     assert rows_of(placement_of(services, alice)) == truth.rows  # reads go on meanwhile
-    frozen = step in ("copy", "verify", "switch", "open")
-    assert writable(services, alice) == ([] if frozen else [move.target_id if switched else move.source_id])
+    closed = step in ("closed", "open")
+    assert writable(services, alice) == ([] if closed else [move.target_id if switched else move.source_id])
 
     assert mover(services).carry_on(move_id) is Phase.RETAINING
     truth.holds_at(move.target_id)
@@ -80,7 +83,7 @@ def test_the_move_after_one_that_was_killed_often_is_carried_on_at_once(
 ) -> None:
     """The fence remembers the number of the last mover; the next move's number must not be lower."""
     move_id = upgrade(services, alice)
-    for step in ("freeze", "copy", "open"):
+    for step in ("capture", "copy", "closed", "open"):
         assert killed(move_id, step=step) == -signal.SIGKILL
     assert mover(services).carry_on(move_id) is Phase.RETAINING
     truth = Truth.of(services, alice)
@@ -173,7 +176,7 @@ def test_a_mover_that_wakes_up_after_another_has_finished_changes_nothing(
     truth.holds_at(the_move(services, move_id).target_id)
 
 
-@pytest.mark.parametrize("step", ["freeze", "copy", "switch", "open"])
+@pytest.mark.parametrize("step", ["capture", "copy", "cut_over", "closed", "open", "confirm"])
 def test_a_mover_that_wakes_up_after_the_tenant_has_come_back_changes_nothing(
     step: str, services: WorkerServices, alice: Tenancy
 ) -> None:

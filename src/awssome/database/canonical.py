@@ -33,20 +33,34 @@ def summed(table: Table, rows: Iterable[Sequence[Any]]) -> TableSum:
 
 
 class Sum:
-    """Rows and checksum of what has been added so far."""
+    """Rows and checksum of what has been added so far, and not taken away again.
 
-    def __init__(self) -> None:
-        self._count = self._total = 0
+    :param begun: of what was there before.
+    """
+
+    def __init__(self, begun: TableSum | None = None) -> None:
+        self._count = begun.rows if begun else 0
+        self._total = int(begun.checksum, 16) if begun else 0
 
     def add(self, row: Texts) -> None:
         """One more row."""
-        parts = [_NULL if text is None else f"{len(text.encode())}:{text}," for text in row]
         self._count += 1
-        self._total += int.from_bytes(hashlib.sha256("".join(parts).encode()).digest()[:8], "big")
+        self._total += hashed(row)
+
+    def remove(self, row: Texts) -> None:
+        """One row less, which is among them."""
+        self._count -= 1
+        self._total -= hashed(row)
 
     def reached(self) -> TableSum:
         """The sum as it is now."""
         return TableSum(self._count, format(self._total % 2**64, "016x"))
+
+
+def hashed(row: Texts) -> int:
+    """A row's 64-bit hash."""
+    parts = [_NULL if text is None else f"{len(text.encode())}:{text}," for text in row]
+    return int.from_bytes(hashlib.sha256("".join(parts).encode()).digest()[:8], "big")
 
 
 def written(table: Table) -> Callable[[Sequence[Any]], Texts]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from awssome.database.engine import FenceBusy, Server, TableSum
 from awssome.domain.errors import Code, Refused
@@ -11,6 +12,10 @@ from awssome.domain.moves import FenceMode
 
 FREEZE_TRIES = 10
 """How often writes are asked to pause while long writers hold the fence, before it is given up and they go on."""
+
+
+CAPTURE_TRIES = 60
+"""How often it is tried to note writes, while long ones hold the fence; two minutes in all."""
 
 
 def freeze(server: Server, schema: str, mover: int, epoch: int, asking: Callable[[], None]) -> None:
@@ -33,6 +38,21 @@ def freeze(server: Server, schema: str, mover: int, epoch: int, asking: Callable
                     Code.UNAVAILABLE, "Long writes kept writes from being paused. It is tried again."
                 ) from None
             time.sleep(0.1 * attempt)  # let writers that queued behind us through before asking again
+
+
+def note_writes(server: Server, schema: str, mover: int, look: Callable[[], None]) -> None:
+    """Have every write noted from here on.
+
+    :param look: called before each try; what it raises ends this.
+    :raises Refused: UNAVAILABLE when long writers do not let the fence go.
+    """
+    for attempt in range(1, CAPTURE_TRIES + 1):
+        look()
+        with suppress(FenceBusy):
+            server.capture(schema, mover, on=True, timeout_ms=200)
+            return
+        time.sleep(min(0.1 * attempt, 2.0))  # let writers that queued behind us through before asking again
+    raise Refused(Code.UNAVAILABLE, "Long writes kept the move from noting what is written. It is tried again.")
 
 
 def admit(server: Server, schema: str, mover: int, epoch: int) -> None:

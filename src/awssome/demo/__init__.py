@@ -36,7 +36,7 @@ class Options:
     :ivar operator_token: gives the command line's token, once the home is fresh.
     :ivar deals: deals in the HubSpot sandbox.
     :ivar pool_url: a server to use as the pool in place of the embedded one; its administrator's URL.
-    :ivar dedicated_url: likewise, as the dedicated server.
+    :ivar dedicated_url: likewise, as the dedicated server, in place of one that AWS makes.
     :ivar leave: end after the story.
     :ivar as_json: print the report, and nothing else, to standard output.
     """
@@ -64,7 +64,7 @@ def play(options: Options) -> None:
         ensemble = Ensemble(options.home, options.deals)
         api = stack.enter_context(Control(ensemble.world.management, options.operator_token()))
         stage.scene("Awssome starts on this machine")
-        with stage.step("Two database servers, three sandboxes, management, portal and worker"):
+        with stage.step("A database server, three sandboxes, management, portal and worker"):
             stack.enter_context(ensemble.running())
             api.create_operator(CreateOperator(email=OLGA.email, name=OLGA.name, password=SecretStr(PASSWORD)))
         for name, kind, url in (
@@ -118,6 +118,7 @@ def _tell(stage: Stage, world: World, tenant: str) -> None:
             (world.mail, "mails that were sent"),
             (world.hubspot, "the HubSpot sandbox"),
             (f"{world.aws}/_sandbox/quick-create", "the AWS sandbox's console"),
+            (f"{world.aws}/_sandbox/rds", "the database servers that it has made"),
         ],
     )
     stage.table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import socket
 import sys
 import time
@@ -31,6 +32,9 @@ PRINCIPAL = "arn:aws:iam::123456789012:root"
 
 SERVED_BY_DEMO = "AWSSOME_SERVED_BY_DEMO"
 """Set for the parts of a demo."""
+
+RDS_SECONDS = 3
+"""How long AWS takes to make a database server here; elsewhere it takes tens of minutes."""
 
 _START_SECONDS = 120.0
 _SANDBOXES = ("hubspot", "aws", "mail")
@@ -160,15 +164,18 @@ def _children(home: Path, logs: Path, deals: int, ports: dict[str, int], world: 
         "AWSSOME_AWS_ROLE_TEMPLATE_URL": "https://awssome-templates.s3.amazonaws.com/tenant-role.yaml",
         "AWSSOME_AWS_PRINCIPAL_ARN": PRINCIPAL,
         "AWSSOME_AWS_CONSOLE_URL": f"{world.aws}/_sandbox/quick-create",
+        "AWSSOME_RDS_ENGINE": "postgres",
+        "AWSSOME_RDS_CLASS": "db.t3.medium",
         "AWS_ENDPOINT_URL": world.aws,
         "AWS_ACCESS_KEY_ID": "demo",
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+    database = [sys.executable, "-m", "awssome.cli", "serve", "database"]
     options = {
         "hubspot": ["--deals", str(deals), "--app", f"{client_id}:{client_secret}:{callback}"],
-        "aws": [],
+        "aws": ["--rds-seconds", str(RDS_SECONDS), "--database-command", shlex.join(database)],
         "mail": ["--smtp-port", str(ports["smtp"])],
     }
     for name in _SANDBOXES:

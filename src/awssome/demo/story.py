@@ -195,7 +195,7 @@ class Player:
             browser.submit("/sign-in", {"email": person.email, "password": PASSWORD}, button="Sign in")
 
     def _upgrade(self, olga: Browser, tenant: str) -> MoveOut:
-        with self._stage.step("Olga grants it; the data moves to a server of its own") as told:
+        with self._stage.step("Olga grants it; AWS makes a server, and the data moves there") as told:
             olga.open(f"/tenants/{tenant}").find("The owner asked for the paid tier")
             olga.submit(f"/tenants/{tenant}/upgrade", button="Upgrade")
             return self._moved(tenant, MoveKind.UPGRADE, told)

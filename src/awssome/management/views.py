@@ -11,6 +11,7 @@ from awssome.database import Connection
 from awssome.database.registry import moves, placements, servers, usage
 from awssome.database.registry.tenants import Tenant
 from awssome.domain.addresses import Addresses
+from awssome.domain.instances import InstanceState
 from awssome.domain.moves import CANCELLABLE, STEPS, UNDER_WAY, Phase, expected_seconds
 from awssome.domain.secrets import Keys
 from awssome.domain.servers import free_places
@@ -18,7 +19,7 @@ from awssome.domain.tenants import EngineName, Role, ServerKind, TenantState, Ti
 from awssome.domain.times import now
 from awssome.workflows.services import Services
 
-_BEING_MADE = ("wanted", "creating", "preparing", "failed")
+_BEING_MADE = (InstanceState.WANTED, InstanceState.CREATING, InstanceState.PREPARING, InstanceState.FAILED)
 """How far an instance is that tenants cannot be on yet."""
 
 

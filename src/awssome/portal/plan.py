@@ -15,6 +15,7 @@ from awssome.control.messages import MoveOut, TenantOut
 from awssome.database import Connection
 from awssome.database.tenant import hubspot, imports
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import USUAL
 from awssome.domain.moves import AT_ITS_TARGET, OWNERS, UNDER_WAY, MoveKind, Phase
 from awssome.domain.tenants import FREE_DEALS, Tier
 from awssome.domain.tiers import after_downgrade
@@ -34,9 +35,8 @@ _KINDS = {
 }
 _STEP = {"done": "done", "now": "now", "todo": "waiting", "failed": "failed"}
 
-_USUAL = "15 to 40 minutes"
 _LONG = timedelta(minutes=40)
-"""How long AWS usually takes to make a database server; it promises nothing."""
+"""After so long AWS takes longer than usual to make a database server."""
 
 _ON_THE_WAY = 9
 """So many steps of a move come before a tenant is where it goes; the others follow behind its back."""
@@ -204,7 +204,7 @@ def _expected(move: MoveOut, at: datetime) -> str:
             )
         if so_far > _LONG:
             return f"AWS takes longer than usual to make your server: {passed}. You work on as before."
-        return f"AWS is making your server: {passed}, usually {_USUAL}. You work on as before."
+        return f"AWS is making your server: {passed}, usually {USUAL}. You work on as before."
     began = next((datetime.fromisoformat(step["at"]) for step in move.steps if step.get("at")), None)
     if began is None:
         return "It begins in a moment."

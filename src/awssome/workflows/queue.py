@@ -56,8 +56,10 @@ class Queue:
         self._defer(connection, SYNC, "keep_to_plan", f"plan:{tenant_id}", tenant_id=str(tenant_id))
 
     def move(self, connection: Connection, move_id: UUID) -> None:
-        """Carry on a move."""
-        self._defer(connection, MOVE, "move", f"move:{move_id}", move_id=str(move_id))
+        """Carry on a move; one that waits for something looks at once whether it is there."""
+        lock = f"move:{move_id}"
+        jobs.hurry(connection, lock)
+        self._defer(connection, MOVE, "move", lock, move_id=str(move_id))
 
     def export(self, connection: Connection, archive_id: UUID) -> None:
         """Make an archive that is requested."""

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,9 @@ from procrastinate.jobs import Job
 from awssome.database.mover import Mover
 from awssome.database.postgresql.driver import NETWORK
 from awssome.database.registry import audit, jobs, purge
+from awssome.database.registry import moves as registered_moves
 from awssome.domain.errors import Refused
+from awssome.domain.moves import NotYet
 from awssome.workflows import (
     archives,
     data_keys,
@@ -50,6 +53,9 @@ STALLED = timedelta(seconds=10)
 
 RESCUE_SECONDS = 3.0
 
+RECOVER_SECONDS = 0.5
+"""How often a worker looks for moves whose writes pause while their mover is silent."""
+
 LONGEST_WAIT_SECONDS = 30
 """Between two tries of a job that is tried for ever."""
 
@@ -59,11 +65,12 @@ _log = structlog.get_logger(__name__)
 class _ForEver(BaseRetryStrategy):
     """For jobs that nobody can ask for again, or only in vain: they are done some day, however long a server is away.
 
-    A sync ends by itself after too many errors; what is waited for here is its database, or what it says itself.
+    A sync and a move end by themselves after too many errors; what is waited for here is a database, or what they say
+    themselves.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
-        if isinstance(exception, sync.Parked):
+        if isinstance(exception, sync.Parked | NotYet):
             return RetryDecision(retry_at=exception.until)
         return RetryDecision(retry_in={"seconds": min(2 + job.attempts, LONGEST_WAIT_SECONDS)})
 
@@ -75,7 +82,6 @@ _LATER = RetryStrategy(max_attempts=60, wait=2, linear_wait=1)
 def build(services: WorkerServices, conninfo: str) -> App:
     """The app with every task, bound to its services."""
     app = App(connector=PsycopgConnector(conninfo=conninfo, kwargs=dict(NETWORK), min_size=2, max_size=8))
-    mover = Mover(services.registry, services.keys, services.open_server)
     mailing = mail.Mailing(services.registry, services.addresses, services.mailer)
 
     def task(name: str, queue: str, retry: BaseRetryStrategy) -> Callable[[Callable[..., None]], Any]:
@@ -105,9 +111,9 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def keep_to_plan(context: JobContext, tenant_id: str) -> None:
         sync.keep_to_plan(services, UUID(tenant_id))
 
-    @task("move", MOVE, _LATER)
+    @task("move", MOVE, _ForEver())
     def move(context: JobContext, move_id: str) -> None:
-        mover.carry_on(UUID(move_id))
+        mover(services).carry_on(UUID(move_id), context.should_abort)
         with services.registry.begin() as connection:
             draining.after_move(connection, services.queue, UUID(move_id))
 
@@ -221,6 +227,11 @@ def build(services: WorkerServices, conninfo: str) -> App:
     return app
 
 
+def mover(services: WorkerServices) -> Mover:
+    """What carries moves on, with what others do for it on the way."""
+    return Mover(services.registry, services.keys, services.open_server, ensure=partial(instances.ensure, services))
+
+
 def calm_collector() -> None:
     """Have Python search for cycles of garbage less often.
 
@@ -241,7 +252,9 @@ async def work(app: App, services: WorkerServices, queues: dict[str, int] | None
     # Plain tasks run in the loop's executor; with fewer threads than jobs, jobs would sit in "doing" unstarted.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(sum(chosen.values()) + 4))
     async with app.open_async():
-        rescuing = asyncio.create_task(_rescue_for_ever(services))
+        looking_after = [asyncio.create_task(_rescue_for_ever(services))]
+        if MOVE in chosen:
+            looking_after.append(asyncio.create_task(_recover_for_ever(services)))
         workers = [
             asyncio.create_task(
                 app.run_worker_async(
@@ -267,8 +280,8 @@ async def work(app: App, services: WorkerServices, queues: dict[str, int] | None
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-        rescuing.cancel()
-        stopping.cancel()
+        for task in (*looking_after, stopping):
+            task.cancel()
     if ended_by_itself:
         raise SystemExit(1)  # the supervisor starts another
 
@@ -284,6 +297,37 @@ async def _rescue_for_ever(services: WorkerServices) -> None:
         except Exception:
             _log.exception("jobs.rescue_failed")
         await asyncio.sleep(RESCUE_SECONDS)
+
+
+async def _recover_for_ever(services: WorkerServices) -> None:
+    """Each move in a thread of its own: one whose server is away keeps no other one waiting."""
+    recovering: set[asyncio.Task[None]] = set()
+    while True:
+        try:
+            for move_id in await asyncio.to_thread(_overdue, services):
+                task = asyncio.create_task(asyncio.to_thread(_recover, services, move_id))
+                recovering.add(task)
+                task.add_done_callback(recovering.discard)
+        except Refused as refused:
+            _log.warning("moves.recovery_failed", reason=refused.message)
+        except Exception:
+            _log.exception("moves.recovery_failed")
+        await asyncio.sleep(RECOVER_SECONDS)
+
+
+def _overdue(services: WorkerServices) -> list[UUID]:
+    with services.registry.begin() as connection:
+        return registered_moves.overdue(connection)
+
+
+def _recover(services: WorkerServices, move_id: UUID) -> None:
+    try:
+        phase = mover(services).recover(move_id)
+        _log.info("move.recovered", move=str(move_id), phase=phase)
+    except Refused as refused:
+        _log.warning("move.recovery_failed", move=str(move_id), reason=refused.message)
+    except Exception:
+        _log.exception("move.recovery_failed", move=str(move_id))
 
 
 def rescue(services: WorkerServices) -> int:

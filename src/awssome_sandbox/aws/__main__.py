@@ -15,8 +15,9 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from awssome_sandbox.aws.dns import models as dns
 from awssome_sandbox.aws.gateway import Gateway
-from awssome_sandbox.aws.rds import models
+from awssome_sandbox.aws.rds import models as rds
 from awssome_sandbox.aws.rds.conduct import CONDUCT
 from awssome_sandbox.aws.rds.servers import Servers
 from awssome_sandbox.serving import address, announce, bind, end_on_signals
@@ -36,6 +37,13 @@ def main() -> None:
         help="how long an RDS instance takes until it is available (default %(default)g)",
     )
     parser.add_argument(
+        "--dns-seconds",
+        type=_seconds,
+        default=2.0,
+        metavar="S",
+        help="how long a change of Route 53 is PENDING (default %(default)g)",
+    )
+    parser.add_argument(
         "--database-command",
         type=shlex.split,
         metavar="COMMAND",
@@ -46,10 +54,12 @@ def main() -> None:
     port = bound.getsockname()[1]
     os.environ["MOTO_PORT"] = str(port)  # moto calls itself, for example to deliver notices
     CONDUCT.seconds = options.rds_seconds
-    models.install()
+    rds.install()
+    dns.install(options.dns_seconds)
     gateway = Gateway(DomainDispatcherApplication(create_backend_app))
     server = make_server(options.host, port, gateway, threaded=True, request_handler=_QuietHandler, fd=bound.fileno())
     with tempfile.TemporaryDirectory(prefix="awssome-rds-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o711)  # a server that runs as somebody else has its files below
         if options.database_command:
             CONDUCT.servers = Servers(options.database_command, Path(directory))
         try:

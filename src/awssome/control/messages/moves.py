@@ -9,15 +9,16 @@ from uuid import UUID
 from pydantic import Field
 
 from awssome.control.messages.base import Body
+from awssome.domain.instances import InstanceState
 from awssome.domain.moves import MoveKind, Phase
 
 
 class Making(Body):
     """A target server that AWS is making, as far as the platform knows."""
 
-    state: str = Field(description="wanted, creating, preparing, failed")
+    state: InstanceState
     since: datetime
-    problem: str | None = Field(description="what AWS complains of, and what to do")
+    problem: str | None = Field(description="what is in AWS's way, in words for operators")
 
 
 class MoveOut(Body):

@@ -26,6 +26,9 @@ Connection = psycopg.Connection[Any]
 Noted = Sequence[tuple[int, str, str]]
 """Entries of `_outbox`: seq, table and key."""
 
+Wanted = dict[Table, tuple[str, ...]]
+"""Rows by their keys."""
+
 NOTED = "SELECT seq, table_name, row_key FROM {}._outbox ORDER BY seq"
 
 BY_INDEX = (
@@ -43,11 +46,10 @@ def changes(connection: Connection, schema: str, noted: Noted) -> Changes:
     for _, table, key in noted:
         keys[table][key] = None
     wanted = {table: tuple(keys[table.name]) for table in DATA_TABLES if table.name in keys}
-    with connection.pipeline():
-        for setting in BY_INDEX:
-            run(connection, setting)
-        found = _ask(connection, schema, wanted)
-    return Changes(tuple(seq for seq, _, _ in noted), {table.name: _answer(*found[table]) for table in found})
+    script = _Script(*BY_INDEX)
+    asked = _ask(script, schema, wanted)
+    results = script.run(connection)
+    return Changes(tuple(seq for seq, _, _ in noted), _answers(wanted, asked, results))
 
 
 def noted(connection: Connection, schema: str, limit: int) -> Noted:
@@ -67,80 +69,96 @@ def apply(connection: Connection, schema: str, mover: int, changes: Changes, mar
     """
     there = [(table, changes.rows[table.name]) for table in DATA_TABLES if changes.rows.get(table.name)]
     wanted = {table: tuple(rows) for table, rows in there}
-    begun = ""
+    script = _Script(*BY_INDEX, "SET LOCAL idle_in_transaction_session_timeout = 2000")
+    held = script.add(
+        f"SELECT 1 FROM {schema}._fence WHERE id = 1 AND mover = {int(mover)} "
+        f"AND mode = '{FenceMode.STANDBY}' FOR UPDATE",
+    )
+    asked = _ask(script, schema, wanted)
+    for table, rows in reversed(there):
+        gone = [key for key, row in rows.items() if row is None or not _is_referred_to(table)]
+        _delete(script, schema, table, gone)
+    for table, rows in there:
+        _write(script, schema, table, [row for row in rows.values() if row is not None])
+    asked_again = _ask(script, schema, wanted)
+    if mark is not None:
+        script.add(f"UPDATE {schema}._fence SET epoch = {int(mark)} WHERE id = 1")
     try:
-        with connection.pipeline() as pipeline:
-            for setting in (*BY_INDEX, "SET LOCAL idle_in_transaction_session_timeout = 2000"):
-                run(connection, setting)
-            held = run(
-                connection,
-                f"SELECT FROM {schema}._fence WHERE id = 1 AND mover = {int(mover)} "
-                f"AND mode = '{FenceMode.STANDBY}' FOR UPDATE",
-            )
-            before = _ask(connection, schema, wanted)
-            for table, rows in reversed(there):
-                gone = [key for key, row in rows.items() if row is None or not _is_referred_to(table)]
-                _delete(connection, schema, table, gone)
-            for table, rows in there:
-                begun = table.name
-                _write(connection, schema, table, [row for row in rows.values() if row is not None])
-            after = _ask(connection, schema, wanted)
-            if mark is not None:
-                run(connection, f"UPDATE {schema}._fence SET epoch = {int(mark)} WHERE id = 1")
-            pipeline.sync()
-            if held.fetchone() is None:
-                raise MoverLost
-            was = {table.name: _answer(*before[table]) for table in before}
-            is_now = {table.name: _answer(*after[table]) for table in after}
+        results = script.run(connection)
     except (errors.DataError, errors.IntegrityError) as error:
-        raise not_taken(error.diag.table_name or begun) from None
+        raise not_taken(error.diag.table_name or ", ".join(changes.rows)) from None
+    if not results[held]:
+        raise MoverLost
+    is_now = _answers(wanted, asked_again, results)
     unequal = {
         table.name: [key for key, row in rows.items() if is_now[table.name][key] != (row and list(row))]
         for table, rows in there
     }
     if any(unequal.values()):
         raise Unequal({name: keys for name, keys in unequal.items() if keys})
-    return was
+    return _answers(wanted, asked, results)
 
 
 def forget(connection: Connection, schema: str, mover: int, seqs: Sequence[int]) -> None:
     """Delete entries. :raises MoverLost: when the schema is another mover's."""
-    with connection.pipeline() as pipeline:
-        held = run(connection, f"SELECT FROM {schema}._fence WHERE mover = {int(mover)} FOR UPDATE")
-        connection.execute(trusted(f"DELETE FROM {schema}._outbox WHERE seq = ANY(%s)"), (list(seqs),))
-        pipeline.sync()
-        if held.fetchone() is None:
-            raise MoverLost
+    script = _Script()
+    held = script.add(f"SELECT 1 FROM {schema}._fence WHERE mover = {int(mover)} FOR UPDATE")
+    script.add(f"DELETE FROM {schema}._outbox WHERE seq = ANY(%s)", [list(seqs)])
+    if not script.run(connection)[held]:
+        raise MoverLost
 
 
-Asked = dict[Table, tuple[Table, tuple[str, ...], psycopg.Cursor[Any]]]
+class _Script:
+    """Statements that are run in one round trip, one after the other."""
+
+    def __init__(self, *statements: str) -> None:
+        self._statements = list(statements)
+        self._values: list[Any] = []
+
+    def add(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """One more statement; its number. :param values: for its `%s`."""
+        self._statements.append(statement)
+        self._values += values
+        return len(self._statements) - 1
+
+    def run(self, connection: Connection) -> list[list[Any]]:
+        """The rows that each statement gave, by its number."""
+        # Not in a pipeline: after one, PostgreSQL 18 was seen to let a session idle in its transaction for ever.
+        with psycopg.ClientCursor(connection) as cursor:
+            cursor.execute(trusted("; ".join(self._statements)), self._values)
+            results = []
+            for _ in self._statements:
+                results.append(cursor.fetchall() if cursor.description else [])
+                cursor.nextset()
+        return results
 
 
-def _ask(connection: Connection, schema: str, wanted: dict[Table, tuple[str, ...]]) -> Asked:
-    """Ask for rows by their keys; `_answer` has them once the pipeline is through."""
-    asked: Asked = {}
+def _ask(script: _Script, schema: str, wanted: Wanted) -> dict[Table, int]:
+    """Ask for rows by their keys; where the answers are."""
+    asked = {}
     for table, keys in wanted.items():
         texts = ", ".join(canonical(f"t.{column.name}", column.type) for column in table.columns)
         query = f"SELECT {texts} FROM {_keys(table)} JOIN {schema}.{table.name} t ON {_matches(table)}"
-        asked[table] = (table, keys, connection.execute(trusted(query), _columns_of(table, keys)))
+        asked[table] = script.add(query, _columns_of(table, keys))
     return asked
 
 
-def _answer(table: Table, keys: tuple[str, ...], cursor: psycopg.Cursor[Any]) -> Rows:
-    rows: Rows = dict.fromkeys(keys)
-    key = dirty.key_of(table)
-    for row in cursor.fetchall():
-        rows[key(row)] = list(row)
-    return rows
+def _answers(wanted: Wanted, asked: dict[Table, int], results: list[list[Any]]) -> dict[str, Rows]:
+    answers: dict[str, Rows] = {}
+    for table, keys in wanted.items():
+        key, rows = dirty.key_of(table), dict[str, Texts | None].fromkeys(keys)
+        rows |= {key(row): list(row) for row in results[asked[table]]}
+        answers[table.name] = rows
+    return answers
 
 
-def _delete(connection: Connection, schema: str, table: Table, keys: Sequence[str]) -> None:
+def _delete(script: _Script, schema: str, table: Table, keys: Sequence[str]) -> None:
     if keys:
         query = f"DELETE FROM {schema}.{table.name} t USING {_keys(table)} WHERE {_matches(table)}"
-        connection.execute(trusted(query), _columns_of(table, keys))
+        script.add(query, _columns_of(table, keys))
 
 
-def _write(connection: Connection, schema: str, table: Table, rows: Sequence[Texts]) -> None:
+def _write(script: _Script, schema: str, table: Table, rows: Sequence[Texts]) -> None:
     if not rows:
         return
     names = [column.name for column in table.columns]
@@ -149,19 +167,19 @@ def _write(connection: Connection, schema: str, table: Table, rows: Sequence[Tex
         key = ", ".join(column.name for column in table.primary_key)
         changed = ", ".join(f"{column.name} = EXCLUDED.{column.name}" for column in table.columns)
         over = f" ON CONFLICT ({key}) DO UPDATE SET {changed}"
-        free = _unique(table)
-        if free:
+        in_the_way = _unique(table)
+        if in_the_way:
             of = dirty.key_of(table)
-            emptied = ", ".join(f"{name} = NULL" for name in free)
+            emptied = ", ".join(f"{name} = NULL" for name in in_the_way)
             query = f"UPDATE {schema}.{table.name} t SET {emptied} FROM {_keys(table)} WHERE {_matches(table)}"
-            connection.execute(trusted(query), _columns_of(table, [of(row) for row in rows]))
+            script.add(query, _columns_of(table, [of(row) for row in rows]))
     values = ", ".join(_value(f"r.{column.name}", column.type) for column in table.columns)
     arrays = ", ".join(["%s::text[]"] * len(names))
     query = (
         f"INSERT INTO {schema}.{table.name} ({', '.join(names)}) "
         f"SELECT {values} FROM unnest({arrays}) AS r ({', '.join(names)}){over}"
     )
-    connection.execute(trusted(query), [list(column) for column in zip(*rows, strict=True)])
+    script.add(query, [list(column) for column in zip(*rows, strict=True)])
 
 
 def _is_referred_to(table: Table) -> bool:

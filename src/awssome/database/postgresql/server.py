@@ -247,16 +247,20 @@ class PostgreSQL(Server):
             return rows.carry(source, source_name, sink, target_name, watch)
 
     def capture(self, schema: str, mover: int, *, on: bool, timeout_ms: int = 2000) -> None:
-        """Under EXCLUSIVE on `_fence`: whoever wrote before has committed, whoever writes after is noted."""
+        """Begins under EXCLUSIVE on `_fence`: whoever wrote before has committed, whoever writes after is noted.
+
+        Ending it waits for nobody. What a transaction under way still notes is forgotten when the next capture begins.
+        """
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            _lock_fence(connection, name, timeout_ms)
+            if on:
+                _lock_fence(connection, name, timeout_ms)
             changed = run(
                 connection, f"UPDATE {name}._fence SET capture = {bool(on)} WHERE id = 1 AND mover = {int(mover)}"
             )
             if changed.rowcount != 1:
                 raise MoverLost
-            run(connection, f"TRUNCATE {name}._outbox")
+            run(connection, f"TRUNCATE {name}._outbox" if on else f"DELETE FROM {name}._outbox")
 
     def apply(self, schema: str, mover: int, changes: Changes, *, mark: int | None = None) -> dict[str, Rows]:
         """See `postgresql.dirty`: one round trip and the commit."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, cast, func, select, text, update
+from sqlalchemy import ARRAY, TIMESTAMP, Integer, Text, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
 
@@ -70,9 +70,13 @@ def claim(connection: Connection, move_id: UUID) -> Move:
     return _move(row)
 
 
-def find(connection: Connection, move_id: UUID) -> Move:
-    """The move as it stands. :raises Refused: NOT_FOUND."""
-    row = connection.execute(select(moves).where(moves.c.id == move_id)).first()
+def find(connection: Connection, move_id: UUID, *, lock: bool = False) -> Move:
+    """The move as it stands. :param lock: nobody changes it for the length of the transaction.
+
+    :raises Refused: NOT_FOUND.
+    """
+    query = select(moves).where(moves.c.id == move_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         raise Refused(Code.NOT_FOUND, "There is no such move.")
     return _move(row)
@@ -95,6 +99,51 @@ def note(connection: Connection, move: Move, part: str, name: str, value: Any) -
     )
     if changed.rowcount != 1:
         raise MoverLost
+
+
+def begin(connection: Connection, move: Move, claimed: dict[str, Any]) -> None:
+    """Begin from the start: what earlier tries have noted is no evidence any more, but for how often they were in vain.
+
+    :param claimed: the first step, which led here.
+    :raises MoverLost: as `advance`.
+    """
+    steps = {"in_vain": move.evidence["steps"].get("in_vain", 0), "claim": claimed}
+    evidence = {"steps": steps, "tables": {}}
+    advance(connection, move, Phase.PROVISIONING, evidence=evidence, lease_until=None)
+
+
+def lease(connection: Connection, move: Move, seconds: float) -> bool:
+    """Writes are about to pause: unless the move says otherwise within so many seconds, anybody may carry it on.
+
+    :returns: False when it has been cancelled; nothing has changed then.
+    :raises MoverLost: as `advance`.
+    """
+    if find(connection, move.id, lock=True).cancel_requested:
+        return False
+    until = func.clock_timestamp() + timedelta(seconds=seconds)
+    paused = cast(["steps", "paused_at"], ARRAY(Text))
+    evidence = func.jsonb_set(moves.c.evidence, paused, func.to_jsonb(func.clock_timestamp()))
+    advance(connection, move, Phase.CUTTING_OVER, lease_until=until, evidence=evidence)
+    return True
+
+
+def overdue(connection: Connection, seconds: float = 15.0) -> list[UUID]:
+    """Moves whose writes pause while their mover is silent. Each is told to one caller, who has so many seconds."""
+    late = update(moves).where(moves.c.lease_until <= func.clock_timestamp())
+    taken = late.values(lease_until=func.clock_timestamp() + timedelta(seconds=seconds)).returning(moves.c.id)
+    return list(connection.scalars(taken))
+
+
+def opened(connection: Connection, move: Move, write_pause_ms: int | None) -> None:
+    """Writes go on at the target, and anybody else need not look after the move.
+
+    :param write_pause_ms: for how long writes paused; None: since when they did, by this database's clock.
+    :raises MoverLost: as `advance`.
+    """
+    paused_at = cast(moves.c.evidence["steps"]["paused_at"].astext, TIMESTAMP(timezone=True))
+    since = func.extract("epoch", func.clock_timestamp() - paused_at) * 1000
+    paused = func.coalesce(moves.c.write_pause_ms, since if write_pause_ms is None else write_pause_ms)
+    advance(connection, move, Phase.SWITCHED, lease_until=None, write_pause_ms=cast(paused, Integer))
 
 
 def request_cancel(connection: Connection, move_id: UUID) -> None:
@@ -209,10 +258,10 @@ def without_job(connection: Connection) -> list[UUID]:
 
 
 def past_retention(connection: Connection, at: datetime) -> list[UUID]:
-    """Moves whose source has been kept long enough."""
-    return list(
-        connection.scalars(select(moves.c.id).where(moves.c.phase == Phase.RETAINING, moves.c.retain_until <= at))
-    )
+    """Moves whose source has been kept long enough, and is known to hold nothing that the target did not get."""
+    confirmed = moves.c.evidence["steps"]["confirm"]["equal"].astext.is_distinct_from("false")
+    kept = (moves.c.phase == Phase.RETAINING, moves.c.retain_until <= at)
+    return list(connection.scalars(select(moves.c.id).where(*kept, confirmed)))
 
 
 def _worked(steps: dict[str, Any]) -> float:

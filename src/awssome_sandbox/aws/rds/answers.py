@@ -78,7 +78,7 @@ class Answers(RDSResponse):
 
     def describe_db_snapshots(self) -> ActionResult:
         self._check_page()
-        return PaginatedResult(super().describe_db_snapshots()._result)
+        return PaginatedResult(super().describe_db_snapshots().result)
 
     def describe_db_engine_versions(self) -> ActionResult:
         """The engines of the catalogue; the last version of one is not told apart, as with `DefaultOnly`."""

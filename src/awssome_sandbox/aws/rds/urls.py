@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from moto.rds.urls import url_bases
+from moto.rds import urls
 
 from awssome_sandbox.aws.rds.answers import Answers
 
-__all__ = ["url_bases", "url_paths"]
-
-url_paths = {"{0}/$": Answers.dispatch}
+url_bases = urls.url_bases
+url_paths = dict.fromkeys(urls.url_paths, Answers.dispatch)
