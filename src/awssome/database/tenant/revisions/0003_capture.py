@@ -3,7 +3,6 @@
 from alembic import op
 
 from awssome.database.guard import guard_and_note, guard_outbox, note_writes
-from awssome.database.template import TENANT
 
 revision = "0003"
 down_revision = "0002"
