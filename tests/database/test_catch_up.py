@@ -258,7 +258,7 @@ def _try(connection: Connection, write: Write, a: int, b: int) -> None:
         pass
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     before=st.lists(STEPS, max_size=5),
     steps=st.lists(STEPS, min_size=3, max_size=25),
