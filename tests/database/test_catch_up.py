@@ -500,11 +500,11 @@ HOSTILE_ON_POSTGRESQL = (
     "LOCK TABLE {own}._outbox IN ACCESS SHARE MODE",
     "SELECT * FROM {own}._fence FOR SHARE",
     "SET session_replication_role = replica",
-    "SELECT {own}._capture()",
+    "SELECT {own}._capture_stage_mappings()",
     "SELECT nextval('{own}._outbox_seq_seq')",
     "CREATE TABLE {own}.new_rows (pipeline text)",
     "CREATE FUNCTION {own}.chr(int) RETURNS text LANGUAGE sql AS 'SELECT ''x'''",
-    "CREATE TRIGGER t AFTER INSERT ON {own}.stage_mappings EXECUTE FUNCTION {own}._capture('1')",
+    "CREATE TRIGGER t AFTER INSERT ON {own}.stage_mappings EXECUTE FUNCTION {own}._capture_stage_mappings()",
 )
 
 
@@ -512,7 +512,7 @@ def test_no_sql_of_the_tenants_own_gets_past_the_capture(pair: Pair, engine: Eng
     pair.begin()
     words = {
         EngineName.POSTGRESQL: ("false", "_capture_insert ON {own}.stage_mappings", "ALL"),
-        EngineName.SQLSERVER: ("0", "{own}._capture_stage_mappings", "ALL"),
+        EngineName.SQLSERVER: ("0", "{own}._guard_stage_mappings", "ALL"),
     }[engine]
     statements = HOSTILE + (HOSTILE_ON_POSTGRESQL if engine is EngineName.POSTGRESQL else ())
     through = []

@@ -347,7 +347,9 @@ def test_a_drop_of_the_placement_in_use_is_refused(services: WorkerServices, ali
     with services.registry.begin() as connection:  # as if the tenant had come back to the very same schema
         connection.execute(text("UPDATE moves SET source_id = target_id WHERE id = :id"), {"id": move_id})
     _end_retention(services, move_id)
-    _sweep(services)
+    assert _sweep(services) == []
+    with services.registry.begin() as connection:
+        moves.begin_drop(connection, move_id)
     with pytest.raises(Refused) as refused:
         mover(services).carry_on(move_id)
     assert refused.value.code is Code.CONFLICT

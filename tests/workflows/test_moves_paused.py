@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from awssome.database import mover as movers
+from awssome.database import trip
 from awssome.database.engine import Changes
 from awssome.database.registry import audit, moves, placements, servers
 from awssome.domain.errors import Code, Refused
@@ -220,7 +221,7 @@ def test_between_tries_of_the_cut_over_a_move_can_be_cancelled(
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
     monkeypatch.setattr(movers, "BUDGET_SECONDS", 0.0)  # each try gives up
-    monkeypatch.setattr(movers, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(trip, "LOOK_SECONDS", 0.0)
     tries = []
 
     def cancel(step: str) -> None:
