@@ -284,8 +284,11 @@ def test_a_managed_password_is_in_secrets_manager_as_long_as_the_instance_is_the
     assert len(said["password"]) >= 20
     tags = {tag["Key"]: tag["Value"] for tag in secrets.describe_secret(SecretId=arn)["Tags"]}
     assert tags["aws:rds:primaryDBInstanceArn"] == made["DBInstanceArn"]
-    change = {"MasterUserPassword": "another-one", "DBInstanceIdentifier": made["DBInstanceIdentifier"]}
-    assert refused(rds.modify_db_instance, **change)[0] == CONFLICTING
+    for change in (secrets.delete_secret, lambda **secret: secrets.put_secret_value(**secret, SecretString="mine")):
+        with pytest.raises(secrets.exceptions.InvalidRequestException, match="managed by rds"):
+            change(SecretId=arn)
+    own = {"MasterUserPassword": "another-one", "DBInstanceIdentifier": made["DBInstanceIdentifier"]}
+    assert refused(rds.modify_db_instance, **own)[0] == CONFLICTING
     rds.delete_db_instance(DBInstanceIdentifier=made["DBInstanceIdentifier"], SkipFinalSnapshot=True)
     with pytest.raises(secrets.exceptions.ResourceNotFoundException):
         secrets.get_secret_value(SecretId=arn)
