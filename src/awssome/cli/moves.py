@@ -53,7 +53,7 @@ def list_moves(
             )
             for m in found
         ],
-        empty="Nothing has been moved.",
+        empty="There are no such moves." if kind or state else "Nothing has been moved.",
     )
 
 
@@ -76,6 +76,13 @@ def retry(move: MoveId, as_json: Json = False) -> None:
     """Try a failed or waiting move again, now."""
     with central() as api:
         show_move(api.retry_move(move), as_json)
+
+
+@app.command()
+def release(move: MoveId, as_json: Json = False) -> None:
+    """Have the source of a move archived and dropped that is kept because it held something else than was moved."""
+    with central() as api:
+        show_move(api.release_source(move), as_json)
 
 
 def show_move(move: MoveOut, as_json: bool) -> None:

@@ -390,6 +390,10 @@ class Control:
         """Call a move off before the switch."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/cancel")
 
+    def release_source(self, move_id: UUID) -> m.MoveOut:
+        """Have the source of a move archived and dropped that is kept because it differed."""
+        return self._call(m.MoveOut, "POST", f"/moves/{move_id}/release")
+
     def retry_move(self, move_id: UUID) -> m.MoveOut:
         """Try a failed move again."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/retry")

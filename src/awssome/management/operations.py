@@ -23,7 +23,7 @@ from awssome.domain.servers import checked_name, location
 from awssome.domain.syncs import SyncState
 from awssome.domain.tenants import PlacementState, Role, TenantState, checked_email, checked_password, checked_text
 from awssome.management import people, views
-from awssome.workflows import moves
+from awssome.workflows import moves, retention
 from awssome.workflows.services import Services
 from awssome.workflows.workspace import Workspace
 
@@ -226,6 +226,12 @@ def cancel_move(services: Services, connection: Connection, actor: Actor, move_i
 def retry_move(services: Services, connection: Connection, actor: Actor, move_id: UUID) -> m.MoveOut:
     """Try a failed move again."""
     moves.retry(connection, services.queue, actor, move_id)
+    return _move(connection, move_id)
+
+
+def release_source(services: Services, connection: Connection, actor: Actor, move_id: UUID) -> m.MoveOut:
+    """Have the source of a move archived and dropped that is kept because it differed."""
+    retention.release(connection, services.queue, actor, move_id)
     return _move(connection, move_id)
 
 

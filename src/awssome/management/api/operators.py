@@ -139,6 +139,13 @@ def cancel(call: OperatorCall, move_id: UUID) -> m.MoveOut:
         return operations.cancel_move(call.services, connection, call.actor, move_id)
 
 
+@router.post("/moves/{move_id}/release", status_code=202)
+def release(call: OperatorCall, move_id: UUID) -> m.MoveOut:
+    """Have the source of a move archived and dropped that is kept because it differed."""
+    with call.registry.begin() as connection:
+        return operations.release_source(call.services, connection, call.actor, move_id)
+
+
 @router.post("/moves/{move_id}/retry", status_code=202)
 def retry(call: OperatorCall, move_id: UUID) -> m.MoveOut:
     """Try a failed move again."""
