@@ -369,7 +369,7 @@ def test_a_server_that_aws_makes_says_how_far_it_is_and_is_not_opened_by_hand(
         name = registered.by_id(connection, server_id).name
     assert name in desk.get("/servers").text
     page = desk.get(f"/servers/{name}")
-    assert "Provisioning" in page.text
+    assert "Asked for at AWS" in page.text
     assert "not there yet" in page.text
     assert "Open to new tenants" not in page.text
     refused = desk.send(f"/servers/{name}/open", at=f"/servers/{name}")
