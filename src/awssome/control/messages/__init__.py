@@ -62,6 +62,7 @@ from awssome.control.messages.people import TicketIn as TicketIn
 from awssome.control.messages.people import UseLink as UseLink
 from awssome.control.messages.servers import AddServer as AddServer
 from awssome.control.messages.servers import DrainOut as DrainOut
+from awssome.control.messages.servers import Making as Making
 from awssome.control.messages.servers import ServerRow as ServerRow
 from awssome.control.messages.syncs import DealPage as DealPage
 from awssome.control.messages.syncs import DealRow as DealRow

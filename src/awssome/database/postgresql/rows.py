@@ -122,12 +122,11 @@ def _without_indexes(connection: Connection, schema: str) -> Iterator[None]:
 def _sum_query(table: Table, schema: str) -> str:
     parts = []
     for column in table.columns:
-        value = canonical(column.name, column.type)
-        length = f"octet_length(convert_to({value}, 'UTF8'))"
-        parts.append(f"CASE WHEN {column.name} IS NULL THEN '~,' ELSE {length} || ':' || {value} || ',' END")
+        value = canonical(column.name, column.type)  # the server's encoding is UTF8
+        parts.append(f"coalesce(octet_length({value}) || ':' || {value} || ',', '~,')")
     row = " || ".join(parts)
     digest = f"substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 8)"
-    as_number = f"('x' || encode({digest}, 'hex'))::bit(64)::bigint::numeric"
+    as_number = f"('x' || encode({digest}, 'hex'))::bit(64)::bigint"
     return f"SELECT count(*), coalesce(sum({as_number}), 0) FROM {schema}.{table.name}"
 
 

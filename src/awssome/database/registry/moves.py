@@ -222,6 +222,14 @@ def row(connection: Connection, move_id: UUID) -> Any:
     return next(found for found in page(connection, tenant_id=tenant_id, limit=1000).rows if found.id == move_id)
 
 
+def newest_to(connection: Connection, server_id: UUID, phases: Sequence[Phase]) -> UUID | None:
+    """The newest move to a server that is in one of the phases."""
+    there = select(moves.c.id).join(placements, placements.c.id == moves.c.target_id)
+    there = there.where(placements.c.server_id == server_id, moves.c.phase.in_(phases))
+    found: UUID | None = connection.scalar(there.order_by(moves.c.id.desc()).limit(1))
+    return found
+
+
 def past(connection: Connection, count: int = 20) -> list[tuple[int, float]]:
     """Rows, and seconds from the first copied to the last compared, of the newest moves that have switched."""
     switched = select(moves.c.evidence).where(moves.c.switched_at.is_not(None))
