@@ -120,10 +120,8 @@ def verify(services: Services) -> None:
     if services.marketplace is None:
         return
     with services.registry.begin() as connection:
-        waiting = registered.due(connection, now() - ASKED_EACH, AT_ONCE)
+        waiting = registered.due(connection, services.marketplace.product, now() - ASKED_EACH, AT_ONCE)
     for bound in waiting:
-        if bound.product != services.marketplace.product:
-            continue
         try:
             best = _best(services.marketplace.entitlements(bound.customer))
         except Refused as refused:

@@ -67,11 +67,15 @@ def settle(
     return (before.state, before.problem) != (state, problem)
 
 
-def due(connection: Connection, before: datetime, limit: int) -> list[Bound]:
-    """Subscriptions that AWS was last asked about before then, longest ago first."""
+def due(connection: Connection, product: str, before: datetime, limit: int) -> list[Bound]:
+    """Subscriptions of the product that AWS was last asked about before then, longest ago first."""
     e = entitlements.c
     asked = func.coalesce(e.verified_at, e.bound_at)
-    query = select(e.product, e.customer, e.tenant_id, e.expires_at).where(asked < before).order_by(asked)
+    query = (
+        select(e.product, e.customer, e.tenant_id, e.expires_at)
+        .where(e.product == product, asked < before)
+        .order_by(asked)
+    )
     return [Bound(**row._mapping) for row in connection.execute(query.limit(limit))]
 
 
