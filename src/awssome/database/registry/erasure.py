@@ -16,6 +16,7 @@ from awssome.database.registry.tables import (
     accounts,
     alerts,
     email_links,
+    entitlements,
     handovers,
     last_syncs,
     memberships,
@@ -62,6 +63,7 @@ def forget_tenant(connection: Connection, tenant_id: UUID) -> None:
         handovers,
         oauth_states,
         last_syncs,
+        entitlements,
         alerts,
     ):  # alerts tell of it by its company
         connection.execute(delete(table).where(table.c.tenant_id == tenant_id))

@@ -228,7 +228,7 @@ def _kept(move: MoveOut) -> str:
     if move.phase is Phase.RETAINING:
         return f"safety copy on {move.source}"
     if move.phase in (Phase.DROPPING, Phase.DROPPED):
-        return "the source is dropped"
+        return "an archive of the source is kept for 30 days"
     return "not switched yet" if is_under_way(move) else "nothing was switched"
 
 
