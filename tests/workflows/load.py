@@ -318,6 +318,14 @@ class Told:
             else:
                 self.reasons[f"{what}: {last}"] += 1
 
+    def kinds(self) -> Counter[str]:
+        """Why writes were refused or are unknown, by the beginning of the reason; failed reads with them."""
+        reasons: Counter[str] = Counter()
+        for reason, count in self.reasons.items():
+            reasons[reason.splitlines()[0][:140]] += count
+        reasons.update(f"read failed: {code}: {words}"[:140] for code, words in self.failed_reads)
+        return reasons
+
     @property
     def acknowledged(self) -> int:
         return self.done.total()
@@ -327,7 +335,9 @@ class Told:
         keys = {row.pipeline for row in connection.execute(select(stage_mappings.c.pipeline))}
         deals = {str(row.id) for row in connection.execute(select(deal_registrations.c.id))}
         events = {str(row.registration_id) for row in connection.execute(select(deal_events.c.registration_id))}
-        counted = dict(connection.execute(select(sync_history.c.id, sync_history.c.imported)).tuples())
+        counted = {
+            row.id: row.imported for row in connection.execute(select(sync_history.c.id, sync_history.c.imported))
+        }
         return [*self._wrong_keys(keys), *self._wrong_deals(deals, events), *self._wrong_counts(counted)]
 
     def _wrong_keys(self, there: set[str]) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import select as polling
 import socket
 import threading
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -208,10 +209,14 @@ class Truth:
 
 
 class Wire:
-    """A TCP connection to a server that can be cut and mended: what a server that is away looks like."""
+    """A TCP connection to a server that can be cut and mended: what a server that is away looks like.
 
-    def __init__(self, host: str, port: int) -> None:
+    :param delay: seconds that everything takes from one end to the other.
+    """
+
+    def __init__(self, host: str, port: int, delay: float = 0.0) -> None:
         self._there = (host, port)
+        self._delay = delay
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
@@ -246,10 +251,10 @@ class Wire:
                 continue
             far = socket.create_connection(self._there)
             self._open += [near, far]
-            threading.Thread(target=_carry, args=(near, far), daemon=True).start()
+            threading.Thread(target=_carry, args=(near, far, self._delay), daemon=True).start()
 
 
-def _carry(near: socket.socket, far: socket.socket) -> None:
+def _carry(near: socket.socket, far: socket.socket, delay: float) -> None:
     other = {near: far, far: near}
     with near, far, suppress(OSError):
         while True:
@@ -257,6 +262,7 @@ def _carry(near: socket.socket, far: socket.socket) -> None:
                 data = end.recv(65536)
                 if not data:
                     return
+                time.sleep(delay)
                 other[end].sendall(data)
 
 

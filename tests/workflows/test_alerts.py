@@ -19,11 +19,11 @@ from awssome.domain.alerts.rules import RULE, RULES
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import PlacementState, TenantState
 from awssome.domain.times import new_id, now
-from awssome.workflows import watching
+from awssome.workflows import retention, watching
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.engines import only_postgresql
-from tests.workflows.moving import upgrade
+from tests.workflows.moving import OLGA, upgrade
 
 pytestmark = only_postgresql  # alerts are the registry's, whatever engine a server has
 
@@ -177,6 +177,20 @@ def end_the_move(scene: Scene) -> None:
     scene.do(lambda c: c.execute(t.moves.update().values(phase=Phase.CANCELLED, finished_at=scene.at)))
 
 
+def find_a_difference(scene: Scene) -> None:
+    move_id = upgrade(scene.services, scene.alice)
+    evidence = {"steps": {"confirm": {"equal": False}}, "tables": {}}
+    values = {"phase": Phase.RETAINING, "evidence": evidence, "problem": "The source differs in deal_events."}
+    scene.do(lambda c: c.execute(t.moves.update().where(t.moves.c.id == move_id).values(values)))
+
+
+def let_the_source_go(scene: Scene) -> None:
+    move = scene.do(lambda c: moves.page(c, tenant_id=scene.alice.id).rows[0])
+    scene.do(lambda c: tenants.change(c, scene.alice.id, placement_id=move.target_id))
+    scene.do(lambda c: retention.release(c, scene.services.queue, OLGA, move.id))
+    scene.do(lambda c: c.execute(t.moves.update().values(problem=None)))
+
+
 def fail_a_job(scene: Scene) -> None:
     def failed(connection: Connection) -> None:
         scene.services.queue.provision(connection, new_id())
@@ -252,6 +266,7 @@ CASES = {
     "sign_up_stuck": Case(fail_a_sign_up, make_the_workspace, "No shared server has room"),
     "move_failed": Case(fail_a_move, try_the_move_again, "deal_events differs"),
     "move_late": Case(begin_a_move_long_ago, end_the_move, "over an hour"),
+    "source_kept": Case(find_a_difference, let_the_source_go, "differs in deal_events"),
     "jobs_failed": Case(fail_a_job, try_the_job_again, "1 job has failed"),
     "queue_late": Case(leave_a_job_waiting, take_the_job, "waiting for 6 minutes"),
     "audit_unsealed": Case(write_an_old_line, seal, "16 minutes old"),

@@ -202,7 +202,7 @@ def test_a_tier_that_changes_while_a_sync_is_taken_up_is_not_missed(
 def test_an_account_feeds_one_free_tenant_also_after_a_downgrade(workshop: Workshops) -> None:
     workshop(TAILSPIN)
     paula = workshop(TAILSPIN, company="Paula & Co", tier=Tier.PAID)
-    with pytest.raises(Refused, match=r"Another free workspace is connected to tailspin\.example") as refused:
+    with pytest.raises(Refused, match="Another free workspace is connected to tailspin") as refused:
         paula.downgrade()
     assert refused.value.code is Code.CONFLICT and "Disconnect HubSpot in one of them" in (refused.value.advice or "")
     assert paula.sync().deal_limit is None, "nothing was changed"

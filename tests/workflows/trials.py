@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
 from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from awssome.database import embedded, servers
@@ -21,32 +22,57 @@ from awssome.database.mover import Mover
 from awssome.database.registry import Registry, moves, placements
 from awssome.database.registry import servers as registered
 from awssome.database.schema import DATA_TABLES
+from awssome.domain import times
 from awssome.domain.errors import Refused
 from awssome.domain.moves import Phase
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import EngineName
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
-from tests.engines import as_administrator, eventually
+from tests.engines import as_administrator
 from tests.processes import processes
 from tests.workflows import load
 from tests.workflows.load import WRITERS, Desk, Told
 from tests.workflows.moving import evidence_of, placement_of, rollback, the_move, upgrade, writable
 
 AGAIN_SECONDS = 0.1
-"""A mover that met an error tries again after this: the queue is tried by other tests, and waits for longer."""
+"""A mover that met an error tries again after this. The queue is tried by other tests, and waits for longer."""
 
 
-def carry(url: str, secret_key: str, move_id: UUID) -> None:
-    """A worker: carries the move on until it is over, and looks for one whose mover is silent, as workers do."""
+SKEWS = (-600, 0, 0, 600)
+"""Seconds by which the clocks of workers may be wrong."""
+
+
+def carry(url: str, secret_key: str, move_id: UUID, skew: float = 0, stops_at: str = "") -> None:
+    """A worker: carries the move on until it is over, and looks for one whose mover is silent, as workers do.
+
+    :param skew: seconds by which its clock is wrong.
+    :param stops_at: a step of the move at which it falls asleep, until it is woken.
+    """
+    if skew:
+        vars(times)["datetime"] = _clock(skew)
+
+    def step(name: str) -> None:
+        if name == stops_at:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
     registry, keys = Registry(url, connections=4), Keys.from_text(secret_key)
-    carrying = Mover(registry, keys, servers.opener(registry, keys))
+    carrying = Mover(registry, keys, servers.opener(registry, keys), step=step)
     threading.Thread(target=_recover, args=(carrying,), daemon=True).start()
     while True:
         with suppress(Refused):
-            if carrying.carry_on(move_id) in (Phase.RETAINING, Phase.FAILED, Phase.CANCELLED):
-                return
+            carrying.carry_on(move_id)
+            return  # it is over, or another one has it
         time.sleep(AGAIN_SECONDS)
+
+
+def _clock(skew: float) -> type[datetime]:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=skew)
+
+    return Wrong
 
 
 def _recover(carrying: Mover) -> None:
@@ -63,7 +89,7 @@ def _recover(carrying: Mover) -> None:
 class Trial:
     """A tenant that people work with while it moves to and fro.
 
-    :ivar killed: what was killed or frozen, by name.
+    :ivar killed: what was killed, frozen or begun a second time, by name.
     :ivar clusters: servers that may be killed, by the home and name of their cluster.
     """
 
@@ -98,15 +124,20 @@ class Trial:
                 self.rate / portals,
                 raw,
             )
-            self._portals.append((_start(load.work, desk), desk))
+            self._portals.append((start(load.work, desk), desk))
         try:
-            eventually(lambda: self.told().acknowledged > 20 * portals, 30)
+            self.goes_on()
             yield
         finally:
             (self.folder / "stop").touch()
             for portal, _ in self._portals:
                 portal.join(90)
                 assert portal.exitcode == 0, "a portal does not end"
+
+    def close(self) -> None:
+        """Let go of the servers that were started again."""
+        for handle in self._handles:
+            handle.release()
 
     def told(self) -> Told:
         """What people were told until now."""
@@ -127,11 +158,13 @@ class Trial:
     def move(self, kind: Callable[[WorkerServices, Tenancy], UUID], kills: int = 0, *, longest: float = 0.6) -> int:
         """Carry a move from end to end, while something is killed or frozen again and again; how often it was."""
         move_id = kind(self.services, self.tenancy)
-        self._workers, struck, deadline = [self._worker(move_id)], 0, time.monotonic() + 180
+        self._workers, struck, deadline = [self._worker(move_id)], 0, time.monotonic() + 90
         try:
             while self._phase(move_id) is not Phase.RETAINING:
                 assert time.monotonic() < deadline, the_move(self.services, move_id)
                 time.sleep(self.dice.uniform(0.0, longest if struck < kills else 0.1))
+                if not any(worker.is_alive() for worker in self._workers):  # as the sweep does
+                    self._workers.append(self._worker(move_id))
                 if struck < kills and self._phase(move_id) is not Phase.RETAINING:
                     self._strike(move_id)
                     struck += 1
@@ -145,9 +178,15 @@ class Trial:
         assert move.evidence["tables"] == self.closed_source(move.source_id), (
             "the evidence is not what the source holds"
         )
-        before = self.told().acknowledged
-        eventually(lambda: self.told().acknowledged > before + 20, 60)  # people go on at the target
+        self.goes_on()
         return struck
+
+    def goes_on(self, writes: int = 20, seconds: float = 60.0) -> None:
+        """So many more writes are acknowledged."""
+        enough, deadline = self.told().acknowledged + writes, time.monotonic() + seconds
+        while self.told().acknowledged < enough:
+            assert time.monotonic() < deadline, "nobody can write"
+            time.sleep(0.1)
 
     def closed_source(self, placement_id: UUID) -> dict[str, Any]:
         """What the evidence has to say, counted once more in plain SQL."""
@@ -172,10 +211,10 @@ class Trial:
         assert writable(self.services, self.tenancy) == [here.placement_id]
 
     def _worker(self, move_id: UUID) -> Process:
-        return _start(carry, self.services.registry.url, self.secret_key, move_id)
+        return start(carry, self.services.registry.url, self.secret_key, move_id, self.dice.choice(SKEWS))
 
     def _strike(self, move_id: UUID) -> None:
-        kinds = ["mover", "mover", "mover", "frozen", "portal"] + ["server"] * bool(self.clusters)
+        kinds = ["mover", "mover", "mover", "frozen", "second mover", "portal", *["server"] * bool(self.clusters)]
         kind = self.dice.choice(kinds)
         self.killed[kind] += 1
         if kind == "portal":
@@ -187,7 +226,7 @@ class Trial:
             if kind == "mover":
                 victim.kill()
                 victim.join()
-            else:
+            elif kind == "frozen":
                 _freeze(victim, self.dice.uniform(0.2, 4.0))
             self._workers.append(self._worker(move_id))
 
@@ -196,7 +235,7 @@ class Trial:
         portal, desk = self._portals[at]
         portal.kill()
         portal.join()
-        self._portals[at] = _start(load.work, desk), desk
+        self._portals[at] = start(load.work, desk), desk
 
     def _kill_a_server(self) -> None:
         home, name = self.dice.choice(self.clusters)
@@ -247,7 +286,7 @@ def _wake(process: Process) -> None:
         os.kill(process.pid, signal.SIGCONT)
 
 
-def _start(target: Callable[..., None], *arguments: Any) -> Process:
+def start(target: Callable[..., None], *arguments: Any) -> Process:
     process = processes.Process(target=target, args=arguments)
     process.start()
     return process

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from awssome.control import messages as m
 from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import MoveKind, MoveState
 
 T = TypeVar("T")
 
@@ -376,9 +377,9 @@ class Control:
         """Start no more moves off the server."""
         return self._call(m.ServerRow, "DELETE", f"/servers/{name}/drain")
 
-    def moves(self, after: str = "", kind: str = "", state: str = "") -> m.MovePage:
+    def moves(self, after: str = "", *, kind: MoveKind | None = None, state: MoveState | None = None) -> m.MovePage:
         """Moves, newest first; of one kind, or in one state."""
-        query = {"after": after, "kind": kind, "state": state}
+        query = {"after": after, "kind": kind or "", "state": state or ""}
         return self._call(m.MovePage, "GET", "/moves", query={k: v for k, v in query.items() if v})
 
     def move(self, move_id: UUID) -> m.MoveOut:
@@ -388,6 +389,10 @@ class Control:
     def cancel_move(self, move_id: UUID) -> m.MoveOut:
         """Call a move off before the switch."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/cancel")
+
+    def release_source(self, move_id: UUID) -> m.MoveOut:
+        """Have the source of a move archived and dropped that is kept because it differed."""
+        return self._call(m.MoveOut, "POST", f"/moves/{move_id}/release")
 
     def retry_move(self, move_id: UUID) -> m.MoveOut:
         """Try a failed move again."""

@@ -103,10 +103,9 @@ class Mover:
             if trip.at is _At.SOURCE and move.phase is Phase.CUTTING_OVER:
                 ready = self._claim(move, trip)
                 if ready is not None:
-                    self._switch(move, trip, ready)
-                    self._open(move, trip)
+                    self._open(move, trip, active=self._switch(move, trip, ready))
             elif trip.at is _At.TARGET:
-                self._open(move, trip)
+                self._open(move, trip, active=self._is_active(move))
             with self.registry.begin() as connection:
                 moves.advance(connection, move, moves.find(connection, move_id).phase, lease_until=None)
         with self.registry.begin() as connection:
@@ -123,7 +122,7 @@ class Mover:
 
     def _travel(self, move: Move, trip: _Trip) -> Phase:
         if trip.at is _At.TARGET:
-            self._open(move, trip)
+            self._open(move, trip, active=self._is_active(move))
             return self._retain(move, trip)
         if trip.at is _At.ELSEWHERE or move.phase is Phase.FAILED:
             # The source of a move that has failed was opened then, and may be another move's by now.
@@ -140,13 +139,13 @@ class Mover:
                 if not self._verify(move, trip, behind):
                     return Phase.FAILED
                 asked = self._cut_over(move, trip, behind)
-            self._switch(move, trip, revision)
+            active = self._switch(move, trip, revision)
         except _Cancelled:
             return self._call_off(move, trip)
         except BaseException as error:
             self._thaw(move, trip, error)
             raise
-        self._open(move, trip, asked)
+        self._open(move, trip, active=active, asked=asked)
         return self._retain(move, trip)
 
     def _trip(self, move: Move, abort: Callable[[], bool] = lambda: False) -> _Trip:
@@ -305,7 +304,8 @@ class Mover:
             return False
         return True
 
-    def _switch(self, move: Move, trip: _Trip, revision: str) -> None:
+    def _switch(self, move: Move, trip: _Trip, revision: str) -> bool:
+        """The commit point. Whether the tenant is active: a suspension that comes later finds it at the target."""
         self.step("closed")
         with self.registry.begin() as connection:
             if not tenants.switch_placement(connection, move.tenant_id, move.source_id, move.target_id, trip.epoch):
@@ -314,20 +314,28 @@ class Mover:
             placements.mark(connection, move.target_id, PlacementState.ACTIVE, revision=revision)
             placements.mark(connection, move.source_id, PlacementState.RETAINED, retain_until=until)
             moves.advance(connection, move, Phase.SWITCHED, switched_at=now(), retain_until=until)
+            return tenants.find(connection, move.tenant_id).state is TenantState.ACTIVE
 
-    def _open(self, move: Move, trip: _Trip, asked: float | None = None) -> None:
-        """:param asked: when writes were asked to pause, if that was us."""
-        began, at = time.monotonic(), now().isoformat()
+    def _open(self, move: Move, trip: _Trip, *, active: bool, asked: float | None = None) -> None:
+        """:param active: whether the tenant was, when it was last looked at behind the commit point.
+        :param asked: when writes were asked to pause, if that was us: both ends are ours then, and as we left them."""
+        began, at, ours = time.monotonic(), now().isoformat(), asked is not None
         self.step("open")
+        source, target = trip.source_server, trip.target_server
         # Before anything is written at the target, whoever still reads the source is sent to the registry. A source
         # that is away shows nothing old to anybody, and does not keep the target closed.
         with suppress(Refused):
-            self._leave(move, trip)
-        if asked is None:
-            trip.target_server.claim(trip.target.schema, move.mover)
-        if not self._is_active(move):  # suspended on the way: that closed the login at the source
+            if not ours:
+                source.claim(trip.source.schema, move.mover)
+            source.set_fence(trip.source.schema, move.mover, mode=FenceMode.MOVED, epoch=trip.epoch + 1)
+        if not ours:
+            target.claim(trip.target.schema, move.mover)
+        if not active:  # suspended on the way: that closed the login at the source
             match_login(self.registry, self.keys, self.open_server, move.tenant_id)
-        admit(trip.target_server, trip.target.schema, move.mover, trip.epoch + 1)
+        if ours:
+            target.set_fence(trip.target.schema, move.mover, mode=FenceMode.RW, epoch=trip.epoch + 1)
+        else:
+            admit(target, trip.target.schema, move.mover, trip.epoch + 1)
         pause = None if asked is None else _ms_since(asked)
         with self.registry.begin() as connection:
             took = {"at": at, "seconds": round(time.monotonic() - began, 3)}

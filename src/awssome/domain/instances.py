@@ -29,6 +29,10 @@ class InstanceState(StrEnum):
     DELETED = "deleted"
 
 
+MAKING = (InstanceState.WANTED, InstanceState.CREATING, InstanceState.PREPARING, InstanceState.FAILED)
+"""In these a tenant cannot be on it yet."""
+
+
 @dataclass(frozen=True)
 class Blueprint:
     """What every instance that is ordered looks like.

@@ -21,7 +21,7 @@ from awssome.database.registry import audit, instances, servers
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.instances import Instance
 from awssome.domain.errors import Code, Refused
-from awssome.domain.instances import Blueprint, InstanceState, Trouble, final_snapshot, look_again, told
+from awssome.domain.instances import MAKING, Blueprint, InstanceState, Trouble, final_snapshot, look_again, told
 from awssome.domain.moves import NotYet
 from awssome.domain.secrets import new_token
 from awssome.domain.tenants import EngineName
@@ -132,8 +132,11 @@ def _create(services: WorkerServices, instance: Instance) -> databases.Instance:
             f"The workers' settings do not say which {instance.engine} servers AWS is to make.",
             "Set AWSSOME_RDS_ENGINE and what goes with it for the workers, too, then try the move again.",
         )
-    found = services.databases.create(instance.name, services.blueprint, instance.tags)
-    if found.status in databases.NO_SNAPSHOT:
+    fresh = services.databases.create(instance.name, services.blueprint, instance.tags)
+    found = fresh or services.databases.find(instance.name, instance.tags)
+    if found is None:
+        raise Trouble("The instance of an earlier try was deleted a moment ago.", again=SOON)
+    if fresh is None and found.status in databases.NO_SNAPSHOT:
         # Of an earlier try: it was never available, and nobody's data is there.
         services.databases.delete(instance.name, None)
         raise Trouble("RDS had failed to make the instance. It is deleted, and made anew.", again=SOON)
@@ -182,7 +185,7 @@ def _address(services: WorkerServices, instance: Instance, found: databases.Inst
     """
     with services.registry.begin() as connection:
         there = instances.find(connection, instance.server_id, lock=True)
-        if there is None or there.state not in (InstanceState.CREATING, InstanceState.PREPARING, InstanceState.WANTED):
+        if there is None or there.state not in MAKING:
             raise Trouble("The instance is there, or being taken away.", again=UNANSWERED)
         if there.state is InstanceState.PREPARING and instance.engine is EngineName.POSTGRESQL:
             return servers.admin_url(connection, services.keys, instance.server_id)[1]
@@ -239,11 +242,7 @@ def _told(services: WorkerServices, instance: Instance, trouble: Trouble) -> Exc
         return NotYet(now() + trouble.again, told(now() - instance.requested_at))
     with services.registry.begin() as connection:
         there = instances.find(connection, instance.server_id, lock=True)
-        if there is not None and there.state in (
-            InstanceState.WANTED,
-            InstanceState.CREATING,
-            InstanceState.PREPARING,
-        ):
+        if there is not None and there.state in MAKING:
             instances.turn(connection, there, InstanceState.FAILED)
             audit.record(
                 connection,

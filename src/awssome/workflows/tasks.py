@@ -40,6 +40,7 @@ from awssome.workflows import (
     moves,
     provisioning,
     refusals,
+    retention,
     returning,
     rotation,
     sync,
@@ -116,6 +117,7 @@ def build(services: WorkerServices, conninfo: str) -> App:
         mover(services).carry_on(UUID(move_id), context.should_abort)
         with services.registry.begin() as connection:
             draining.after_move(connection, services.queue, UUID(move_id))
+            moves.after_move(connection, services.queue, UUID(move_id))
 
     @task("rotate", SWEEP, _LATER)
     def rotate(context: JobContext, placement_id: str, version: int) -> None:
@@ -229,7 +231,13 @@ def build(services: WorkerServices, conninfo: str) -> App:
 
 def mover(services: WorkerServices) -> Mover:
     """What carries moves on, with what others do for it on the way."""
-    return Mover(services.registry, services.keys, services.open_server, ensure=partial(instances.ensure, services))
+    return Mover(
+        services.registry,
+        services.keys,
+        services.open_server,
+        ensure=partial(instances.ensure, services),
+        archive=partial(retention.keep, services),
+    )
 
 
 def calm_collector() -> None:

@@ -8,7 +8,16 @@ from uuid import UUID
 from pydantic import Field, SecretStr
 
 from awssome.control.messages.base import Body
+from awssome.domain.instances import InstanceState
 from awssome.domain.tenants import EngineName, ServerKind
+
+
+class Making(Body):
+    """A server that AWS is making, or taking away, as far as the platform knows."""
+
+    state: InstanceState
+    since: datetime
+    problem: str | None = Field(description="what is in AWS's way, in words for operators")
 
 
 class DrainOut(Body):
@@ -44,6 +53,8 @@ class ServerRow(Body):
     tenant: str | None = Field(None, description="company that a dedicated server belongs to")
     created_at: datetime
     silent_since: datetime | None = Field(None, description="since when it does not answer")
+    instance: InstanceState | None = Field(None, description="how far AWS is with one that it makes, or takes away")
+    making: Making | None = Field(None, description="of a server that AWS makes: how far it is, until one can be on it")
 
 
 class AddServer(Body):

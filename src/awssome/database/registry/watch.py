@@ -32,6 +32,7 @@ def picture(connection: Connection, at: datetime) -> Picture:
             for what in ("failed", "under_way")
             for row in platform.moves_in(connection, what)
         ],
+        kept=[_move(row, failed=False) for row in platform.moves_in(connection, "kept")],
         queues=[QueueNow(row.queue, row.failed, float(row.waiting_s)) for row in connection.execute(_QUEUES)],
         reconnects=[
             _tenant(row)

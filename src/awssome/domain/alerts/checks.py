@@ -155,6 +155,11 @@ def move_late(picture: Picture, opened: Set[str]) -> Iterator[Found]:
             yield _about_move(move, f"It has been under way for over an hour.{told}")
 
 
+def source_kept(picture: Picture, opened: Set[str]) -> Iterator[Found]:
+    for move in picture.kept:
+        yield _about_move(move, move.problem or "It held something else than was carried over.")
+
+
 def jobs_failed(picture: Picture, opened: Set[str]) -> Iterator[Found]:
     for queue in picture.queues:
         if queue.failed:

@@ -131,6 +131,14 @@ RULES: tuple[Rule, ...] = (
         checks.move_late,
     ),
     Rule(
+        "source_kept",
+        Severity.ERROR,
+        "Source of a move is kept",
+        "It held something else than was carried over, or it could not be archived. It is not dropped.",
+        "Read the move's evidence. Once you know what differed, `awssome move release` lets the source go.",
+        checks.source_kept,
+    ),
+    Rule(
         "jobs_failed",
         Severity.WARNING,
         "Jobs have failed",

@@ -43,6 +43,14 @@ STATES = {
     "retaining": State("Done, source kept", "good", "check"),
     "dropping": State("Dropping the source", "accent", "running"),
     "dropped": State("Done, source dropped", "good", "check"),
+    # servers that AWS makes
+    "instance_wanted": State("Asked for at AWS", "accent", "running"),
+    "instance_creating": State("AWS is making it", "accent", "running"),
+    "instance_preparing": State("Being prepared", "accent", "running"),
+    "instance_failed": State("Not made", "bad", "cross"),
+    "instance_retiring": State("Being taken away", "neutral", "archive"),
+    "instance_deleting": State("AWS is deleting it", "neutral", "archive"),
+    "instance_deleted": State("Deleted, last snapshot kept", "neutral", "archive"),
     # placements
     "new": State("Being made", "accent", "running"),
     "retained": State("Kept", "neutral", "archive"),
