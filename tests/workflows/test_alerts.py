@@ -13,11 +13,22 @@ from sqlalchemy import delete, insert, select, text
 
 from awssome.database import Connection
 from awssome.database.engine import SchemaUse, ServerLoad
-from awssome.database.registry import alerts, audit, moves, placements, servers, tenants, usage
+from awssome.database.registry import (
+    alerts,
+    audit,
+    entitlements,
+    instances,
+    moves,
+    placements,
+    servers,
+    tenants,
+    usage,
+)
 from awssome.database.registry import tables as t
 from awssome.domain.alerts.rules import RULE, RULES
+from awssome.domain.instances import Blueprint
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import PlacementState, TenantState
+from awssome.domain.tenants import PlacementState, TenantState, Tier
 from awssome.domain.times import new_id, now
 from awssome.workflows import retention, watching
 from awssome.workflows.services import WorkerServices
@@ -117,6 +128,16 @@ def accept(scene: Scene) -> None:
     scene.pool(problem=None)
 
 
+def order_in_vain(scene: Scene) -> None:
+    server_id = scene.do(lambda c: instances.order(c, Blueprint("postgres", "db.t3.medium", 20), scene.alice.id))
+    scene.do(lambda c: instances.tell(c, server_id, "The account may have no more instances of RDS."))
+
+
+def get_the_quota(scene: Scene) -> None:
+    (server_id,) = scene.do(lambda c: [row.id for row in servers.every(c) if row.instance])
+    scene.do(lambda c: instances.tell(c, server_id, None))
+
+
 def take_connections(scene: Scene) -> None:
     scene.look(70, connections=85)
 
@@ -191,6 +212,21 @@ def let_the_source_go(scene: Scene) -> None:
     scene.do(lambda c: c.execute(t.moves.update().values(problem=None)))
 
 
+def end_a_subscription(scene: Scene) -> None:
+    def ended(connection: Connection) -> None:
+        entitlements.bind(connection, "prod-1", "210987654321", "", scene.alice.id, "alice@northwind.example")
+        tenants.change(connection, scene.alice.id, tier=Tier.PAID)
+        bound = entitlements.Bound("prod-1", "210987654321", scene.alice.id, None)
+        problem = "The subscription has ended."
+        entitlements.settle(connection, bound, active=False, dimension=None, expires_at=None, problem=problem)
+
+    scene.do(ended)
+
+
+def downgrade(scene: Scene) -> None:
+    scene.do(lambda c: tenants.change(c, scene.alice.id, tier=Tier.FREE))
+
+
 def fail_a_job(scene: Scene) -> None:
     def failed(connection: Connection) -> None:
         scene.services.queue.provision(connection, new_id())
@@ -257,6 +293,7 @@ CASES = {
     "no_open_pool": Case(close_the_pool, open_the_pool, "Nobody can sign up"),
     "server_unreachable": Case(silence, answer, "127.0.0.1:9 does not answer."),
     "server_refused": Case(refuse, accept, "CREATEROLE"),
+    "instance_stuck": Case(order_in_vain, get_the_quota, "no more instances of RDS"),
     "connections_short": Case(
         take_connections, answer, "85 of 100 connections are in use. Northwind Cloud has the most: 70"
     ),
@@ -266,6 +303,7 @@ CASES = {
     "sign_up_stuck": Case(fail_a_sign_up, make_the_workspace, "No shared server has room"),
     "move_failed": Case(fail_a_move, try_the_move_again, "deal_events differs"),
     "move_late": Case(begin_a_move_long_ago, end_the_move, "over an hour"),
+    "subscription_in_doubt": Case(end_a_subscription, downgrade, "The subscription has ended."),
     "source_kept": Case(find_a_difference, let_the_source_go, "differs in deal_events"),
     "jobs_failed": Case(fail_a_job, try_the_job_again, "1 job has failed"),
     "queue_late": Case(leave_a_job_waiting, take_the_job, "waiting for 6 minutes"),

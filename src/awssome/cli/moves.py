@@ -53,7 +53,7 @@ def list_moves(
             )
             for m in found
         ],
-        empty="Nothing has been moved.",
+        empty="There are no such moves." if kind or state else "Nothing has been moved.",
     )
 
 

@@ -221,6 +221,20 @@ class Control:
         """Keep a code that came without a state. :raises Refused: INVALID for an address that is not HubSpot's."""
         return self._call(m.InstallRef, "POST", "/hubspot/installs", caller, body)
 
+    def arrive(self, caller: Caller, token: str) -> m.ArrivalRef:
+        """Who comes from AWS Marketplace. :raises Refused: GONE for a token that AWS does not know (any more)."""
+        body = m.ArrivalIn(token=token)
+        return self._call(m.ArrivalRef, "POST", "/marketplace/arrivals", caller, body, timeout=_AT_HUBSPOT)
+
+    def look_at_arrival(self, caller: Caller, arrival: str) -> m.ArrivalOut:
+        """Which AWS account has subscribed. :raises Refused: GONE when that was too long ago."""
+        return self._call(m.ArrivalOut, "POST", "/tenant/subscription/look", caller, m.ArrivalRef(arrival=arrival))
+
+    def claim_subscription(self, caller: Caller, arrival: str) -> m.Accepted:
+        """Use the subscription for the tenant. :raises Refused: GONE, CONFLICT."""
+        body = m.ArrivalRef(arrival=arrival)
+        return self._call(m.Accepted, "POST", "/tenant/subscription", caller, body, timeout=_AT_HUBSPOT)
+
     def look_at_install(self, caller: Caller, install: str) -> m.InstallOut:
         """Whose installation it is. :raises Refused: GONE when it is unknown, too old or was connected."""
         body = m.InstallRef(install=install)

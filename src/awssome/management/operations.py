@@ -10,7 +10,8 @@ from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection, template
-from awssome.database.registry import accounts, audit, figures, jobs, placements, servers, tenants
+from awssome.database.keyset import Page
+from awssome.database.registry import accounts, audit, figures, jobs, last_syncs, placements, servers, tenants
 from awssome.database.registry import moves as registered_moves
 from awssome.database.registry.audit import Actor, Verification
 from awssome.database.tenant import syncs
@@ -19,6 +20,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import InstanceState
 from awssome.domain.moves import OWNERS, UNDER_WAY, MoveKind, MoveState, Phase
 from awssome.domain.servers import checked_name, location
+from awssome.domain.syncs import SyncState
 from awssome.domain.tenants import PlacementState, Role, TenantState, checked_email, checked_password, checked_text
 from awssome.management import people, views
 from awssome.workflows import moves, retention
@@ -161,6 +163,13 @@ def suspend(services: Services, connection: Connection, actor: Actor, ref: str) 
 def resume(services: Services, connection: Connection, actor: Actor, ref: str) -> None:
     """Open a suspended tenant. :raises Refused: CONFLICT when it is not suspended."""
     _turn(services, connection, actor, ref, TenantState.SUSPENDED, TenantState.ACTIVE, "tenant.resumed")
+
+
+def last_syncs_page(
+    connection: Connection, after: str = "", before: str = "", *, state: SyncState | None = None
+) -> Page[Any]:
+    """The newest run of each tenant, newest first, as the workers have told."""
+    return last_syncs.page(connection, state=state, after=after, before=before, limit=PAGE)
 
 
 def tenant_syncs(services: Services, connection: Connection, ref: str) -> list[Sync]:

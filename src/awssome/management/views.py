@@ -11,7 +11,7 @@ from awssome.database import Connection
 from awssome.database.registry import moves, placements, servers, usage
 from awssome.database.registry.tenants import Tenant
 from awssome.domain.addresses import Addresses
-from awssome.domain.instances import MAKING, InstanceState
+from awssome.domain.instances import MAKING
 from awssome.domain.moves import CANCELLABLE, STEPS, UNDER_WAY, Phase, expected_seconds
 from awssome.domain.secrets import Keys
 from awssome.domain.servers import free_places
@@ -126,9 +126,6 @@ def server(row: Any) -> m.ServerRow:
             since=row.drain_since,
             problem=row.drain_problem,
         )
-    making = None
-    if row.instance not in (None, InstanceState.AVAILABLE):
-        making = m.Making(state=row.instance, since=row.instance_since, problem=row.problem)
     return m.ServerRow(
         id=row.id,
         name=row.name,
@@ -151,7 +148,7 @@ def server(row: Any) -> m.ServerRow:
         created_at=row.created_at,
         silent_since=row.silent_since,
         instance=row.instance,
-        making=making,
+        instance_since=row.instance_since,
     )
 
 

@@ -31,6 +31,7 @@ from awssome.workflows import (
     archives,
     data_keys,
     draining,
+    entitlements,
     expiry,
     hosts,
     instances,
@@ -215,6 +216,13 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @app.task(name="awssome.settle_hosts", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def settle_hosts(context: JobContext, timestamp: int) -> None:
         hosts.settle(services)
+
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="awssome.verify_entitlements", queue=WATCH, pass_context=True)  # the next tick is the retry
+    def verify_entitlements(context: JobContext, timestamp: int) -> None:
+        with services.registry.holding("entitlements") as alone:
+            if alone:
+                entitlements.verify(services)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry

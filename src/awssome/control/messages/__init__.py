@@ -38,6 +38,10 @@ from awssome.control.messages.mapping import ReadDeal as ReadDeal
 from awssome.control.messages.mapping import SaveFields as SaveFields
 from awssome.control.messages.mapping import SaveStages as SaveStages
 from awssome.control.messages.mapping import StageIn as StageIn
+from awssome.control.messages.marketplace import ArrivalIn as ArrivalIn
+from awssome.control.messages.marketplace import ArrivalOut as ArrivalOut
+from awssome.control.messages.marketplace import ArrivalRef as ArrivalRef
+from awssome.control.messages.moves import Making as Making
 from awssome.control.messages.moves import MoveOut as MoveOut
 from awssome.control.messages.moves import MovePage as MovePage
 from awssome.control.messages.moves import StartMove as StartMove
@@ -58,7 +62,6 @@ from awssome.control.messages.people import TicketIn as TicketIn
 from awssome.control.messages.people import UseLink as UseLink
 from awssome.control.messages.servers import AddServer as AddServer
 from awssome.control.messages.servers import DrainOut as DrainOut
-from awssome.control.messages.servers import Making as Making
 from awssome.control.messages.servers import ServerRow as ServerRow
 from awssome.control.messages.syncs import DealPage as DealPage
 from awssome.control.messages.syncs import DealRow as DealRow

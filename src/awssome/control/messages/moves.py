@@ -9,8 +9,16 @@ from uuid import UUID
 from pydantic import Field
 
 from awssome.control.messages.base import Body
-from awssome.control.messages.servers import Making
+from awssome.domain.instances import InstanceState
 from awssome.domain.moves import MoveKind, Phase
+
+
+class Making(Body):
+    """A target server that AWS is making, as far as the platform knows."""
+
+    state: InstanceState
+    since: datetime
+    problem: str | None = Field(description="what is in AWS's way, in words for operators")
 
 
 class MoveOut(Body):

@@ -12,14 +12,6 @@ from awssome.domain.instances import InstanceState
 from awssome.domain.tenants import EngineName, ServerKind
 
 
-class Making(Body):
-    """A server that AWS is making, or taking away, as far as the platform knows."""
-
-    state: InstanceState
-    since: datetime
-    problem: str | None = Field(description="what is in AWS's way, in words for operators")
-
-
 class DrainOut(Body):
     """A drain that is under way: until at most `keep` tenants live there; `problem`: why it does not go on."""
 
@@ -54,7 +46,7 @@ class ServerRow(Body):
     created_at: datetime
     silent_since: datetime | None = Field(None, description="since when it does not answer")
     instance: InstanceState | None = Field(None, description="how far AWS is with one that it makes, or takes away")
-    making: Making | None = Field(None, description="of a server that AWS makes: how far it is, until one can be on it")
+    instance_since: datetime | None = Field(None, description="when it was asked for")
 
 
 class AddServer(Body):

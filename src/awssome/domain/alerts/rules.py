@@ -131,6 +131,14 @@ RULES: tuple[Rule, ...] = (
         checks.move_late,
     ),
     Rule(
+        "subscription_in_doubt",
+        Severity.WARNING,
+        "Subscription in doubt",
+        "A tenant's subscription in AWS Marketplace has ended, or another AWS account has bought it.",
+        "Talk to the tenant's owner. Then grant the paid tier, or have the tenant downgraded.",
+        checks.subscription_in_doubt,
+    ),
+    Rule(
         "source_kept",
         Severity.ERROR,
         "Source of a move is kept",

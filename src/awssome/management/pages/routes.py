@@ -22,6 +22,7 @@ from awssome.management.pages import (
     palette,
     servers,
     sign_in,
+    syncs,
     tenants,
     use,
 )
@@ -75,7 +76,22 @@ def install(app: FastAPI, services: Services, metrics: Metrics) -> None:
     app.state.services, app.state.pages = services, pages
     uploads = {r"/api/v1/tenants/[^/]+/archives/uploads": LARGEST_UPLOAD + 1}
     furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies=uploads, metrics=metrics)
-    rooms = (sign_in, home, tenants, archives, servers, use, lifecycle, moves, jobs, alerts, audit, operators, palette)
+    rooms = (
+        sign_in,
+        home,
+        tenants,
+        archives,
+        servers,
+        use,
+        lifecycle,
+        moves,
+        syncs,
+        jobs,
+        alerts,
+        audit,
+        operators,
+        palette,
+    )
     for room in rooms:
         app.include_router(room.router)
 

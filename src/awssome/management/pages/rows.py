@@ -10,6 +10,7 @@ from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.alerts.checks import POOL_SHARE
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import InstanceState
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState
 from awssome.domain.times import now
@@ -98,8 +99,8 @@ def server_row(server: ServerRow) -> dict[str, Any]:
 
 def server_state(server: ServerRow) -> str:
     """A word of the states: not being there outweighs silence, that a problem, and that being closed or drained."""
-    if server.making is not None:
-        return f"instance_{server.making.state}"
+    if server.instance not in (None, InstanceState.AVAILABLE):
+        return f"instance_{server.instance}"
     if server.silent_since:
         return "down"
     if server.problem:
@@ -227,7 +228,7 @@ def _kept(move: MoveOut) -> str:
     if move.phase is Phase.RETAINING:
         return f"safety copy on {move.source}"
     if move.phase in (Phase.DROPPING, Phase.DROPPED):
-        return "the source is dropped"
+        return "an archive of the source is kept for 30 days"
     return "not switched yet" if is_under_way(move) else "nothing was switched"
 
 

@@ -98,7 +98,7 @@ def show_server(request: Request, desk: Desk, name: str, problem: Refused | None
     with desk.registry.begin() as connection:
         found = watching.server_detail(connection, name)
         listing = tenants_listing(request, connection, server=name)
-        move = operations.move_to_server(connection, found.id) if found.making else None
+        move = operations.move_to_server(connection, found.id) if found.instance else None
         behind, failing = operations.tables_behind(connection, name)
         pools = [
             (each.name, each.name)
