@@ -127,7 +127,7 @@ def _one(plane: Platform, tenant: UUID, server: str, case: Case, found: Found) -
         time.sleep(AFTER)
         told = [_answer(client) for client in clients]
     with plane.plane.registry.begin() as connection:
-        move = moves.row(connection, move_id)
+        move = moves.find(connection, move_id)
     found.pauses.append(move.write_pause_ms)
     found.whole.append((ended - began) * 1000)
     for calls, worst in (("writes", found.writes), ("reads", found.reads)):

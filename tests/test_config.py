@@ -13,6 +13,7 @@ from awssome.config import Settings, load
 from awssome.domain.addresses import Addresses
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import new_secret_key
+from awssome.domain.tenants import EngineName
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,26 @@ def test_portal_and_operators_must_not_share_a_token(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWSSOME_SERVICE_TOKEN", "t" * 43)
     monkeypatch.setenv("AWSSOME_OPERATOR_TOKEN", "t" * 43)
     with pytest.raises(Refused, match="must differ"):
+        load()
+
+
+def test_servers_that_aws_makes_are_told_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().blueprint is None
+    monkeypatch.setenv("AWSSOME_RDS_ENGINE", "sqlserver-web")
+    with pytest.raises(Refused, match="AWSSOME_RDS_CLASS"):
+        load()
+    monkeypatch.setenv("AWSSOME_RDS_CLASS", "db.t3.large")
+    monkeypatch.setenv("AWSSOME_RDS_SECURITY_GROUPS", "sg-0123456789abcdef0 , sg-1123456789abcdef0")
+    monkeypatch.setenv("AWSSOME_DOMAIN", "awssome.example")
+    found = load().blueprint
+    assert found is not None
+    assert (found.runs, found.storage_gb, found.platform) == (EngineName.SQLSERVER, 20, "awssome.example")
+    assert found.security_groups == ("sg-0123456789abcdef0", "sg-1123456789abcdef0")
+
+
+def test_a_hosted_zone_needs_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWSSOME_DNS_ZONE", "Z1234567890")
+    with pytest.raises(Refused, match="AWSSOME_DNS_TARGET"):
         load()
 
 

@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     :ivar rds_security_groups: ids of the security groups that let portal, management and workers in, with commas.
     :ivar rds_kms_key: ARN of the key that encrypts instances and their snapshots; the account's default if not given.
     :ivar rds_multi_az: a standby in another availability zone.
+    :ivar marketplace_product: product code in AWS Marketplace, whose subscribers get the paid tier; empty: nothing.
     :ivar dns_zone: id of the hosted zone in Route 53 in which paid tenants get their names; empty: nowhere, and a
         wildcard record leads all of them to the portal.
     :ivar dns_target: the name of the portal's load balancer, to which they lead.
@@ -119,6 +120,7 @@ class Settings(BaseSettings):
     rds_security_groups: str = Field("", pattern=rf"^({_SECURITY_GROUP}(\s*,\s*{_SECURITY_GROUP})*)?$")
     rds_kms_key: str = Field("", pattern=rf"^({_KMS_KEY})?$")
     rds_multi_az: bool = False
+    marketplace_product: str = Field("", pattern=r"^[A-Za-z0-9-]{0,255}$")
     dns_zone: str = Field("", pattern=r"^[A-Z0-9]{0,32}$")
     dns_target: str = Field("", pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$")
     cloudwatch_namespace: str = Field("", pattern=r"^[A-Za-z0-9./_#:-]{0,255}$")

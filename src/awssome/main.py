@@ -233,6 +233,7 @@ def build_portal(settings: Settings) -> FastAPI:
 
 def services(plane: Plane) -> Services:
     """What the central API works with: no administrator's rights on any server."""
+    from awssome.aws.entitlements import Marketplace
     from awssome.aws.roles import Roles
     from awssome.database.sessions import Sessions
     from awssome.domain.archives import ArchivePolicy
@@ -266,6 +267,7 @@ def services(plane: Plane) -> Services:
         dormant_days=settings.dormant_days,
         kms=plane.vault.kms,
         blueprint=settings.blueprint,
+        marketplace=Marketplace(settings.marketplace_product) if settings.marketplace_product else None,
     )
 
 

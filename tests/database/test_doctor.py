@@ -176,6 +176,17 @@ def test_a_kept_copy_that_is_open_is_closed(services: WorkerServices, make_tenan
     assert wrong(services) == {}
 
 
+def test_a_capture_without_a_move_is_ended(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> None:
+    tenancy = make_tenant()
+    pool(services).capture(tenancy.placement.schema, 0, on=True)
+    assert wrong(services) == {Check.CAPTURES: (named(tenancy),)}
+    findings(services, repair=True)
+    fence = pool(services).fence(tenancy.placement.schema)
+    assert fence is not None
+    assert (fence.mode, fence.capture) == (FenceMode.RW, False)
+    assert wrong(services) == {}
+
+
 def test_a_fence_that_is_not_the_registrys_is_never_changed_by_a_repair(
     services: WorkerServices, make_tenant: Callable[..., Tenancy]
 ) -> None:

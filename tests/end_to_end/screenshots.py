@@ -45,6 +45,7 @@ OPERATOR = (
     "/servers/pool-2",
     "/servers/new",
     "/moves",
+    "/syncs",
     "/jobs",
     "/alerts",
     "/audit",

@@ -209,6 +209,18 @@ def test_upgrade_and_rollback_wait_for_the_move_and_show_its_evidence(run: Run, 
     assert "can no longer be cancelled" in late.err
     assert run("move", "retry", up["id"]).status == 1
 
+    assert [move["id"] for move in run("move", "list", "--kind", "rollback", "--state", "kept", "--json").json] == [
+        back["id"]
+    ]
+    assert run("move", "list", "--state", "failed").out == "There are no such moves.\n"
+    told = run("tenant", "downgrade", tenant["slug"], "--yes")
+    assert told.out == "The tenant is on the free tier now. Its data stays where it is.\n"
+    assert run("tenant", "show", tenant["slug"], "--json").json["tier"] == "free"
+    twice = run("tenant", "downgrade", tenant["slug"], "--yes")
+    assert twice.status == 1 and "is on the free tier already" in twice.err
+    declined = run("tenant", "decline", tenant["slug"])
+    assert declined.status == 1 and "Nobody asks for the paid tier" in declined.err
+
 
 def test_a_tenant_is_exported_into_a_file_and_brought_back_from_it(
     run: Run, tenant: dict[str, Any], tmp_path: Path

@@ -73,6 +73,7 @@ def test_a_killed_demo_leaves_nothing_running_and_the_next_one_plays_the_whole_s
     until(lambda: parts(home) == [])
     told_the_whole_story(json.loads(done.stdout))
     assert "Confirm your e-mail address" in done.stderr, "the mail is shown while the story is played"
+    assert "pool-1 → awssome-" in done.stderr, "AWS makes the dedicated server"
 
 
 @only_sqlserver

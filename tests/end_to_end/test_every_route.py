@@ -55,6 +55,7 @@ OPEN_TO_ALL = {
     "GET /handover",
     "POST /handover",
     "GET /hubspot/callback",
+    "POST /api/marketplace",
 }
 """Portal routes that a visitor needs before there is a session."""
 

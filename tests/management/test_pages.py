@@ -11,13 +11,15 @@ from fastapi import FastAPI
 from sqlalchemy import select, update
 
 from awssome.database.mover import Mover
-from awssome.database.registry import accounts, audit, moves, placements, sessions, tenants
+from awssome.database.registry import accounts, audit, instances, moves, placements, sessions, tenants
 from awssome.database.registry import servers as registered
 from awssome.database.registry.tables import audit_log
 from awssome.database.schema import sync_history
+from awssome.domain.instances import Blueprint
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import POOL_LIMIT, EngineName, PlacementState, Role, TenantState, Tier
 from awssome.domain.times import new_id, now
+from awssome.workflows import watching
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.management.conftest import OLGA, PASSWORD, Desk, visit
@@ -265,7 +267,7 @@ def test_a_rollback_needs_the_name_and_takes_the_tenant_back(
     _carry_on(services, tenancy)
     assert "pool-1" in _facts(desk.get(page).text)
     assert _tenant(services, tenancy).tier is Tier.PAID, "a rollback keeps the tier"
-    assert desk.get("/moves").text.count("Done, source kept") == 2
+    assert desk.get("/moves").text.partition("<table")[2].count("Done, source kept") == 2
 
 
 def test_an_upgrade_without_a_free_server_lifts_the_limit_and_says_that_no_move_has_begun(
@@ -356,6 +358,28 @@ def test_servers_show_their_load_and_can_be_closed_and_opened(
     assert "A worker checks pool-1 now and opens it." in opening
     assert _jobs(services, "check_server") == 1
     assert desk.get("/servers/nowhere").status_code == 404
+
+
+def test_a_server_that_aws_makes_says_how_far_it_is_and_is_not_opened_by_hand(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant
+) -> None:
+    tenancy = make_tenant()
+    with services.registry.begin() as connection:
+        server_id = instances.order(connection, Blueprint("postgres", "db.t3.medium", 20), tenancy.id)
+        name = registered.by_id(connection, server_id).name
+    assert name in desk.get("/servers").text
+    page = desk.get(f"/servers/{name}")
+    assert "Asked for at AWS" in page.text
+    assert "not there yet" in page.text
+    assert "Open to new tenants" not in page.text
+    refused = desk.send(f"/servers/{name}/open", at=f"/servers/{name}")
+    assert refused.status_code == 409
+    assert "is not there" in refused.text
+    with services.registry.begin() as connection:
+        instances.tell(connection, server_id, "The account may have no more instances of RDS. Ask AWS for more.")
+        watching.settle(connection, services.queue)
+    assert "no more instances of RDS" in desk.get("/alerts").text
+    assert "AWS does not make a server" in desk.get(f"/servers/{name}").text
 
 
 def test_a_server_is_added_with_its_secret_out_of_sight(desk: Desk, services: WorkerServices) -> None:

@@ -305,6 +305,22 @@ class FakeControl:
     def decline_hubspot(self, caller: Caller, body: m.DeclineIn) -> None:
         self._note("decline_hubspot", body)
 
+    def arrive(self, caller: Caller, token: str) -> m.ArrivalRef:
+        self._note("arrive", token)
+        if token == "unknown":
+            raise Refused(Code.GONE, "What AWS Marketplace sent you with has expired.", "Set up your account again.")
+        return m.ArrivalRef(arrival="arrival-1")
+
+    def look_at_arrival(self, caller: Caller, arrival: str) -> m.ArrivalOut:
+        self._note("look_at_arrival", arrival)
+        if arrival != "arrival-1":
+            raise Refused(Code.GONE, "This has taken too long.", "Set up your account again.")
+        return m.ArrivalOut(account="210987654321")
+
+    def claim_subscription(self, caller: Caller, arrival: str) -> m.Accepted:
+        self._note("claim_subscription", arrival)
+        return m.Accepted(message="You are on the paid plan.")
+
     def begin_install(self, caller: Caller, body: m.InstallIn) -> m.InstallRef:
         self._note("begin_install", body)
         return m.InstallRef(install="install-1")

@@ -16,7 +16,7 @@ from awssome.database.sessions import Sessions
 from awssome.domain.archives import ArchiveState
 from awssome.domain.deals import Stage as DealStage
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import Role, TenantState
+from awssome.domain.tenants import Role, TenantState, Tier
 from awssome.domain.times import new_id, now
 from awssome.portal.guard import SESSION_COOKIE
 from tests.portal.conftest import Stage
@@ -259,3 +259,30 @@ def _check(page: Page, paths: list[str], accessible: list[str] | None = None) ->
             found = Axe().run(page).response["violations"]
             told = [(each["id"], [node["html"][:160] for node in each["nodes"]]) for each in found]
             assert told == [], f"{path}: {told}"
+
+
+def test_without_script_a_move_is_called_off_and_the_way_back_is_taken(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int
+) -> None:
+    northwind.tier, northwind.move = Tier.PAID, move(northwind, Phase.COPYING, actions=["cancel"])
+    url = f"http://northwind.localhost:{port}"
+    context = chromium.new_context(base_url=url, viewport=PHONE, java_script_enabled=False)
+    token = stage.control.session("alice@example.com")
+    context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": url}])
+    page = context.new_page()
+    page.goto("/plan")
+    page.get_by_role("button", name="Cancel the move").click()
+    expect(page.get_by_text("The move is called off.")).to_be_visible()
+    kept = now().replace(year=now().year + 1)
+    northwind.move = move(northwind, Phase.RETAINING, retain_until=kept, switched_at=now(), actions=["rollback"])
+    page.goto("/plan")
+    dialog = page.locator("#roll-back")
+    expect(dialog.get_by_text("Everything that you and HubSpot have changed since comes along.")).to_be_visible()
+    dialog.get_by_label("Type Northwind Cloud to go on").fill("Northwind Cloud")
+    dialog.get_by_role("button", name="Roll back").click()
+    page.wait_for_url("**/plan")
+    context.close()
+    assert [name for name, _ in stage.control.calls if name in ("cancel_own_move", "roll_back")] == [
+        "cancel_own_move",
+        "roll_back",
+    ]

@@ -34,7 +34,7 @@ def running(module: str, *arguments: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         finally:
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)  # database servers behind it end first
     assert (process.returncode, errors) == (0, "")
 
 

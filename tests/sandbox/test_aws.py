@@ -26,12 +26,12 @@ def url() -> Iterator[str]:
         yield announced["url"]
 
 
-def client(url: str, service: str, credentials: dict[str, str] | None = None) -> Any:
+def client(url: str, service: str, credentials: dict[str, str] | None = None, region: str = "us-east-1") -> Any:
     keys = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test", "SessionToken": ""}
     return boto3.client(
         service,
         endpoint_url=url,
-        region_name="us-east-1",
+        region_name=region,
         aws_access_key_id=keys["AccessKeyId"],
         aws_secret_access_key=keys["SecretAccessKey"],
         aws_session_token=keys["SessionToken"] or None,

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from awssome.database import Connection
 from awssome.database.registry import hubspot as registered
 from awssome.database.registry import tenants
+from awssome.database.registry.audit import Actor
 from awssome.database.schema import deal_events, deal_registrations, hubspot_mappings
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant import syncs
@@ -25,7 +26,7 @@ from awssome.hubspot import oauth
 from awssome.hubspot.models import Deal
 from awssome.hubspot.oauth import App
 from awssome.hubspot.transport import Patience
-from awssome.workflows import hubspot_connection, sync
+from awssome.workflows import hubspot_connection, moves, sync
 from awssome.workflows.hubspot_connection import Connected
 from awssome.workflows.services import WorkerServices
 from awssome.workflows.sync import everything
@@ -157,7 +158,7 @@ class Workshop:
     def downgrade(self) -> None:
         """The tier goes down, and the job is done that goes with it."""
         with self.services.registry.begin() as connection:
-            registered.downgrade(connection, self.id, "tailspin.example")
+            moves.downgrade(connection, self.services.queue, Actor("paula@example.com"), str(self.id))
         sync.keep_to_plan(self.services, self.id)
 
     def registrations(self) -> list[Registration]:

@@ -16,10 +16,11 @@ from uuid import UUID
 
 from awssome.database import servers
 from awssome.database.mover import Mover
-from awssome.database.registry import Registry
+from awssome.database.registry import Registry, placements
+from awssome.database.registry.moves import Move
 from awssome.domain.secrets import Keys
 from awssome.domain.vault import Vault
-from awssome.workflows import archives
+from awssome.workflows import archives, retention
 from awssome.workflows.archive_store import Directory
 
 
@@ -55,6 +56,43 @@ def restore_and_die(url: str, secret_key: str, root: Path, restore_id: UUID, ste
     services = _services(url, secret_key, Directory(root))
     restorer = replace(archives.restorer(services), step=lambda name: _die() if name == step else None)
     restorer.carry_on(restore_id)
+
+
+def drop_and_die(url: str, secret_key: str, root: Path, move_id: UUID, point: str) -> None:
+    """Drop the source of a move, until its archive is `written`, `named`, `kept`, or the schema is `dropped`."""
+
+    class Dying(Directory):
+        @contextmanager
+        def writing(self, name: str) -> Iterator[IO[bytes]]:
+            with super().writing(name) as file:
+                yield file
+                file.flush()
+                if point == "written":
+                    _die()
+            if point == "named":
+                _die()
+
+    services = _services(url, secret_key, Dying(root))
+
+    def keep(move: Move) -> None:
+        retention.keep(services, move)
+        if point == "kept":
+            _die()
+        services.open_server(_source_of(services, move)).drop(_schema_of(services, move), move.mover)
+        if point == "dropped":
+            _die()
+
+    Mover(services.registry, services.keys, services.open_server, archive=keep).carry_on(move_id)
+
+
+def _source_of(services: Any, move: Move) -> UUID:
+    with services.registry.begin() as connection:
+        return placements.server_of(connection, move.source_id)
+
+
+def _schema_of(services: Any, move: Move) -> str:
+    with services.registry.begin() as connection:
+        return placements.find(connection, services.keys, move.source_id).schema
 
 
 def _services(url: str, secret_key: str, store: Directory) -> Any:

@@ -13,17 +13,28 @@ from sqlalchemy import delete, insert, select, text
 
 from awssome.database import Connection
 from awssome.database.engine import SchemaUse, ServerLoad
-from awssome.database.registry import alerts, audit, moves, placements, servers, tenants, usage
+from awssome.database.registry import (
+    alerts,
+    audit,
+    entitlements,
+    instances,
+    moves,
+    placements,
+    servers,
+    tenants,
+    usage,
+)
 from awssome.database.registry import tables as t
 from awssome.domain.alerts.rules import RULE, RULES
+from awssome.domain.instances import Blueprint
 from awssome.domain.moves import Phase
-from awssome.domain.tenants import PlacementState, TenantState
+from awssome.domain.tenants import PlacementState, TenantState, Tier
 from awssome.domain.times import new_id, now
-from awssome.workflows import watching
+from awssome.workflows import retention, watching
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.engines import only_postgresql
-from tests.workflows.moving import upgrade
+from tests.workflows.moving import OLGA, upgrade
 
 pytestmark = only_postgresql  # alerts are the registry's, whatever engine a server has
 
@@ -117,6 +128,16 @@ def accept(scene: Scene) -> None:
     scene.pool(problem=None)
 
 
+def order_in_vain(scene: Scene) -> None:
+    server_id = scene.do(lambda c: instances.order(c, Blueprint("postgres", "db.t3.medium", 20), scene.alice.id))
+    scene.do(lambda c: instances.tell(c, server_id, "The account may have no more instances of RDS."))
+
+
+def get_the_quota(scene: Scene) -> None:
+    (server_id,) = scene.do(lambda c: [row.id for row in servers.every(c) if row.instance])
+    scene.do(lambda c: instances.tell(c, server_id, None))
+
+
 def take_connections(scene: Scene) -> None:
     scene.look(70, connections=85)
 
@@ -175,6 +196,35 @@ def begin_a_move_long_ago(scene: Scene) -> None:
 
 def end_the_move(scene: Scene) -> None:
     scene.do(lambda c: c.execute(t.moves.update().values(phase=Phase.CANCELLED, finished_at=scene.at)))
+
+
+def find_a_difference(scene: Scene) -> None:
+    move_id = upgrade(scene.services, scene.alice)
+    evidence = {"steps": {"confirm": {"equal": False}}, "tables": {}}
+    values = {"phase": Phase.RETAINING, "evidence": evidence, "problem": "The source differs in deal_events."}
+    scene.do(lambda c: c.execute(t.moves.update().where(t.moves.c.id == move_id).values(values)))
+
+
+def let_the_source_go(scene: Scene) -> None:
+    move = scene.do(lambda c: moves.page(c, tenant_id=scene.alice.id).rows[0])
+    scene.do(lambda c: tenants.change(c, scene.alice.id, placement_id=move.target_id))
+    scene.do(lambda c: retention.release(c, scene.services.queue, OLGA, move.id))
+    scene.do(lambda c: c.execute(t.moves.update().values(problem=None)))
+
+
+def end_a_subscription(scene: Scene) -> None:
+    def ended(connection: Connection) -> None:
+        entitlements.bind(connection, "prod-1", "210987654321", "", scene.alice.id, "alice@northwind.example")
+        tenants.change(connection, scene.alice.id, tier=Tier.PAID)
+        bound = entitlements.Bound("prod-1", "210987654321", scene.alice.id, None)
+        problem = "The subscription has ended."
+        entitlements.settle(connection, bound, active=False, dimension=None, expires_at=None, problem=problem)
+
+    scene.do(ended)
+
+
+def downgrade(scene: Scene) -> None:
+    scene.do(lambda c: tenants.change(c, scene.alice.id, tier=Tier.FREE))
 
 
 def fail_a_job(scene: Scene) -> None:
@@ -243,6 +293,7 @@ CASES = {
     "no_open_pool": Case(close_the_pool, open_the_pool, "Nobody can sign up"),
     "server_unreachable": Case(silence, answer, "127.0.0.1:9 does not answer."),
     "server_refused": Case(refuse, accept, "CREATEROLE"),
+    "instance_stuck": Case(order_in_vain, get_the_quota, "no more instances of RDS"),
     "connections_short": Case(
         take_connections, answer, "85 of 100 connections are in use. Northwind Cloud has the most: 70"
     ),
@@ -252,6 +303,8 @@ CASES = {
     "sign_up_stuck": Case(fail_a_sign_up, make_the_workspace, "No shared server has room"),
     "move_failed": Case(fail_a_move, try_the_move_again, "deal_events differs"),
     "move_late": Case(begin_a_move_long_ago, end_the_move, "over an hour"),
+    "subscription_in_doubt": Case(end_a_subscription, downgrade, "The subscription has ended."),
+    "source_kept": Case(find_a_difference, let_the_source_go, "differs in deal_events"),
     "jobs_failed": Case(fail_a_job, try_the_job_again, "1 job has failed"),
     "queue_late": Case(leave_a_job_waiting, take_the_job, "waiting for 6 minutes"),
     "audit_unsealed": Case(write_an_old_line, seal, "16 minutes old"),

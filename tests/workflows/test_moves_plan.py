@@ -10,7 +10,7 @@ import pytest
 from awssome.database.registry import audit, moves, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import MoveKind, Phase
+from awssome.domain.moves import MoveKind, MoveState, Phase
 from awssome.domain.tenants import ServerKind, Tier
 from awssome.domain.times import now
 from awssome.management import operations
@@ -185,12 +185,11 @@ def test_moves_are_sifted_and_a_running_one_tells_what_is_to_be_expected(
     services: WorkerServices, paid: Tenancy
 ) -> None:
     with services.registry.begin() as connection:
-        (done,) = operations.moves_page(connection, state="kept").moves
+        (done,) = operations.moves_page(connection, state=MoveState.KEPT).moves
         assert (done.kind, done.verified, done.expected_seconds) == (MoveKind.UPGRADE, True, None)
         ((rows, seconds),) = moves.past(connection)
         assert rows == done.rows > 0 and seconds > 0
-        assert operations.moves_page(connection, kind="rollback").moves == []
-        assert len(operations.moves_page(connection, kind="nonsense", state="nonsense").moves) == 1
+        assert operations.moves_page(connection, kind=MoveKind.ROLLBACK).moves == []
     move_id = downgrade(services, paid)
     with services.registry.begin() as connection:
-        assert [move.id for move in operations.moves_page(connection, state="under_way").moves] == [move_id]
+        assert [move.id for move in operations.moves_page(connection, state=MoveState.UNDER_WAY).moves] == [move_id]

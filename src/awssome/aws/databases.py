@@ -102,20 +102,17 @@ class Databases:
     Every method raises `domain.instances.Trouble` when AWS does not do it.
     """
 
-    def create(self, name: str, blueprint: Blueprint, tags: dict[str, str]) -> Instance:
-        """Ask for an instance, or find the one that was asked for before: the name is the same each time.
+    def create(self, name: str, blueprint: Blueprint, tags: dict[str, str]) -> Instance | None:
+        """Ask for an instance. None when there is one of that name: it may be the one that was asked for before.
 
         Source: RDS API Reference, "CreateDBInstance"; it takes no token that would make a second call harmless.
         """
         try:
             with told("RDS", _WORDS), _turned(_AlreadyThere, "DBInstanceAlreadyExists"):
                 made = self._client.create_db_instance(**_order(name, blueprint, tags))
-            return _instance(made["DBInstance"])
         except _AlreadyThere:
-            found = self.find(name, tags)
-        if found is None:
-            raise Trouble("The instance was deleted a moment ago.", again=SOON)
-        return found
+            return None
+        return _instance(made["DBInstance"])
 
     def find(self, name: str, tags: dict[str, str]) -> Instance | None:
         """The instance of that name; None when there is none.

@@ -10,6 +10,7 @@ import typer
 from awssome.cli.central import central
 from awssome.cli.output import Json, print_facts, print_json, print_table
 from awssome.control.messages import MoveOut
+from awssome.domain.moves import MoveKind, MoveState
 
 app = typer.Typer(no_args_is_help=True, help="Moves: their steps and their evidence.")
 
@@ -18,14 +19,17 @@ MoveId = Annotated[UUID, typer.Argument(metavar="MOVE", help="The move's id.", s
 
 @app.command("list")
 def list_moves(
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50, as_json: Json = False
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    kind: Annotated[MoveKind | None, typer.Option(help="Only moves of this kind.")] = None,
+    state: Annotated[MoveState | None, typer.Option(help="Only moves in this state.")] = None,
+    as_json: Json = False,
 ) -> None:
     """List moves, newest first."""
     found: list[MoveOut] = []
     with central() as api:
         after: str | None = ""
         while after is not None and len(found) < limit:
-            page = api.moves(after)
+            page = api.moves(after, kind=kind, state=state)
             found += page.moves
             after = page.next
     found = found[:limit]
@@ -49,7 +53,7 @@ def list_moves(
             )
             for m in found
         ],
-        empty="Nothing has been moved.",
+        empty="There are no such moves." if kind or state else "Nothing has been moved.",
     )
 
 
@@ -74,6 +78,13 @@ def retry(move: MoveId, as_json: Json = False) -> None:
         show_move(api.retry_move(move), as_json)
 
 
+@app.command()
+def release(move: MoveId, as_json: Json = False) -> None:
+    """Have the source of a move archived and dropped that is kept because it held something else than was moved."""
+    with central() as api:
+        show_move(api.release_source(move), as_json)
+
+
 def show_move(move: MoveOut, as_json: bool) -> None:
     """A move with its evidence."""
     if as_json:
@@ -91,13 +102,19 @@ def show_move(move: MoveOut, as_json: bool) -> None:
             ("Problem", move.problem),
             ("Write pause", None if move.write_pause_ms is None else f"{move.write_pause_ms:,} ms"),
             ("Verified", move.verified),
+            ("Source compared again", move.confirmed),
             ("Rollback until", move.retain_until),
         ]
     )
     print_table(
-        ("Step", "State", "Seconds"),
+        ("Step", "State", "Seconds", "Rows", "Cycles", "Tries"),
         [
-            (step["label"], step["state"], "–" if step["seconds"] is None else f"{step['seconds']:.3f}")
+            (
+                step["label"],
+                step["state"],
+                "–" if step["seconds"] is None else f"{step['seconds']:.3f}",
+                *(step.get(noted) for noted in ("rows", "cycles", "tries")),
+            )
             for step in move.steps
         ],
         empty="",

@@ -70,7 +70,7 @@ def list_servers(as_json: Json = False) -> None:
                 s.name,
                 s.kind,
                 s.engine,
-                f"{s.host}:{s.port}",
+                f"{s.host}:{s.port}" if s.host else s.instance,
                 s.open,
                 s.tenants,
                 s.retained,

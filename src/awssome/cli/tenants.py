@@ -13,7 +13,8 @@ from awssome.cli.moves import show_move
 from awssome.cli.output import Json, Ref, console, print_facts, print_json, print_table
 from awssome.cli.rotations import ask_for_rotations, until_rotated
 from awssome.cli.tenant_facts import print_tenant
-from awssome.control.messages import CreateTenant, MoveOut, TenantRow
+from awssome.control.client import Control
+from awssome.control.messages import Accepted, CreateTenant, MoveOut, TenantRow
 from awssome.domain.errors import Code, Refused
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: find, make, move, suspend.")
@@ -101,13 +102,30 @@ def upgrade(
 ) -> None:
     """Grant the paid tier, and move the tenant to a dedicated server."""
     with central() as api:
-        started = api.start_upgrade(ref, server)
-        if isinstance(started, MoveOut):
-            show_move(started if no_wait else until_moved(api, started.id), as_json)
-        elif as_json:
-            print_json(started)
-        else:
-            console().print(started.message)
+        _follow(api, api.start_upgrade(ref, server), no_wait, as_json)
+
+
+@app.command()
+def decline(ref: Ref, as_json: Json = False) -> None:
+    """Decline the paid tier that the tenant's owner asks for."""
+    with central() as api:
+        api.decline_upgrade(ref)
+        print_tenant(api.tenant(ref), as_json)
+
+
+@app.command()
+def downgrade(
+    ref: Ref,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    no_wait: NoWait = False,
+    as_json: Json = False,
+) -> None:
+    """Give the paid tier up: the tenant moves to the emptiest pool, and is on the free tier when it is there."""
+    with central() as api:
+        tenant = api.tenant(ref)
+        if not yes and typer.prompt(f"Type {tenant.slug} to downgrade {tenant.company}", err=True) != tenant.slug:
+            raise Refused(Code.INVALID, "This is not the tenant's slug. Nothing was changed.")
+        _follow(api, api.start_downgrade(str(tenant.id)), no_wait, as_json)
 
 
 @app.command()
@@ -180,6 +198,16 @@ def rotate(
         raise Refused(
             Code.CONFLICT, f"{failed:,} logins could not be given another password.", "The page Jobs says why."
         )
+
+
+def _follow(api: Control, started: MoveOut | Accepted, no_wait: bool, as_json: bool) -> None:
+    """The move to its end; only the message where none has begun."""
+    if isinstance(started, MoveOut):
+        show_move(started if no_wait else until_moved(api, started.id), as_json)
+    elif as_json:
+        print_json(started)
+    else:
+        console().print(started.message)
 
 
 def _move(ref: str, kind: str, server: str | None, no_wait: bool, as_json: bool) -> None:

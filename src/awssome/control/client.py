@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from awssome.control import messages as m
 from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import MoveKind, MoveState
 
 T = TypeVar("T")
 
@@ -220,6 +221,20 @@ class Control:
         """Keep a code that came without a state. :raises Refused: INVALID for an address that is not HubSpot's."""
         return self._call(m.InstallRef, "POST", "/hubspot/installs", caller, body)
 
+    def arrive(self, caller: Caller, token: str) -> m.ArrivalRef:
+        """Who comes from AWS Marketplace. :raises Refused: GONE for a token that AWS does not know (any more)."""
+        body = m.ArrivalIn(token=token)
+        return self._call(m.ArrivalRef, "POST", "/marketplace/arrivals", caller, body, timeout=_AT_HUBSPOT)
+
+    def look_at_arrival(self, caller: Caller, arrival: str) -> m.ArrivalOut:
+        """Which AWS account has subscribed. :raises Refused: GONE when that was too long ago."""
+        return self._call(m.ArrivalOut, "POST", "/tenant/subscription/look", caller, m.ArrivalRef(arrival=arrival))
+
+    def claim_subscription(self, caller: Caller, arrival: str) -> m.Accepted:
+        """Use the subscription for the tenant. :raises Refused: GONE, CONFLICT."""
+        body = m.ArrivalRef(arrival=arrival)
+        return self._call(m.Accepted, "POST", "/tenant/subscription", caller, body, timeout=_AT_HUBSPOT)
+
     def look_at_install(self, caller: Caller, install: str) -> m.InstallOut:
         """Whose installation it is. :raises Refused: GONE when it is unknown, too old or was connected."""
         body = m.InstallRef(install=install)
@@ -376,9 +391,9 @@ class Control:
         """Start no more moves off the server."""
         return self._call(m.ServerRow, "DELETE", f"/servers/{name}/drain")
 
-    def moves(self, after: str = "", kind: str = "", state: str = "") -> m.MovePage:
+    def moves(self, after: str = "", *, kind: MoveKind | None = None, state: MoveState | None = None) -> m.MovePage:
         """Moves, newest first; of one kind, or in one state."""
-        query = {"after": after, "kind": kind, "state": state}
+        query = {"after": after, "kind": kind or "", "state": state or ""}
         return self._call(m.MovePage, "GET", "/moves", query={k: v for k, v in query.items() if v})
 
     def move(self, move_id: UUID) -> m.MoveOut:
@@ -388,6 +403,10 @@ class Control:
     def cancel_move(self, move_id: UUID) -> m.MoveOut:
         """Call a move off before the switch."""
         return self._call(m.MoveOut, "POST", f"/moves/{move_id}/cancel")
+
+    def release_source(self, move_id: UUID) -> m.MoveOut:
+        """Have the source of a move archived and dropped that is kept because it differed."""
+        return self._call(m.MoveOut, "POST", f"/moves/{move_id}/release")
 
     def retry_move(self, move_id: UUID) -> m.MoveOut:
         """Try a failed move again."""

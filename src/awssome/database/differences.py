@@ -26,6 +26,7 @@ class Check(StrEnum):
     OPEN = "logins that are open"
     FENCES = "fences"
     OPEN_FENCES = "fences of kept copies"
+    CAPTURES = "captures"
     REVISIONS = "revisions"
 
 
@@ -42,6 +43,7 @@ TOLD: dict[Check, str] = {
     Check.FENCES: "The fence of {} is not the registry’s, and no move is under way: its tenant is locked out. "
     "Find out which is right; a registry from a backup is older than its servers.",
     Check.OPEN_FENCES: "{} is a kept copy, and takes writes.",
+    Check.CAPTURES: "{} notes what is written, which costs time, and no move is under way.",
     Check.REVISIONS: "The registry has another revision than the tables of {}.",
 }
 
@@ -52,6 +54,7 @@ REPAIRED = frozenset(
         Check.SHUT,
         Check.OPEN,
         Check.OPEN_FENCES,
+        Check.CAPTURES,
         Check.REVISIONS,
     }
 )
@@ -115,6 +118,8 @@ def _of_place(place: Any, holding: Holding) -> Iterator[Check]:
         return
     if fence.revision != place.revision:
         yield Check.REVISIONS
+    if fence.capture:
+        yield Check.CAPTURES
     if place.current and place.tenant_state == TenantState.ACTIVE:
         if holding.login_open is None:
             yield Check.MISSING_LOGINS

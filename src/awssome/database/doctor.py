@@ -150,6 +150,8 @@ class _Doctor:
             server.drop(schema, mover)
         elif check is Check.OPEN_FENCES and found.fence is not None:
             server.set_fence(schema, mover, mode=FenceMode.MOVED, epoch=found.fence.epoch)
+        elif check is Check.CAPTURES:
+            server.capture(schema, mover, on=False)
         elif check in (Check.SHUT, Check.OPEN):
             self._match_login(server, found)
         with self.registry.begin() as connection:

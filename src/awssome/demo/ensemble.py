@@ -149,11 +149,10 @@ class Ensemble:
 def _children(home: Path, logs: Path, deals: int, ports: dict[str, int], world: World) -> Iterator[Child]:
     client_id, client_secret = "awssome-demo", new_token()
     callback = world.addresses.url(world.addresses.bare(), "/hubspot/callback")
-    base = _environment()
+    base = {**_environment(), "AWSSOME_HOME": str(home)}
     ours = {
         **base,
         SERVED_BY_DEMO: "1",
-        "AWSSOME_HOME": str(home),
         "AWSSOME_CONTROL_URL": world.management,
         "AWSSOME_PORTAL_PORT": str(ports["portal"]),
         "AWSSOME_MANAGEMENT_PORT": str(ports["management"]),

@@ -56,6 +56,30 @@ CANCELLABLE = (Phase.REQUESTED, Phase.PROVISIONING, Phase.COPYING, Phase.VERIFYI
 AT_ITS_TARGET = (Phase.RETAINING, Phase.DROPPING, Phase.DROPPED)
 """In these phases a move has brought the tenant where it was to go."""
 
+
+class MoveState(StrEnum):
+    """How a move stands, for those who look for one."""
+
+    UNDER_WAY = "under_way"
+    FAILED = "failed"
+    KEPT = "kept"
+    DROPPED = "dropped"
+    CANCELLED = "cancelled"
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of a move that stands so."""
+        return _PHASES[self]
+
+
+_PHASES: dict[MoveState, tuple[Phase, ...]] = {
+    MoveState.UNDER_WAY: UNDER_WAY,
+    MoveState.FAILED: (Phase.FAILED,),
+    MoveState.KEPT: (Phase.RETAINING,),
+    MoveState.DROPPED: (Phase.DROPPING, Phase.DROPPED),
+    MoveState.CANCELLED: (Phase.CANCELLED,),
+}
+
 OWNERS = (MoveKind.UPGRADE, MoveKind.ROLLBACK, MoveKind.DOWNGRADE)
 """Moves that follow from what a tenant pays for: its owner may call them off. Others are the operators' business."""
 

@@ -124,6 +124,25 @@ class Keys:
                 return _open(_derive(root, "installs"), sealed, b"install").decode()
         raise Unopenable
 
+    def seal_arrival(self, text: str) -> str:
+        """Who comes from AWS Marketplace, encrypted for the browser to bring back, as text for addresses."""
+        sealed = _encrypt(_derive(self.root, "arrivals"), text.encode(), b"arrival")
+        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    def unseal_arrival(self, text: str) -> str:
+        """The opposite of `seal_arrival`, under whichever key it was.
+
+        :raises Unopenable: when no known key opens it, or it is anything else.
+        """
+        try:
+            sealed = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        except ValueError:
+            raise Unopenable from None
+        for root in self._roots:
+            with suppress(InvalidTag, ValueError):
+                return _open(_derive(root, "arrivals"), sealed, b"arrival").decode()
+        raise Unopenable
+
     def signature(self, purpose: str, message: str) -> str:
         """An HMAC-SHA256 over the message for one purpose, base64url."""
         mac = hmac.new(_derive(self.root, f"sign:{purpose}"), message.encode(), hashlib.sha256).digest()

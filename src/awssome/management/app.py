@@ -11,7 +11,18 @@ from awssome.control.messages import ErrorBody
 from awssome.database.registry import alerts, watch
 from awssome.domain.figures import Figure
 from awssome.domain.times import now
-from awssome.management.api import archives, hubspot, lifecycle, mapping, operators, people, syncs, tenant, watching
+from awssome.management.api import (
+    archives,
+    hubspot,
+    lifecycle,
+    mapping,
+    marketplace,
+    operators,
+    people,
+    syncs,
+    tenant,
+    watching,
+)
 from awssome.management.api.guard import metrics_call
 from awssome.management.pages import routes
 from awssome.web.metrics import Metrics
@@ -33,6 +44,7 @@ def create(services: Services) -> FastAPI:
         people.router,
         tenant.router,
         hubspot.router,
+        marketplace.router,
         syncs.router,
         mapping.router,
         operators.router,

@@ -10,30 +10,24 @@ from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection, template
-from awssome.database.registry import accounts, audit, figures, jobs, placements, servers, tenants
+from awssome.database.keyset import Page
+from awssome.database.registry import accounts, audit, figures, jobs, last_syncs, placements, servers, tenants
 from awssome.database.registry import moves as registered_moves
 from awssome.database.registry.audit import Actor, Verification
 from awssome.database.tenant import syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import InstanceState
-from awssome.domain.moves import OWNERS, UNDER_WAY, MoveKind, Phase
+from awssome.domain.moves import OWNERS, UNDER_WAY, MoveKind, MoveState, Phase
 from awssome.domain.servers import checked_name, location
+from awssome.domain.syncs import SyncState
 from awssome.domain.tenants import PlacementState, Role, TenantState, checked_email, checked_password, checked_text
 from awssome.management import people, views
-from awssome.workflows import moves
+from awssome.workflows import moves, retention
 from awssome.workflows.services import Services
+from awssome.workflows.workspace import Workspace
 
 PAGE = 50
-
-MOVE_STATES: dict[str, tuple[Phase, ...]] = {
-    "under_way": UNDER_WAY,
-    "kept": (Phase.RETAINING,),
-    "failed": (Phase.FAILED,),
-    "cancelled": (Phase.CANCELLED,),
-    "dropped": (Phase.DROPPING, Phase.DROPPED),
-}
-"""By which moves are sifted."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +165,17 @@ def resume(services: Services, connection: Connection, actor: Actor, ref: str) -
     _turn(services, connection, actor, ref, TenantState.SUSPENDED, TenantState.ACTIVE, "tenant.resumed")
 
 
+def last_syncs_page(
+    connection: Connection, after: str = "", before: str = "", *, state: SyncState | None = None
+) -> Page[Any]:
+    """The newest run of each tenant, newest first, as the workers have told."""
+    return last_syncs.page(connection, state=state, after=after, before=before, limit=PAGE)
+
+
 def tenant_syncs(services: Services, connection: Connection, ref: str) -> list[Sync]:
-    """The tenant's last syncs, read as the tenant."""
+    """The tenant's last syncs, read as the tenant, also while it is being moved."""
     tenant = tenants.by_ref(connection, ref)
-    placement = placements.current(connection, services.keys, tenant.id)
-    with services.sessions.open(placement) as own:
-        return syncs.history(own, limit=10)
+    return Workspace(services, tenant.id).do(lambda own: syncs.history(own, limit=10))
 
 
 # --- moves
@@ -230,6 +229,12 @@ def retry_move(services: Services, connection: Connection, actor: Actor, move_id
     return _move(connection, move_id)
 
 
+def release_source(services: Services, connection: Connection, actor: Actor, move_id: UUID) -> m.MoveOut:
+    """Have the source of a move archived and dropped that is kept because it differed."""
+    retention.release(connection, services.queue, actor, move_id)
+    return _move(connection, move_id)
+
+
 def cancel_own_move(services: Services, connection: Connection, actor: Actor, tenant_id: UUID, move_id: UUID) -> None:
     """A tenant's owner calls its move off. :raises Refused: NOT_FOUND for another's, or one of the operators' own."""
     found = registered_moves.find(connection, move_id)
@@ -239,23 +244,28 @@ def cancel_own_move(services: Services, connection: Connection, actor: Actor, te
 
 
 def moves_page(
-    connection: Connection, after: str = "", before: str = "", *, kind: str = "", state: str = ""
+    connection: Connection,
+    after: str = "",
+    before: str = "",
+    *,
+    kind: MoveKind | None = None,
+    state: MoveState | None = None,
 ) -> m.MovePage:
-    """Moves, newest first. :param state: a key of `MOVE_STATES`; what is none is every state, as with the kind."""
-    page = registered_moves.page(
-        connection,
-        kind=MoveKind(kind) if kind in list(MoveKind) else None,
-        phases=MOVE_STATES.get(state, ()),
-        after=after,
-        before=before,
-        limit=PAGE,
-    )
+    """Moves, newest first; of one kind, or in one state."""
+    phases = state.phases if state else ()
+    page = registered_moves.page(connection, kind=kind, phases=phases, after=after, before=before, limit=PAGE)
     return m.MovePage(moves=[views.move(connection, row) for row in page.rows], next=page.after, previous=page.before)
 
 
 def move(connection: Connection, move_id: UUID) -> m.MoveOut:
     """One move. :raises Refused: NOT_FOUND."""
     return _move(connection, move_id)
+
+
+def move_to_server(connection: Connection, server_id: UUID) -> m.MoveOut | None:
+    """The newest move that leads to a server, if it is not settled yet: it waits for the server to be there."""
+    move_id = registered_moves.newest_to(connection, server_id, (*UNDER_WAY, Phase.FAILED))
+    return _move(connection, move_id) if move_id else None
 
 
 # --- servers

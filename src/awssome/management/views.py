@@ -11,16 +11,13 @@ from awssome.database import Connection
 from awssome.database.registry import moves, placements, servers, usage
 from awssome.database.registry.tenants import Tenant
 from awssome.domain.addresses import Addresses
-from awssome.domain.instances import InstanceState
+from awssome.domain.instances import MAKING
 from awssome.domain.moves import CANCELLABLE, STEPS, UNDER_WAY, Phase, expected_seconds
 from awssome.domain.secrets import Keys
 from awssome.domain.servers import free_places
 from awssome.domain.tenants import EngineName, Role, ServerKind, TenantState, Tier
 from awssome.domain.times import now
 from awssome.workflows.services import Services
-
-_BEING_MADE = (InstanceState.WANTED, InstanceState.CREATING, InstanceState.PREPARING, InstanceState.FAILED)
-"""How far an instance is that tenants cannot be on yet."""
 
 
 def tenant_row(row: Any) -> m.TenantRow:
@@ -150,6 +147,8 @@ def server(row: Any) -> m.ServerRow:
         tenant=row.tenant,
         created_at=row.created_at,
         silent_since=row.silent_since,
+        instance=row.instance,
+        instance_since=row.instance_since,
     )
 
 
@@ -219,7 +218,7 @@ def _actions(row: Any) -> list[str]:
 
 
 def _making(row: Any) -> m.Making | None:
-    if row.instance_state not in _BEING_MADE or row.phase not in UNDER_WAY:
+    if row.instance_state not in MAKING or row.phase not in UNDER_WAY:
         return None
     return m.Making(state=row.instance_state, since=row.instance_since, problem=row.target_problem)
 

@@ -19,7 +19,8 @@ from awssome.database.tenant.syncs import Sync
 from awssome.domain.deals import Stage
 from awssome.domain.errors import Code, Refused
 from awssome.domain.syncs import ConnectionState, SyncState
-from awssome.portal import inbox
+from awssome.domain.tenants import Role, Tier
+from awssome.portal import inbox, marketplace
 from awssome.portal.context import TenantContext
 from awssome.portal.deal_rows import Row, rows
 from awssome.portal.guard import Looks, caller, parts, today
@@ -85,6 +86,7 @@ def _home(request: Request, me: TenantContext) -> Response:
         request,
         "home.html",
         standing=standing,
+        arrived=_may_use_subscription(request, me),
         step=_next_step(me, standing),
         connected=_connected(standing),
         first_time=not standing.summary.deals and _unconnected(standing.connection),
@@ -107,6 +109,11 @@ class _Step:
     text: str
     href: str
     action: str
+
+
+def _may_use_subscription(request: Request, me: TenantContext) -> bool:
+    """Whether somebody came from AWS Marketplace, and had to sign up before."""
+    return bool(marketplace.waiting(request)) and me.may(Role.OWNER) and me.tenant.tier is Tier.FREE
 
 
 def _next_step(me: TenantContext, standing: _Standing) -> _Step | None:

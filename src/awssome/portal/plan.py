@@ -35,6 +35,22 @@ _KINDS = {
 }
 _STEP = {"done": "done", "now": "now", "todo": "waiting", "failed": "failed"}
 
+_WORDS = {
+    "claim": "Begin",
+    "server": "Get the server ready",
+    "prepare": "Make the place for your data",
+    "capture": "Note what changes from here on",
+    "copy": "Copy every table",
+    "catch_up": "Carry over what changed meanwhile",
+    "verify": "Count and compare every table",
+    "cut_over": "Pause saving and change over",
+    "open": "Open the new place",
+    "confirm": "Compare what was left behind once more",
+    "retain": "Keep the old copy for the way back",
+    "drop": "Archive the old copy and remove it",
+}
+"""The steps of a move for people who do not run databases."""
+
 _LONG = timedelta(minutes=40)
 """After so long AWS takes longer than usual to make a database server."""
 
@@ -162,7 +178,7 @@ def _waits_for_server(tenant: TenantOut) -> bool:
 
 def _step(move: MoveOut, step: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": step["label"],
+        "name": _WORDS.get(step["key"], step["label"]),
         "state": _STEP.get(str(step["state"]), "waiting"),
         "time": duration(step["seconds"]) if step.get("seconds") is not None else "",
         "detail": _detail(move, step),

@@ -14,12 +14,14 @@ from uuid import UUID
 
 from awssome.database import Connection, archive
 from awssome.database.archive import Manifest, Subject
+from awssome.database.engine import Server
 from awssome.database.registry import archives, audit, placements, restores, servers, tenants
 from awssome.database.registry.archives import Archive
 from awssome.database.registry.audit import Actor
-from awssome.database.restorer import Restorer
+from awssome.database.restorer import Restorer, checked
 from awssome.domain.archives import LARGEST_UPLOAD, ArchiveKind, ArchivePolicy, ArchiveState
 from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import AWAY, TenantState
 from awssome.domain.times import now
 from awssome.workflows.queue import Queue
@@ -58,15 +60,21 @@ def request(
 
 
 def export_now(
-    services: WorkerServices, tenant_id: UUID, kind: ArchiveKind, requested_by: str, expires_at: datetime | None
+    services: WorkerServices,
+    tenant_id: UUID,
+    kind: ArchiveKind,
+    requested_by: str,
+    expires_at: datetime | None,
+    placement_id: UUID | None = None,
 ) -> Archive:
     """Make an archive of the tenant's data, here and now; the row, in state ready.
 
+    :param placement_id: of what is there, which is closed for writes; None: where the tenant is.
     :raises Refused: CONFLICT when the tenant has no workspace; UNAVAILABLE when its server, or where archives lie, does
         not answer: call again later.
     """
     with services.registry.begin() as connection:
-        made = archives.create(connection, tenant_id, kind, requested_by, expires_at)
+        made = archives.create(connection, tenant_id, kind, requested_by, expires_at, placement_id)
     export(services, made.id)
     with services.registry.begin() as connection:
         return archives.find(connection, made.id)
@@ -90,6 +98,22 @@ def export(services: WorkerServices, archive_id: UUID) -> None:
         with services.registry.begin() as connection:
             archives.trouble(connection, row, problem, ended=not passing)
         raise
+
+
+def holds(services: WorkerServices, row: Archive, server: Server, schema: str) -> bool:
+    """Whether the archive's file is whole, and holds what the tables hold, which take no writes.
+
+    :raises Refused: UNAVAILABLE when the server, or where archives lie, does not answer.
+    """
+    if row.state is not ArchiveState.READY:
+        return False
+    try:
+        with checked(services.archives.reading, row) as there:
+            return server.sums(schema, there.manifest.shape()) == there.manifest.sums
+    except Refused as refused:
+        if refused.code is Code.UNAVAILABLE:
+            raise
+        return False
 
 
 def take_in(services: Services, actor: Actor, ref: str, pieces: Iterable[bytes]) -> Archive:
@@ -214,18 +238,21 @@ def sweep(connection: Connection, queue: Queue, policy: ArchivePolicy) -> None:
 def _export(services: WorkerServices, row: Archive) -> None:
     with services.registry.begin() as connection:
         tenant = tenants.find(connection, row.tenant_id)
-        if tenant.placement_id is None:
+        placement_id = row.placement_id or tenant.placement_id
+        if placement_id is None:
             raise _no_workspace()
-        placement = placements.find(connection, services.keys, tenant.placement_id)
-        server = services.open_server(placements.server_of(connection, tenant.placement_id))
+        placement = placements.find(connection, services.keys, placement_id)
+        server = services.open_server(placements.server_of(connection, placement_id))
     subject = Subject(tenant.id, tenant.slug, tenant.company, tenant.tier)
     with services.archives.writing(row.file) as file:
         with server.snapshot(placement.schema) as found:
-            if found.fence.epoch != placement.epoch:
+            if row.placement_id is None and found.fence.epoch != placement.epoch:
                 raise Refused(Code.UNAVAILABLE, "The tenant is being moved.", "It is tried again.", retry_after=2)
+            if row.placement_id is not None and found.fence.mode is not FenceMode.MOVED:
+                raise Refused(Code.CONFLICT, "What was to be archived takes writes.")
             manifest = archive.write(file, subject, server.engine, found)
         size, digest = _measured(file)
-    if not _finished(services, audit.SYSTEM, row, manifest, size, digest, tenant.placement_id):
+    if not _finished(services, audit.SYSTEM, row, manifest, size, digest, placement_id):
         services.archives.delete(row.file)
 
 

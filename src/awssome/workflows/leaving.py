@@ -21,7 +21,6 @@ from awssome.database.registry import hubspot as registered_hubspot
 from awssome.database.registry.archives import Archive
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.tenants import Tenant
-from awssome.database.restorer import checked
 from awssome.database.servers import match_login
 from awssome.domain.archives import ArchiveKind, ArchivePolicy, ArchiveState
 from awssome.domain.errors import Code, Refused
@@ -192,9 +191,9 @@ def _exported(services: WorkerServices, tenant: Tenant, placement_id: UUID, serv
     :raises Refused: UNAVAILABLE when there is none.
     """
     found = _begun(services, tenant)
-    if found is None or found.placement_id != placement_id or not _holds(services, found, server, schema):
+    if found is None or found.placement_id != placement_id or not archives.holds(services, found, server, schema):
         found = archives.export_now(services, tenant.id, _kind(tenant), audit.SYSTEM.name, tenant.retain_until)
-        if not _holds(services, found, server, schema):
+        if not archives.holds(services, found, server, schema):
             with services.registry.begin() as connection:
                 registered.end(connection, found.id, now())  # it is made anew with each try
             raise Refused(Code.UNAVAILABLE, "The archive does not hold what the workspace holds.")
@@ -219,16 +218,3 @@ def _begun(services: WorkerServices, tenant: Tenant) -> Archive | None:
 
 def _kind(tenant: Tenant) -> ArchiveKind:
     return ArchiveKind.FINAL if tenant.state is TenantState.RETAINED else ArchiveKind.DORMANT
-
-
-def _holds(services: WorkerServices, archive: Archive, server: Server, schema: str) -> bool:
-    """Whether the archive's file is whole, and holds what the tables hold."""
-    if archive.state is not ArchiveState.READY:
-        return False
-    try:
-        with checked(services.archives.reading, archive) as there:
-            return server.sums(schema, there.manifest.shape()) == there.manifest.sums
-    except Refused as refused:
-        if refused.code is Code.UNAVAILABLE:
-            raise
-        return False

@@ -5,14 +5,13 @@ from __future__ import annotations
 from uuid import UUID
 
 from awssome.database import Connection
-from awssome.database.registry import audit, movers, moves, placements, servers, tenants
+from awssome.database.registry import audit, hubspot, movers, moves, placements, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import Blueprint
 from awssome.domain.moves import OWNERS, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState, Tier
-from awssome.domain.times import now
-from awssome.workflows import instances
+from awssome.workflows import instances, retention
 from awssome.workflows.queue import Queue
 
 
@@ -101,7 +100,8 @@ def downgrade(connection: Connection, queue: Queue, actor: Actor, ref: str) -> U
     nothing. Where there is nothing to move, because the tenant lives on a pool, it changes at once.
 
     :returns: the move; None when the tenant stays where it is.
-    :raises Refused: CONFLICT when it is free already, UNAVAILABLE when no pool has room.
+    :raises Refused: CONFLICT when it is free already, or another free tenant is connected to its HubSpot account;
+        UNAVAILABLE when no pool has room.
     """
     tenant = _movable(connection, ref)
     source = tenant.placement_id
@@ -109,6 +109,7 @@ def downgrade(connection: Connection, queue: Queue, actor: Actor, ref: str) -> U
         raise _not_active()
     if tenant.tier is Tier.FREE:
         raise Refused(Code.CONFLICT, f"{tenant.company} is on the free tier already.")
+    hubspot.require_room(connection, tenant.id)
     here = servers.by_id(connection, placements.server_of(connection, source))
     if here.kind == ServerKind.DEDICATED:
         server_id = servers.emptiest_pool(connection, EngineName(here.engine))
@@ -116,7 +117,15 @@ def downgrade(connection: Connection, queue: Queue, actor: Actor, ref: str) -> U
     movers.require_none(connection, tenant.id)
     tenants.change(connection, tenant.id, tier=Tier.FREE)
     audit.record(connection, actor, "tenant.downgraded", tenant.id)
+    queue.keep_to_plan(connection, tenant.id)
     return None
+
+
+def after_move(connection: Connection, queue: Queue, move_id: UUID) -> None:
+    """A downgrade has come to its end: syncs keep to the free tier from now on."""
+    move = moves.find(connection, move_id)
+    if move.kind is MoveKind.DOWNGRADE and move.phase is Phase.RETAINING:
+        queue.keep_to_plan(connection, move.tenant_id)
 
 
 def withdraw(connection: Connection, actor: Actor, ref: str) -> None:
@@ -174,8 +183,7 @@ def retry(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -> 
 
 def sweep(connection: Connection, queue: Queue) -> None:
     """Begin to drop what has been retained long enough, and put moves back into the queue that nobody carries on."""
-    for move_id in moves.past_retention(connection, now()):
-        moves.begin_drop(connection, move_id)
+    retention.sweep(connection)
     for move_id in moves.without_job(connection):
         queue.move(connection, move_id)
 

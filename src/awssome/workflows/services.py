@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from awssome.aws.databases import Databases
 from awssome.aws.dns import Zone
+from awssome.aws.entitlements import Marketplace
 from awssome.aws.metrics import Metrics
 from awssome.aws.roles import Roles
 from awssome.database.engine import ServerLog
@@ -50,6 +51,7 @@ class Services:
     hubspot_limits: Mapping[Kind, Limit] = field(default_factory=lambda: LIMITS, kw_only=True)
     kms: KeyService | None = field(default=None, kw_only=True)
     blueprint: Blueprint | None = field(default=None, kw_only=True)
+    marketplace: Marketplace | None = field(default=None, kw_only=True)
 
     @property
     def vault(self) -> Vault:

@@ -31,6 +31,7 @@ from awssome.workflows import (
     archives,
     data_keys,
     draining,
+    entitlements,
     expiry,
     hosts,
     instances,
@@ -40,6 +41,7 @@ from awssome.workflows import (
     moves,
     provisioning,
     refusals,
+    retention,
     returning,
     rotation,
     sync,
@@ -116,6 +118,7 @@ def build(services: WorkerServices, conninfo: str) -> App:
         mover(services).carry_on(UUID(move_id), context.should_abort)
         with services.registry.begin() as connection:
             draining.after_move(connection, services.queue, UUID(move_id))
+            moves.after_move(connection, services.queue, UUID(move_id))
 
     @task("rotate", SWEEP, _LATER)
     def rotate(context: JobContext, placement_id: str, version: int) -> None:
@@ -214,6 +217,13 @@ def build(services: WorkerServices, conninfo: str) -> App:
     def settle_hosts(context: JobContext, timestamp: int) -> None:
         hosts.settle(services)
 
+    @app.periodic(cron="*/5 * * * *")
+    @app.task(name="awssome.verify_entitlements", queue=WATCH, pass_context=True)  # the next tick is the retry
+    def verify_entitlements(context: JobContext, timestamp: int) -> None:
+        with services.registry.holding("entitlements") as alone:
+            if alone:
+                entitlements.verify(services)
+
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.read_logs", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def read_logs(context: JobContext, timestamp: int) -> None:
@@ -229,7 +239,13 @@ def build(services: WorkerServices, conninfo: str) -> App:
 
 def mover(services: WorkerServices) -> Mover:
     """What carries moves on, with what others do for it on the way."""
-    return Mover(services.registry, services.keys, services.open_server, ensure=partial(instances.ensure, services))
+    return Mover(
+        services.registry,
+        services.keys,
+        services.open_server,
+        ensure=partial(instances.ensure, services),
+        archive=partial(retention.keep, services),
+    )
 
 
 def calm_collector() -> None:

@@ -9,18 +9,20 @@ import argparse
 import os
 import shlex
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from awssome_sandbox.aws.dns import models as dns
 from awssome_sandbox.aws.gateway import Gateway
-from awssome_sandbox.aws.rds import models as rds
 from awssome_sandbox.aws.rds.conduct import CONDUCT
 from awssome_sandbox.aws.rds.servers import Servers
 from awssome_sandbox.serving import address, announce, bind, end_on_signals
+
+_REACHING = ("cloudformation", "resourcegroupstaggingapi")
+"""Services of moto's that reach into others."""
 
 
 def main() -> None:
@@ -54,9 +56,7 @@ def main() -> None:
     port = bound.getsockname()[1]
     os.environ["MOTO_PORT"] = str(port)  # moto calls itself, for example to deliver notices
     CONDUCT.seconds = options.rds_seconds
-    rds.install()
-    dns.install(options.dns_seconds)
-    gateway = Gateway(DomainDispatcherApplication(create_backend_app))
+    gateway = Gateway(DomainDispatcherApplication(partial(_create_app, options.dns_seconds)))
     server = make_server(options.host, port, gateway, threaded=True, request_handler=_QuietHandler, fd=bound.fileno())
     with tempfile.TemporaryDirectory(prefix="awssome-rds-", ignore_cleanup_errors=True) as directory:
         Path(directory).chmod(0o711)  # a server that runs as somebody else has its files below
@@ -68,6 +68,22 @@ def main() -> None:
         finally:
             if CONDUCT.servers:
                 CONDUCT.servers.end()
+
+
+def _create_app(dns_seconds: float, service: Any) -> Any:
+    """A service of moto's when it is first called, with ours in its place.
+
+    They are loaded no earlier because moto's EC2, which its RDS needs, takes longer to load than all the rest.
+    """
+    if service in ("rds", *_REACHING):
+        from awssome_sandbox.aws.rds import models as rds
+
+        rds.install()
+    if service in ("route53", *_REACHING):
+        from awssome_sandbox.aws.dns import models as dns
+
+        dns.install(dns_seconds)
+    return create_backend_app(service)
 
 
 def _seconds(text: str) -> float:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request, Response
 
+from awssome_sandbox.aws import marketplace
 from awssome_sandbox.aws.accounts import PLATFORM_PRINCIPAL, NoSuchRole, account_for, make_role
 from awssome_sandbox.aws.rds import pages
 from awssome_sandbox.pages import render
@@ -113,4 +114,6 @@ _PAGES: dict[tuple[str, str], Callable[[Request], Response]] = {
     ("GET", "/_sandbox/rds"): pages.show,
     ("POST", "/_sandbox/rds"): pages.order,
     ("DELETE", "/_sandbox/rds"): pages.forget,
+    ("GET", "/_sandbox/marketplace"): marketplace.show,
+    ("POST", "/_sandbox/marketplace"): marketplace.order,
 }

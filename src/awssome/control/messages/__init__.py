@@ -38,6 +38,9 @@ from awssome.control.messages.mapping import ReadDeal as ReadDeal
 from awssome.control.messages.mapping import SaveFields as SaveFields
 from awssome.control.messages.mapping import SaveStages as SaveStages
 from awssome.control.messages.mapping import StageIn as StageIn
+from awssome.control.messages.marketplace import ArrivalIn as ArrivalIn
+from awssome.control.messages.marketplace import ArrivalOut as ArrivalOut
+from awssome.control.messages.marketplace import ArrivalRef as ArrivalRef
 from awssome.control.messages.moves import Making as Making
 from awssome.control.messages.moves import MoveOut as MoveOut
 from awssome.control.messages.moves import MovePage as MovePage

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field, SecretStr
 
 from awssome.control.messages.base import Body
+from awssome.domain.instances import InstanceState
 from awssome.domain.tenants import EngineName, ServerKind
 
 
@@ -44,6 +45,8 @@ class ServerRow(Body):
     tenant: str | None = Field(None, description="company that a dedicated server belongs to")
     created_at: datetime
     silent_since: datetime | None = Field(None, description="since when it does not answer")
+    instance: InstanceState | None = Field(None, description="how far AWS is with one that it makes, or takes away")
+    instance_since: datetime | None = Field(None, description="when it was asked for")
 
 
 class AddServer(Body):

@@ -202,12 +202,16 @@ class PostgreSQL(Server):
         """EXCLUSIVE on `_fence` waits for every writer (the guard holds ROW SHARE) and lets readers pass."""
         name = checked_schema_name(schema)
         with self._connect() as connection:
-            _lock_fence(connection, name, timeout_ms)
-            changed = run(
+            changed = _lock_fence(
                 connection,
-                f"UPDATE {name}._fence SET mode = '{FenceMode(mode)}', epoch = {int(epoch)} WHERE mover = {int(mover)}",
+                name,
+                timeout_ms,
+                after=(
+                    f"UPDATE {name}._fence SET mode = '{FenceMode(mode)}', epoch = {int(epoch)} "
+                    f"WHERE mover = {int(mover)} RETURNING 1",
+                ),
             )
-            if changed.rowcount != 1:
+            if _results(changed) == [[]]:
                 raise MoverLost
 
     def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:

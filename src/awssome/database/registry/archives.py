@@ -50,15 +50,21 @@ class Archive:
 
 
 def create(
-    connection: Connection, tenant_id: UUID, kind: ArchiveKind, requested_by: str, expires_at: datetime | None
+    connection: Connection,
+    tenant_id: UUID,
+    kind: ArchiveKind,
+    requested_by: str,
+    expires_at: datetime | None,
+    placement_id: UUID | None = None,
 ) -> Archive:
-    """An archive that is requested."""
+    """An archive that is requested. :param placement_id: of what is there; None: of wherever the tenant is by then."""
     archive_id = new_id()
     row = connection.execute(
         insert(archives)
         .values(
             id=archive_id,
             tenant_id=tenant_id,
+            placement_id=placement_id,
             kind=kind,
             state=ArchiveState.REQUESTED,
             file=_file(tenant_id),
@@ -142,6 +148,27 @@ def last_words(connection: Connection, tenant_id: UUID, *, ready: bool = True) -
         .order_by(archives.c.created_at.desc())
         .limit(1)
     ).first()
+    return _archive(row) if row else None
+
+
+def keep_source(connection: Connection, placement_id: UUID, until: datetime) -> Archive | None:
+    """The newest archive of the source of a move that is whole, or still to be made; it is kept until then from now on.
+
+    None when there is none.
+    """
+    newest = (
+        select(archives.c.id)
+        .where(
+            archives.c.placement_id == placement_id,
+            archives.c.kind == ArchiveKind.RETIRED,
+            archives.c.state.in_((ArchiveState.READY, ArchiveState.REQUESTED)),
+        )
+        .order_by(archives.c.created_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    kept = update(archives).where(archives.c.id == newest).values(expires_at=until).returning(archives)
+    row = connection.execute(kept).first()
     return _archive(row) if row else None
 
 

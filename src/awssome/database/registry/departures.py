@@ -9,9 +9,10 @@ from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.engine import Connection
 
 from awssome.database.registry import placements as registered
+from awssome.database.registry.moves import UNCONFIRMED
 from awssome.database.registry.tables import moves, placements, restores, tenants
 from awssome.domain.archives import RESTORES_UNDER_WAY
-from awssome.domain.moves import UNDER_WAY
+from awssome.domain.moves import UNDER_WAY, Phase
 from awssome.domain.tenants import AWAY, PlacementState, TenantState, Tier
 from awssome.domain.times import now
 
@@ -19,9 +20,13 @@ from awssome.domain.times import now
 def dormant(connection: Connection, before: datetime, limit: int) -> list[UUID]:
     """Active free tenants at which nobody has looked since `before`, longest first; locked.
 
-    Left out: who asks for the paid tier, and who is being moved or restored.
+    Left out: who asks for the paid tier, who is being moved or restored, and of whom an operator has to look at the
+    source of a move, which would be dropped with everything else.
     """
     last = func.coalesce(tenants.c.seen_at, tenants.c.activated_at, tenants.c.created_at)
+    differed = select(moves.c.id).where(
+        moves.c.tenant_id == tenants.c.id, moves.c.phase == Phase.RETAINING, UNCONFIRMED
+    )
     return list(
         connection.scalars(
             select(tenants.c.id)
@@ -31,6 +36,7 @@ def dormant(connection: Connection, before: datetime, limit: int) -> list[UUID]:
                 tenants.c.upgrade_requested_at.is_(None),
                 last < before,
                 ~_carried(),
+                ~differed.exists(),
             )
             .order_by(last)
             .limit(limit)

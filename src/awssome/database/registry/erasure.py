@@ -16,7 +16,9 @@ from awssome.database.registry.tables import (
     accounts,
     alerts,
     email_links,
+    entitlements,
     handovers,
+    last_syncs,
     memberships,
     moves,
     oauth_states,
@@ -55,7 +57,15 @@ def forget_tenant(connection: Connection, tenant_id: UUID) -> None:
         retain_until=None,
     )
     people = list(connection.scalars(select(memberships.c.account_id).where(memberships.c.tenant_id == tenant_id)))
-    for table in (memberships, email_links, handovers, oauth_states, alerts):  # alerts tell of it by its company
+    for table in (
+        memberships,
+        email_links,
+        handovers,
+        oauth_states,
+        last_syncs,
+        entitlements,
+        alerts,
+    ):  # alerts tell of it by its company
         connection.execute(delete(table).where(table.c.tenant_id == tenant_id))
     connection.execute(update(sessions).where(sessions.c.tenant_id == tenant_id).values(tenant_id=None))
     for table in (moves, restores):

@@ -39,11 +39,17 @@ def sign_ups_by_day(connection: Connection, *, days: int) -> list[Any]:
     )
 
 
-def moves_in(connection: Connection, what: Literal["under_way", "failed"]) -> list[Any]:
-    """Moves under way, or failed ones whose tenant has not been moved since; rows as in `moves.page`."""
+def moves_in(connection: Connection, what: Literal["under_way", "failed", "kept"]) -> list[Any]:
+    """Moves under way, or failed ones whose tenant has not been moved since; rows as in `moves.page`.
+
+    `kept`: those whose source is kept because it differed, or could not be archived.
+    """
     phases = UNDER_WAY if what == "under_way" else (Phase.FAILED,)
     later = moves.alias()
     query = select(moves.c.id).where(moves.c.phase.in_(phases))
+    if what == "kept":
+        unarchived = (moves.c.phase == Phase.DROPPING) & moves.c.problem.is_not(None)
+        query = select(moves.c.id).where(unarchived | ((moves.c.phase == Phase.RETAINING) & registered.UNCONFIRMED))
     if what == "failed":
         query = query.where(
             ~select(later.c.id).where(later.c.tenant_id == moves.c.tenant_id, later.c.id > moves.c.id).exists()

@@ -5,8 +5,6 @@ HubSpot's word for an account is portal; `portal_id` is its number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -155,18 +153,37 @@ def connect(connection: Connection, tenant_id: UUID, portal_id: int, hub_domain:
 
     :raises Refused: CONFLICT when it is free and another free tenant is connected to the same account.
     """
-    with _one_free_tenant(connection, hub_domain, "Disconnect it there, choose another HubSpot account, or upgrade."):
-        _set(connection, tenant_id, "connected", portal_id, hub_domain[:255])
+    try:
+        with connection.begin_nested():
+            _set(connection, tenant_id, "connected", portal_id, hub_domain[:255])
+    except IntegrityError as error:
+        diagnosis = getattr(error.orig, "diag", None)
+        if getattr(diagnosis, "constraint_name", None) != _ONE_FREE_TENANT:
+            raise
+        advice = "Disconnect it there, choose another HubSpot account, or upgrade."
+        raise _fed_already(hub_domain, advice) from None
 
 
-def downgrade(connection: Connection, tenant_id: UUID, hub_domain: str) -> None:
-    """The tenant is free from now on.
+def require_room(connection: Connection, tenant_id: UUID) -> None:
+    """Make sure that the tenant may be free where it is connected: an account feeds one free tenant.
 
-    :param hub_domain: of the account that it is connected to.
-    :raises Refused: CONFLICT when another free tenant is connected to the same account.
+    :raises Refused: CONFLICT
     """
-    with _one_free_tenant(connection, hub_domain, "Disconnect HubSpot in one of them first. Its deals stay here."):
-        connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(tier=Tier.FREE))
+    mine, other = tenants.alias(), tenants.alias()
+    taken = (
+        select(mine.c.hubspot_domain)
+        .join(other, (other.c.hubspot_portal_id == mine.c.hubspot_portal_id) & (other.c.id != mine.c.id))
+        .where(
+            mine.c.id == tenant_id,
+            mine.c.hubspot_state != "none",
+            other.c.hubspot_state != "none",
+            other.c.tier == Tier.FREE,
+            other.c.state != TenantState.DELETED,
+        )
+    )
+    row = connection.execute(taken.limit(1)).first()
+    if row is not None:
+        raise _fed_already(row.hubspot_domain, "Disconnect HubSpot in one of them first. Its deals stay here.")
 
 
 def need_reconnect(connection: Connection, tenant_id: UUID) -> None:
@@ -195,22 +212,13 @@ def others_connected(connection: Connection, tenant_id: UUID, portal_id: int) ->
     return list(connection.scalars(query))
 
 
-@contextmanager
-def _one_free_tenant(connection: Connection, hub_domain: str, advice: str) -> Iterator[None]:
-    """:raises Refused: CONFLICT when what is done in the block makes two free tenants of one account."""
-    try:
-        with connection.begin_nested():
-            yield
-    except IntegrityError as error:
-        diagnosis = getattr(error.orig, "diag", None)
-        if getattr(diagnosis, "constraint_name", None) != _ONE_FREE_TENANT:
-            raise
-        raise Refused(
-            Code.CONFLICT,
-            f"Another free workspace is connected to {hub_domain or 'this HubSpot account'} already. "
-            "A HubSpot account can feed one free workspace.",
-            advice,
-        ) from None
+def _fed_already(hub_domain: str | None, advice: str) -> Refused:
+    return Refused(
+        Code.CONFLICT,
+        f"Another free workspace is connected to {hub_domain or 'this HubSpot account'} already. "
+        "A HubSpot account can feed one free workspace.",
+        advice,
+    )
 
 
 def _set(connection: Connection, tenant_id: UUID, state: str, portal_id: int | None, hub_domain: str | None) -> None:

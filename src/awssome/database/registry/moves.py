@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, TIMESTAMP, Integer, Text, cast, func, select, text, update
+from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Integer, Text, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
 
@@ -222,6 +222,14 @@ def row(connection: Connection, move_id: UUID) -> Any:
     return next(found for found in page(connection, tenant_id=tenant_id, limit=1000).rows if found.id == move_id)
 
 
+def newest_to(connection: Connection, server_id: UUID, phases: Sequence[Phase]) -> UUID | None:
+    """The newest move to a server that is in one of the phases."""
+    there = select(moves.c.id).join(placements, placements.c.id == moves.c.target_id)
+    there = there.where(placements.c.server_id == server_id, moves.c.phase.in_(phases))
+    found: UUID | None = connection.scalar(there.order_by(moves.c.id.desc()).limit(1))
+    return found
+
+
 def past(connection: Connection, count: int = 20) -> list[tuple[int, float]]:
     """Rows, and seconds from the first copied to the last compared, of the newest moves that have switched."""
     switched = select(moves.c.evidence).where(moves.c.switched_at.is_not(None))
@@ -233,18 +241,20 @@ def last_retained(connection: Connection, tenant_id: UUID) -> Move | None:
     """The tenant's newest move whose source is still kept."""
     found = connection.execute(
         select(moves)
-        .where(moves.c.tenant_id == tenant_id, moves.c.phase == Phase.RETAINING, moves.c.retain_until > now())
+        .where(moves.c.tenant_id == tenant_id, moves.c.phase == Phase.RETAINING, moves.c.retain_until > func.now())
         .order_by(moves.c.id.desc())
         .limit(1)
     ).first()
     return _move(found) if found else None
 
 
-def begin_drop(connection: Connection, move_id: UUID) -> None:
-    """The retention of this move's source has ended: it is written down before anything is dropped."""
-    connection.execute(
-        update(moves).where(moves.c.id == move_id, moves.c.phase == Phase.RETAINING).values(phase=Phase.DROPPING)
-    )
+def begin_drop(connection: Connection, move_id: UUID) -> bool:
+    """The retention of this move's source has ended: it is written down before anything is dropped.
+
+    :returns: False when it is not retained (any more).
+    """
+    begun = update(moves).where(moves.c.id == move_id, moves.c.phase == Phase.RETAINING).values(phase=Phase.DROPPING)
+    return connection.execute(begun).rowcount == 1
 
 
 def without_job(connection: Connection) -> list[UUID]:
@@ -257,11 +267,18 @@ def without_job(connection: Connection) -> list[UUID]:
     return list(connection.scalars(select(moves.c.id).where(moves.c.phase.in_(carried), no_job)))
 
 
-def past_retention(connection: Connection, at: datetime) -> list[UUID]:
-    """Moves whose source has been kept long enough, and is known to hold nothing that the target did not get."""
-    confirmed = moves.c.evidence["steps"]["confirm"]["equal"].astext.is_distinct_from("false")
-    kept = (moves.c.phase == Phase.RETAINING, moves.c.retain_until <= at)
-    return list(connection.scalars(select(moves.c.id).where(*kept, confirmed)))
+def past_retention(connection: Connection) -> list[UUID]:
+    """Moves whose source has been kept long enough, by the registry's clock, and may be dropped unseen.
+
+    None whose source differed from what was carried over, nor one where the tenant lives.
+    """
+    over = (moves.c.phase == Phase.RETAINING, moves.c.retain_until <= func.now(), ~UNCONFIRMED)
+    lives_there = select(tenants.c.id).where(tenants.c.placement_id == moves.c.source_id).exists()
+    return list(connection.scalars(select(moves.c.id).where(*over, ~lives_there)))
+
+
+UNCONFIRMED: ColumnElement[bool] = moves.c.evidence["steps"]["confirm"]["equal"].astext.is_not_distinct_from("false")
+"""Of a move: its source held something else than was carried over, and an operator has to look at it."""
 
 
 def _worked(steps: dict[str, Any]) -> float:

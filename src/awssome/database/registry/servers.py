@@ -20,7 +20,7 @@ from awssome.domain.times import new_id, now
 Row = Any
 """A server with its load: the columns of `servers`, `tenants` that live there, `retained` copies, `tenant` (company of
 whom a dedicated one belongs to), `drain_server` (name of where a drain leads), `instance` (how far one is that AWS
-makes; None for any other)."""
+makes; None for any other) and `instance_since` (when it was asked for)."""
 
 _THERE = instances.c.state.is_(None) | (instances.c.state == InstanceState.AVAILABLE)
 """Of servers, joined to their instances: those that one can connect to."""
@@ -259,6 +259,7 @@ def _rows() -> Select[Any]:
             tenants.c.company.label("tenant"),
             goal.c.name.label("drain_server"),
             instances.c.state.label("instance"),
+            instances.c.requested_at.label("instance_since"),
         )
         .select_from(servers)
         .join(load, true())

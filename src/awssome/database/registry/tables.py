@@ -275,6 +275,27 @@ instances = Table(
     ),
 )
 
+# How each tenant's newest run of a sync stands, as its worker tells: the runs themselves are in the tenants' schemas.
+last_syncs = Table(
+    "last_syncs",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), primary_key=True),
+    Column("sync_id", Uuid, nullable=False, unique=True),
+    Column("kind", text(16), nullable=False),
+    Column("state", text(16), nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("resume_at", Instant),
+    Column("available", Integer),
+    *(
+        Column(name, Integer, nullable=False)
+        for name in ("imported", "created", "updated", "left_out", "failed", "calls")
+    ),
+    Column("problem", text(1000)),
+    Column("told_at", Instant, nullable=False),
+)
+
 # Names of paid tenants in DNS: a row until the name is gone again. They are a convenience; nothing waits for them.
 hosts = Table(
     "hosts",

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.engine import Connection
 
+from awssome.database.registry import entitlements, usage
 from awssome.database.registry import figures as platform
 from awssome.database.registry import servers as registered
-from awssome.database.registry import usage
 from awssome.database.registry.tables import hubspot_budgets, placement_usage, placements, tenants
 from awssome.domain.alerts.checks import CONNECTION_SHARE
 from awssome.domain.alerts.picture import MoveNow, Picture, QueueNow, ServerNow, TenantRef
@@ -32,6 +32,7 @@ def picture(connection: Connection, at: datetime) -> Picture:
             for what in ("failed", "under_way")
             for row in platform.moves_in(connection, what)
         ],
+        kept=[_move(row, failed=False) for row in platform.moves_in(connection, "kept")],
         queues=[QueueNow(row.queue, row.failed, float(row.waiting_s)) for row in connection.execute(_QUEUES)],
         reconnects=[
             _tenant(row)
@@ -42,6 +43,7 @@ def picture(connection: Connection, at: datetime) -> Picture:
             )
         ],
         stuck=[(_tenant(row), row.problem) for row in platform.troubled(connection)],
+        subscriptions=[(_tenant(row), row.problem) for row in entitlements.in_doubt(connection)],
         unsealed_s=float(connection.scalar(_UNSEALED) or 0),
     )
 

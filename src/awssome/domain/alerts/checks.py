@@ -155,6 +155,16 @@ def move_late(picture: Picture, opened: Set[str]) -> Iterator[Found]:
             yield _about_move(move, f"It has been under way for over an hour.{told}")
 
 
+def subscription_in_doubt(picture: Picture, opened: Set[str]) -> Iterator[Found]:
+    for tenant, problem in picture.subscriptions:
+        yield _about_tenant(tenant, str(tenant.id), problem)
+
+
+def source_kept(picture: Picture, opened: Set[str]) -> Iterator[Found]:
+    for move in picture.kept:
+        yield _about_move(move, move.problem or "It held something else than was carried over.")
+
+
 def jobs_failed(picture: Picture, opened: Set[str]) -> Iterator[Found]:
     for queue in picture.queues:
         if queue.failed:

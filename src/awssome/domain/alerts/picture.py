@@ -85,12 +85,18 @@ class QueueNow:
 
 @dataclass(frozen=True)
 class Picture:
-    """The platform at a moment, as far as rules look at it."""
+    """The platform at a moment, as far as rules look at it.
+
+    :ivar kept: moves whose source was not dropped in its time, and is to be looked at.
+    :ivar subscriptions: tenants whose subscription in AWS Marketplace is in doubt, and why.
+    """
 
     at: datetime
     servers: Sequence[ServerNow] = ()
     moves: Sequence[MoveNow] = ()
+    kept: Sequence[MoveNow] = ()
     queues: Sequence[QueueNow] = ()
     reconnects: Sequence[TenantRef] = ()
     stuck: Sequence[tuple[TenantRef, str]] = ()
+    subscriptions: Sequence[tuple[TenantRef, str]] = ()
     unsealed_s: float = 0.0

@@ -131,6 +131,22 @@ RULES: tuple[Rule, ...] = (
         checks.move_late,
     ),
     Rule(
+        "subscription_in_doubt",
+        Severity.WARNING,
+        "Subscription in doubt",
+        "A tenant's subscription in AWS Marketplace has ended, or another AWS account has bought it.",
+        "Talk to the tenant's owner. Then grant the paid tier, or have the tenant downgraded.",
+        checks.subscription_in_doubt,
+    ),
+    Rule(
+        "source_kept",
+        Severity.ERROR,
+        "Source of a move is kept",
+        "It held something else than was carried over, or it could not be archived. It is not dropped.",
+        "Read the move's evidence. Once you know what differed, `awssome move release` lets the source go.",
+        checks.source_kept,
+    ),
+    Rule(
         "jobs_failed",
         Severity.WARNING,
         "Jobs have failed",

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from awssome.control import messages as m
+from awssome.domain.moves import MoveKind, MoveState
 from awssome.management import operations
 from awssome.management.api.guard import OperatorCall
 from awssome.workflows import moves as moves_of_tenants
@@ -116,8 +117,10 @@ def close_server(call: OperatorCall, name: str) -> m.ServerRow:
 
 
 @router.get("/moves")
-def moves(call: OperatorCall, after: str = "", kind: str = "", state: str = "") -> m.MovePage:
-    """Moves, newest first; of one kind, or in one state: under_way, kept, failed, cancelled or dropped."""
+def moves(
+    call: OperatorCall, after: str = "", kind: MoveKind | None = None, state: MoveState | None = None
+) -> m.MovePage:
+    """Moves, newest first; of one kind, or in one state."""
     with call.registry.begin() as connection:
         return operations.moves_page(connection, after, kind=kind, state=state)
 
@@ -134,6 +137,13 @@ def cancel(call: OperatorCall, move_id: UUID) -> m.MoveOut:
     """Call a move off before the switch."""
     with call.registry.begin() as connection:
         return operations.cancel_move(call.services, connection, call.actor, move_id)
+
+
+@router.post("/moves/{move_id}/release", status_code=202)
+def release(call: OperatorCall, move_id: UUID) -> m.MoveOut:
+    """Have the source of a move archived and dropped that is kept because it differed."""
+    with call.registry.begin() as connection:
+        return operations.release_source(call.services, connection, call.actor, move_id)
 
 
 @router.post("/moves/{move_id}/retry", status_code=202)

@@ -27,6 +27,7 @@ KINDS = {
     ArchiveKind.DORMANT: "Before it was archived",
     ArchiveKind.FINAL: "Before it was deleted",
     ArchiveKind.UPLOADED: "Sent from elsewhere",
+    ArchiveKind.RETIRED: "Before the source of a move was dropped",
 }
 
 _STEP_STATES = {"done": "done", "now": "now", "todo": "waiting", "failed": "failed"}

@@ -11,22 +11,42 @@ from fastapi.responses import Response
 
 from awssome.database import Connection
 from awssome.domain.errors import Refused
+from awssome.domain.moves import MoveKind, MoveState
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk, Desk
-from awssome.management.pages.rows import move_row, move_view
+from awssome.management.pages.rows import KINDS, move_row, move_view
 from awssome.web.pages import is_fragment
 from awssome.web.tables import Listing
 
 router = APIRouter()
 
 
+KIND_OPTIONS = [("", "All kinds"), *((str(kind), word) for kind, word in KINDS.items())]
+STATE_OPTIONS = [
+    ("", "All states"),
+    (MoveState.UNDER_WAY, "Under way"),
+    (MoveState.FAILED, "Failed"),
+    (MoveState.KEPT, "Done, source kept"),
+    (MoveState.DROPPED, "Done, source dropped"),
+    (MoveState.CANCELLED, "Cancelled"),
+]
+
+
 @router.get("/moves")
-def moves(request: Request, desk: AtDesk, after: str = "", before: str = "") -> Response:
-    """Every move, newest first."""
+def moves(
+    request: Request, desk: AtDesk, after: str = "", before: str = "", kind: str = "", state: str = ""
+) -> Response:
+    """Every move, newest first; of one kind or in one state, if the address says so."""
     with desk.registry.begin() as connection:
-        page = operations.moves_page(connection, after, before)
+        page = operations.moves_page(
+            connection,
+            after,
+            before,
+            kind=MoveKind(kind) if kind in list(MoveKind) else None,
+            state=MoveState(state) if state in list(MoveState) else None,
+        )
     listing = Listing.of(request, [move_row(move) for move in page.moves], after=page.next, before=page.previous)
-    return desk.pages.render(request, "moves.html", listing=listing)
+    return desk.pages.render(request, "moves.html", listing=listing, kinds=KIND_OPTIONS, states=STATE_OPTIONS)
 
 
 @router.get("/moves/{move_id}")

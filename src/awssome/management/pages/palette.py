@@ -13,6 +13,7 @@ NAVIGATION = (
     ("Tenants", "/tenants", "tenant"),
     ("Servers", "/servers", "server"),
     ("Moves", "/moves", "move"),
+    ("Syncs", "/syncs", "sync"),
     ("Jobs", "/jobs", "jobs"),
     ("Alerts", "/alerts", "alert"),
     ("Audit log", "/audit", "audit"),

@@ -22,6 +22,7 @@ from awssome.management.pages import (
     palette,
     servers,
     sign_in,
+    syncs,
     tenants,
     use,
 )
@@ -43,6 +44,14 @@ STATES = {
     "retaining": State("Done, source kept", "good", "check"),
     "dropping": State("Dropping the source", "accent", "running"),
     "dropped": State("Done, source dropped", "good", "check"),
+    # servers that AWS makes
+    "instance_wanted": State("Asked for at AWS", "accent", "running"),
+    "instance_creating": State("AWS is making it", "accent", "running"),
+    "instance_preparing": State("Being prepared", "accent", "running"),
+    "instance_failed": State("Not made", "bad", "cross"),
+    "instance_retiring": State("Being taken away", "neutral", "archive"),
+    "instance_deleting": State("AWS is deleting it", "neutral", "archive"),
+    "instance_deleted": State("Deleted, last snapshot kept", "neutral", "archive"),
     # placements
     "new": State("Being made", "accent", "running"),
     "retained": State("Kept", "neutral", "archive"),
@@ -67,7 +76,22 @@ def install(app: FastAPI, services: Services, metrics: Metrics) -> None:
     app.state.services, app.state.pages = services, pages
     uploads = {r"/api/v1/tenants/[^/]+/archives/uploads": LARGEST_UPLOAD + 1}
     furnish(app, pages, session_cookie=guard.SESSION_COOKIE, larger_bodies=uploads, metrics=metrics)
-    rooms = (sign_in, home, tenants, archives, servers, use, lifecycle, moves, jobs, alerts, audit, operators, palette)
+    rooms = (
+        sign_in,
+        home,
+        tenants,
+        archives,
+        servers,
+        use,
+        lifecycle,
+        moves,
+        syncs,
+        jobs,
+        alerts,
+        audit,
+        operators,
+        palette,
+    )
     for room in rooms:
         app.include_router(room.router)
 

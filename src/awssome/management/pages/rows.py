@@ -10,10 +10,11 @@ from awssome.control.messages import MoveOut, ServerRow, TenantRow
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.alerts.checks import POOL_SHARE
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import InstanceState
 from awssome.domain.moves import UNDER_WAY, MoveKind, Phase
 from awssome.domain.tenants import EngineName, ServerKind, TenantState
 from awssome.domain.times import now
-from awssome.web.formats import day, duration, plural
+from awssome.web.formats import day, duration, number, plural
 
 KINDS = {
     MoveKind.UPGRADE: "Upgrade",
@@ -66,6 +67,10 @@ def move_view(move: MoveOut) -> dict[str, Any]:
         "under_way": under_way,
         "failed": move.phase is Phase.FAILED,
         "steps": steps(move),
+        "waits": _waits(move),
+        "cut_over": _cut_over(move),
+        "confirmed": _confirmed(move),
+        "expected": move.expected_seconds,
         "source_href": server_address(move.source),
         "target_href": server_address(move.target),
         "equal": f"{equal} of {plural(len(checked), 'table')} equal" if checked else "not compared yet",
@@ -93,7 +98,9 @@ def server_row(server: ServerRow) -> dict[str, Any]:
 
 
 def server_state(server: ServerRow) -> str:
-    """A word of `web.states`: silence outweighs a problem, and that being closed or drained."""
+    """A word of the states: not being there outweighs silence, that a problem, and that being closed or drained."""
+    if server.instance not in (None, InstanceState.AVAILABLE):
+        return f"instance_{server.instance}"
     if server.silent_since:
         return "down"
     if server.problem:
@@ -128,7 +135,12 @@ def is_under_way(move: MoveOut) -> bool:
 def steps(move: MoveOut) -> list[dict[str, Any]]:
     """The steps of a move with their times, for `ui.steps`."""
     return [
-        {"name": step["label"], "state": _STEP_STATES[step["state"]], "time": _step_time(move, step)}
+        {
+            "name": step["label"],
+            "state": _STEP_STATES[step["state"]],
+            "time": _step_time(move, step),
+            "detail": _noted(move, step),
+        }
         for step in move.steps
     ]
 
@@ -166,11 +178,57 @@ def _step_time(move: MoveOut, step: dict[str, Any]) -> str:
     return ""
 
 
+def _noted(move: MoveOut, step: dict[str, Any]) -> str:
+    """What the step has noted beside its time."""
+    rows = step.get("rows")
+    match step["key"]:
+        case "server" if move.making is not None:
+            return f"AWS is making it: {duration(now() - move.making.since)} so far"
+        case "copy" if rows is not None:
+            more = move.expected_rows is not None and step["state"] == "now"
+            return f"{number(rows)} of about {number(move.expected_rows)} rows" if more else plural(rows, "row")
+        case "catch_up" if rows is not None:
+            return f"{plural(rows, 'key')} in {plural(step.get('cycles', 0), 'cycle')}"
+        case "cut_over" if "tries" in step:
+            return _cut_over(move) or ""
+        case "confirm" if step["state"] == "done":
+            return _confirmed(move)
+        case "verify" if step.get("keys"):
+            differing = (f"{table}: {', '.join(keys)}" for table, keys in step["keys"].items())
+            return f"Rows that differ, by key: {'; '.join(differing)}"
+    return ""
+
+
+def _cut_over(move: MoveOut) -> str | None:
+    """How often the cut-over was tried, and for how long each try in vain kept writers waiting."""
+    step = next(step for step in move.steps if step["key"] == "cut_over")
+    if "tries" not in step:
+        return None
+    vain = step.get("pauses_ms", [])
+    tries = f"{plural(step['tries'], 'try', 'tries')}"
+    waited = f"; given up after {', '.join(duration(ms / 1000) for ms in vain)}" if vain else ""
+    return f"{tries}{waited}; {plural(step.get('rows', 0), 'key')} carried over in all"
+
+
+def _confirmed(move: MoveOut) -> str:
+    if move.confirmed is None:
+        done = any(step["key"] == "confirm" and step["state"] == "done" for step in move.steps)
+        return "could not be told: the source was migrated meanwhile" if done else "not yet"
+    return (
+        "equal: nothing slipped past" if move.confirmed else "different: the source holds what the target did not get"
+    )
+
+
+def _waits(move: MoveOut) -> str | None:
+    """What the move waits for while nothing is wrong with it."""
+    return move.problem if move.making is not None and is_under_way(move) else None
+
+
 def _kept(move: MoveOut) -> str:
     if move.phase is Phase.RETAINING:
         return f"safety copy on {move.source}"
     if move.phase in (Phase.DROPPING, Phase.DROPPED):
-        return "the source is dropped"
+        return "an archive of the source is kept for 30 days"
     return "not switched yet" if is_under_way(move) else "nothing was switched"
 
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from awssome.control.messages import AddServer
 from awssome.domain.errors import Code, Refused
+from awssome.domain.instances import USUAL
 from awssome.domain.servers import checked_name, location
 from awssome.domain.tenants import EngineName, ServerKind
 from awssome.management import operations, watching
@@ -97,6 +98,7 @@ def show_server(request: Request, desk: Desk, name: str, problem: Refused | None
     with desk.registry.begin() as connection:
         found = watching.server_detail(connection, name)
         listing = tenants_listing(request, connection, server=name)
+        move = operations.move_to_server(connection, found.id) if found.instance else None
         behind, failing = operations.tables_behind(connection, name)
         pools = [
             (each.name, each.name)
@@ -110,6 +112,8 @@ def show_server(request: Request, desk: Desk, name: str, problem: Refused | None
         server=found,
         row=server_row(found),
         listing=listing,
+        move=move,
+        usual=USUAL,
         behind=behind,
         failing=failing,
         pools=pools,

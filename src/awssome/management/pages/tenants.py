@@ -30,6 +30,7 @@ from awssome.management.pages.rows import (
 )
 from awssome.management.pages.use import tenant_use_view
 from awssome.web.tables import Listing, Order
+from awssome.workflows import moves
 
 PAGE = 50
 TIERS = [("", "All tiers"), (Tier.FREE, "Free"), (Tier.PAID, "Paid")]
@@ -92,6 +93,28 @@ def roll_back(request: Request, desk: AtDesk, ref: str, confirm: Annotated[str, 
         return operations.start_rollback(desk.services, connection, desk.actor, ref)
 
     return _move(request, desk, ref, start)
+
+
+@router.post("/tenants/{ref}/downgrade")
+def downgrade(request: Request, desk: AtDesk, ref: str, confirm: Annotated[str, Form()] = "") -> Response:
+    """Give the paid tier up, and move the tenant to a pool."""
+
+    def start(connection: Connection) -> MoveOut | Accepted:
+        require_name(confirm, operations.tenant_detail(connection, ref).company)
+        return operations.start_downgrade(desk.services, connection, desk.actor, ref)
+
+    return _move(request, desk, ref, start)
+
+
+@router.post("/tenants/{ref}/decline")
+def decline(request: Request, desk: AtDesk, ref: str) -> Response:
+    """Decline the paid tier that the owner asks for."""
+    try:
+        with desk.registry.begin() as connection:
+            moves.withdraw(connection, desk.actor, ref)
+    except Refused as refused:
+        return show_tenant(request, desk, ref, refused)
+    return desk.pages.redirect(request, tenant_address(ref), "success", "The request is declined. The tier stays free.")
 
 
 @router.post("/tenants/{ref}/suspend")

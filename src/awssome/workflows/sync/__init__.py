@@ -7,12 +7,13 @@ page ended.
 `running` is one attempt at a sync; `everything` and `ten` decide what it reads, `reading` reads it from HubSpot,
 `changes` follows what has changed, `reconciling` looks up what was not come across, `writing` writes it, and `ending`
 says how an attempt ends that has not come to the end. `preview` tells what a sync would do, and `retry` is one for the
-deals of the inbox.
+deals of the inbox. `telling` has the registry know how a run stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from uuid import UUID
 
 from awssome.database import Connection
@@ -34,6 +35,7 @@ from awssome.workflows.sync.everything import import_all
 from awssome.workflows.sync.preview import preview_sync
 from awssome.workflows.sync.retry import retry_failed
 from awssome.workflows.sync.running import Run, claim
+from awssome.workflows.sync.telling import told
 from awssome.workflows.sync.ten import import_first
 from awssome.workflows.workspace import Workspace
 
@@ -54,7 +56,7 @@ def run(
     :param patience: what one call to HubSpot may spend on retries.
     :raises NotNow: when it was interrupted, or another worker is on it; `Parked` when it waits for something to pass.
     """
-    with services.registry.holding(f"sync:{tenant_id}") as held:
+    with services.registry.holding(f"sync:{tenant_id}") as held, ExitStack() as telling:
         if not held:
             raise NotNow
         workspace = Workspace(services, tenant_id, should_stop=should_abort)
@@ -75,6 +77,7 @@ def run(
         with services.registry.begin() as connection:
             if imports_allowed(tenants.find(connection, tenant_id).tier) != deal_limit:
                 raise NotNow  # changed just now: whoever is at the sync after this is interrupted (`keep_to_plan`)
+        telling.enter_context(told(services, workspace, sync))
         access, spent = None, dict[str, int]()
         try:
             access = HubSpotAccess(services, workspace)

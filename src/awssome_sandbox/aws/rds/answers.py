@@ -80,8 +80,11 @@ class Answers(RDSResponse):
         self._check_page()
         return PaginatedResult(super().describe_db_snapshots().result)
 
+    def create_db_subnet_group(self) -> ActionResult:
+        rules.check_subnet_group(self.current_account, self.region, self.params)
+        return super().create_db_subnet_group()
+
     def describe_db_engine_versions(self) -> ActionResult:
-        """The engines of the catalogue; the last version of one is not told apart, as with `DefaultOnly`."""
         asked, version = self.params.get("Engine"), self.params.get("EngineVersion")
         family, default_only = self.params.get("DBParameterGroupFamily"), self.params.get("DefaultOnly")
         found = [

@@ -13,8 +13,8 @@ from moto.rds.models import DBInstance, DBSnapshot, MasterUserSecret, RDSBackend
 from awssome_sandbox.aws.rds.conduct import CONDUCT
 from awssome_sandbox.aws.rds.servers import Server
 
-_BACKING_UP = 0.2
-"""The share of an instance's creation that is its first backup."""
+# What a state takes of the seconds that an instance takes until it is available.
+_BACKING_UP, _CHANGING, _NOTICING = 0.2, 0.25, 0.05
 
 # What waits for the maintenance window unless it is to be applied immediately.
 _DEFERRED = (
@@ -42,6 +42,18 @@ _SHOWN = {
     "storage_type": "StorageType",
 }
 """How changes to come are shown, by moto's names."""
+
+
+class Clock:
+    """How long a state lasts: a share of the seconds that hold when one looks."""
+
+    def __init__(self, share: float) -> None:
+        self._began, self._share = time.monotonic(), share
+
+    @property
+    def over(self) -> bool:
+        """Whether the time has passed."""
+        return time.monotonic() >= self._began + CONDUCT.seconds * self._share
 
 
 class Secret(MasterUserSecret):
@@ -74,7 +86,7 @@ class Instance(DBInstance):
     def __init__(self, backend: RDSBackend, **wanted: Any) -> None:
         managed = wanted.pop("manage_master_user_password", False)
         kms_key = wanted.pop("master_user_secret_kms_key_id", None)
-        self._stage, self._until = "creating", time.monotonic() + CONDUCT.seconds * (1 - _BACKING_UP)
+        self._stage, self._clock = "creating", Clock(1 - _BACKING_UP)
         self._changes: dict[str, Any] = {}
         self._coming: dict[str, Any] = {}
         super().__init__(backend, **wanted)
@@ -146,11 +158,11 @@ class Instance(DBInstance):
             self._coming |= {name: wanted.pop(name) for name in _DEFERRED if name in wanted}
         if wanted:
             self._changes |= wanted
-            self._until = time.monotonic() + CONDUCT.seconds / 20
+            self._clock = Clock(_NOTICING)
 
     def begin_deletion(self) -> None:
         """Begin to delete it. Its server ends in the meantime."""
-        self._go("deleting", CONDUCT.seconds / 4)
+        self._go("deleting", _CHANGING)
         if self.server:
             self.server.begin_end()
         if self.manage_master_user_password:
@@ -160,16 +172,16 @@ class Instance(DBInstance):
         """Pass on to the next state if it is time; whether it was."""
         if self._stage == "creating" and (self._spoiled or (self.server and self.server.failed)):
             return self._go("failed")
-        due = time.monotonic() >= self._until
+        due = self._clock.over
         match self._stage:
             case "creating" if due and (self.server is None or self.server.endpoint):
                 backed_up = self.backup_retention_period
-                return self._go("backing-up" if backed_up else "available", CONDUCT.seconds * _BACKING_UP)
+                return self._go("backing-up" if backed_up else "available", _BACKING_UP)
             case "backing-up" if due:
                 self.save_automated_backup()
                 return self._go("available")
             case "available" if due and self._changes:
-                return self._go("modifying", CONDUCT.seconds / 4)
+                return self._go("modifying", _CHANGING)
             case "modifying" if due:
                 self._apply()
                 return self._go("available")
@@ -177,8 +189,8 @@ class Instance(DBInstance):
                 return self._go("deleted")
         return False
 
-    def _go(self, stage: str, seconds: float = 0) -> bool:
-        self._stage, self._until = stage, time.monotonic() + seconds
+    def _go(self, stage: str, share: float = 0) -> bool:
+        self._stage, self._clock = stage, Clock(share)
         return True
 
     def _apply(self) -> None:
@@ -193,13 +205,13 @@ class Snapshot(DBSnapshot):
     """moto's snapshot, which is `creating` for a while. It holds no data."""
 
     def __init__(self, *arguments: Any) -> None:
-        self._until = time.monotonic() + CONDUCT.seconds / 4
+        self._clock = Clock(_CHANGING)
         super().__init__(*arguments)
 
     @property
     def status(self) -> str:
         """The state, as DescribeDBSnapshots names it."""
-        return "available" if time.monotonic() >= self._until else "creating"
+        return "available" if self._clock.over else "creating"
 
     @status.setter
     def status(self, _: str) -> None:

@@ -13,9 +13,9 @@ from typing import Any, TypeVar, cast
 
 from moto.rds import exceptions
 from moto.rds.exceptions import RDSClientError
-from moto.rds.models import RDSBackend, rds_backends
+from moto.rds.models import DBInstance, DBSnapshot, RDSBackend, rds_backends
 
-from awssome_sandbox.aws.rds import catalogue
+from awssome_sandbox.aws.rds.catalogue import ENGINES
 from awssome_sandbox.aws.rds.conduct import CONDUCT
 from awssome_sandbox.aws.rds.instances import Instance, Snapshot
 
@@ -78,6 +78,8 @@ class Databases(RDSBackend):
             raise RDSClientError("InvalidDBInstanceState", "Database instance is not in available state.")
         wanted = {name: value for name, value in db_kwargs.items() if value is not None}
         del wanted["db_instance_identifier"]
+        if "engine_version" in wanted:
+            wanted["engine_version"] = ENGINES[instance.engine].version(wanted["engine_version"])
         if "allocated_storage" in wanted:
             self._check_storage(wanted["allocated_storage"] - instance.allocated_storage)
         instance.change(wanted, now=bool(wanted.pop("apply_immediately", False)))
@@ -133,9 +135,28 @@ class Databases(RDSBackend):
             raise RDSClientError("InvalidDBInstanceState", told)
         return self._snapshot(instance, db_snapshot_identifier, snapshot_type, tags, original_created_at, kms_key_id)
 
+    @_one_at_a_time
+    def describe_db_instances(self, *arguments: Any, **named: Any) -> list[DBInstance]:
+        """As moto has it."""
+        return super().describe_db_instances(*arguments, **named)
+
+    @_one_at_a_time
+    def describe_db_snapshots(self, *arguments: Any, **named: Any) -> list[DBSnapshot]:
+        """As moto has it."""
+        return super().describe_db_snapshots(*arguments, **named)
+
     def find(self, name: str) -> Instance:
         """An instance by its identifier or ARN."""
         return cast(Instance, self.describe_db_instances(name)[0])
+
+    def _get_resource_for_tagging(self, arn: str) -> Any:
+        found = super()._get_resource_for_tagging(arn)
+        if found is None:
+            kind, name = arn.split(":", 6)[5:]
+            raise (exceptions.DBSnapshotNotFoundFault if kind == "snapshot" else exceptions.DBInstanceNotFoundError)(
+                name
+            )
+        return found
 
     def _snapshot(self, instance: Instance, name: str, kind: str = "manual", *more: Any) -> Snapshot:
         if name in self.database_snapshots:
@@ -148,9 +169,11 @@ class Databases(RDSBackend):
         return snapshot
 
     def _check_quotas(self, engine: str, gibibytes: int) -> None:
-        licensed = catalogue.ENGINES[engine].is_sqlserver if engine in catalogue.ENGINES else False
-        same = sum(instance.engine == engine for instance in self.instances)
-        if len(self.instances) >= CONDUCT.quotas["instances"] or (licensed and same >= CONDUCT.quotas["sqlserver"]):
+        full = len(self.instances) >= CONDUCT.quotas["instances"]
+        if engine.startswith("sqlserver-"):
+            same = sum(instance.engine == engine for instance in self.instances)
+            full = full or same >= CONDUCT.quotas["sqlserver"]
+        if full:
             raise RDSClientError("InstanceQuotaExceeded", "DB Instance quota exceeded")
         self._check_storage(gibibytes)
 

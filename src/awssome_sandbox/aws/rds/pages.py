@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moto.rds.models import rds_backends
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
 from awssome_sandbox.aws.rds.conduct import CONDUCT, CREATION, ERRORS, Misunderstood
-from awssome_sandbox.aws.rds.models import Databases
 from awssome_sandbox.pages import render
+
+if TYPE_CHECKING:
+    from awssome_sandbox.aws.rds.models import Databases
 
 
 def show(_: Request) -> Response:
@@ -50,6 +51,10 @@ def forget(_: Request) -> Response:
 
 
 def _backends() -> list[Databases]:
+    from moto.rds.models import rds_backends
+
+    from awssome_sandbox.aws.rds.models import Databases
+
     found = [b for regions in list(rds_backends.values()) for b in list(regions.values()) if isinstance(b, Databases)]
     for backend in found:
         backend.settle()
@@ -67,7 +72,6 @@ def _row(backend: Databases, instance: Any) -> dict[str, Any]:
         "instance_class": instance.db_instance_class,
         "endpoint": f"{endpoint['Address']}:{endpoint['Port']}" if endpoint else "",
         "complaint": instance.server.complaint if instance.server and instance.status == "failed" else "",
-        "tags": instance.tags,
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 from moto.kms.models import kms_backends
 from moto.rds.exceptions import RDSClientError
+from moto.rds.models import rds_backends
 
 from awssome_sandbox.aws.rds.catalogue import ENGINES, Engine
 
@@ -112,6 +113,21 @@ def check_deletion(asked: Mapping[str, Any]) -> None:
         check_identifier("FinalDBSnapshotIdentifier", name, 255)
 
 
+def check_subnet_group(account: str, region: str, asked: Mapping[str, Any]) -> None:
+    """A new group of subnets that are there, in two zones at least. :raises RDSClientError: likewise."""
+    name, wanted = asked["db_subnet_group_name"], asked.get("subnet_ids", [])
+    if name in rds_backends[account][region].subnet_groups:
+        raise RDSClientError("DBSubnetGroupAlreadyExists", f"The DB subnet group '{name}' already exists.")
+    known = {subnet.id: subnet for subnet in ec2_backends[account][region].describe_subnets()}
+    if missing := [subnet for subnet in wanted if subnet not in known]:
+        raise RDSClientError("InvalidSubnet", f"The subnets {', '.join(missing)} do not exist.")
+    if len({known[subnet].availability_zone for subnet in wanted}) < 2:
+        raise RDSClientError(
+            "DBSubnetGroupDoesNotCoverEnoughAZs",
+            "The DB subnet group doesn't meet Availability Zone (AZ) coverage requirement: at least 2 AZs.",
+        )
+
+
 def check_identifier(parameter: str, value: str, longest: int) -> None:
     """An identifier as RDS takes it. :raises RDSClientError: InvalidParameterValue."""
     if len(value) > longest or not _IDENTIFIER.fullmatch(value):
@@ -204,8 +220,8 @@ def _check_key(account: str, region: str, engine: Engine, wanted: dict[str, Any]
         raise conflicting(f"Encryption at rest is not supported for engine {engine.name}.")
     if key and not wanted.get("storage_encrypted"):
         raise conflicting("KmsKeyId can be specified only for an encrypted DB instance.")
-    if key:
-        wanted["kms_key_id"] = _usable_key(account, region, key)
+    if wanted.get("storage_encrypted"):
+        wanted["kms_key_id"] = _usable_key(account, region, key or "alias/aws/rds")
     if secrets_key := wanted.get("master_user_secret_kms_key_id"):
         _usable_key(account, region, secrets_key)
 
@@ -225,10 +241,17 @@ def _usable_key(account: str, region: str, asked: str) -> str:
 
 
 def _check_network(account: str, region: str, wanted: Mapping[str, Any]) -> None:
-    groups = ec2_backends[account][region].describe_security_groups()
-    known = {group.id for group in groups}
-    if missing := [name for name in wanted.get("vpc_security_group_ids", []) if name not in known]:
+    known = {group.id: group.vpc_id for group in ec2_backends[account][region].describe_security_groups()}
+    groups = wanted.get("vpc_security_group_ids", [])
+    if missing := [name for name in groups if name not in known]:
         raise invalid(f"Invalid security group , groupId= {', '.join(missing)}, groupName=.")
+    if subnets := wanted.get("db_subnet_group_name"):
+        vpc = rds_backends[account][region].describe_db_subnet_groups(subnets)[0].vpc_id
+        if other := next((known[name] for name in groups if known[name] != vpc), None):
+            raise conflicting(
+                "The DB instance and EC2 security group are in different VPCs. "
+                f"The DB instance is in {vpc} and the EC2 security group is in {other}"
+            )
 
 
 def _check_tags(tags: list[Mapping[str, str]]) -> None:

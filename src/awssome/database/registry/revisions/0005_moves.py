@@ -21,6 +21,7 @@ def upgrade() -> None:
     _instances()
     _hosts()
     _entitlements()
+    _last_syncs()
 
 
 def _instances() -> None:
@@ -83,3 +84,25 @@ def _entitlements() -> None:
         sa.PrimaryKeyConstraint("product", "customer", name=op.f("entitlements_pk")),
     )
     op.create_index("entitlements_tenant", "entitlements", ["tenant_id"])
+
+
+def _last_syncs() -> None:
+    counts = ("imported", "created", "updated", "left_out", "failed", "calls")
+    op.create_table(
+        "last_syncs",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("sync_id", sa.Uuid(), nullable=False),
+        sa.Column("kind", sa.Unicode(length=16), nullable=False),
+        sa.Column("state", sa.Unicode(length=16), nullable=False),
+        sa.Column("requested_at", Instant(), nullable=False),
+        sa.Column("started_at", Instant()),
+        sa.Column("finished_at", Instant()),
+        sa.Column("resume_at", Instant()),
+        sa.Column("available", sa.Integer()),
+        *(sa.Column(name, sa.Integer(), nullable=False) for name in counts),
+        sa.Column("problem", sa.Unicode(length=1000)),
+        sa.Column("told_at", Instant(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("last_syncs_tenant_id_fk")),
+        sa.PrimaryKeyConstraint("tenant_id", name=op.f("last_syncs_pk")),
+        sa.UniqueConstraint("sync_id", name=op.f("last_syncs_sync_id_key")),
+    )

@@ -3,7 +3,6 @@
 from alembic import op
 
 from awssome.database.guard import guard_and_note, guard_outbox, note_writes
-from awssome.database.template import TENANT
 
 revision = "0003"
 down_revision = "0002"
@@ -33,28 +32,6 @@ def upgrade() -> None:
 
 
 def _postgresql() -> None:
-    # Inside the function current_user is its owner, who alone may write to _outbox. The flag cannot change under a
-    # writer: the guard holds the fence, and whoever begins or ends a capture waits for it. What a session may make for
-    # itself (pg_temp) is looked at last.
-    op.execute(
-        f"""
-        CREATE FUNCTION {TENANT}._capture() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-        SET search_path = pg_catalog, pg_temp AS $$
-        DECLARE noting text := 'INSERT INTO {TENANT}._outbox (table_name, row_key) SELECT $1, ' || TG_ARGV[0];
-        BEGIN
-            IF NOT EXISTS (SELECT FROM {TENANT}._fence WHERE id = 1 AND capture) THEN
-                RETURN NULL;
-            END IF;
-            IF TG_OP <> 'INSERT' THEN
-                EXECUTE noting || ' FROM old_rows' USING TG_TABLE_NAME;
-            END IF;
-            IF TG_OP <> 'DELETE' THEN
-                EXECUTE noting || ' FROM new_rows' USING TG_TABLE_NAME;
-            END IF;
-            RETURN NULL;
-        END $$
-        """
-    )
     for table, columns in KEYS.items():
         note_writes(table, *(_ESCAPED.format(name) if name in TEXTS else f"{name}::text" for name in columns))
 

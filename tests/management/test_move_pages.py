@@ -1,0 +1,152 @@
+"""What operators see of moves: found by kind and state, step by step, with what is noted; downgrades, and servers that
+AWS is making."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+
+from awssome.database.registry import audit, instances, moves, servers, tables, tenants
+from awssome.domain.instances import Blueprint, InstanceState
+from awssome.domain.moves import Phase
+from awssome.domain.tenants import Tier
+from awssome.domain.times import now
+from awssome.workflows import moves as moving
+from awssome.workflows.services import WorkerServices
+from tests.conftest import Tenancy
+from tests.management.conftest import Desk
+from tests.workflows.moving import OLGA, mover, upgrade
+
+MakeTenant = Callable[..., Tenancy]
+
+BLUEPRINT = Blueprint("postgres", "db.t3.micro", 20)
+
+
+def noted(services: WorkerServices, move_id: UUID, phase: Phase, steps: dict[str, Any], **values: Any) -> None:
+    """As a mover leaves it."""
+    with services.registry.begin() as connection:
+        evidence = {"steps": steps, "tables": {}}
+        wanted = tables.moves.c.id == move_id
+        connection.execute(update(tables.moves).where(wanted).values(phase=phase, evidence=evidence, **values))
+
+
+def test_moves_are_found_by_kind_and_by_state(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
+) -> None:
+    upgrade(services, make_tenant("Northwind Cloud"))
+    for query, there in (
+        ("", True),
+        ("?kind=upgrade&state=under_way", True),
+        ("?kind=rollback", False),
+        ("?state=failed", False),
+        ("?kind=made-up&state=made-up", True),
+    ):
+        page = desk.get(f"/moves{query}").text
+        assert ("pool-1 → dedicated-1" in page) is there, query
+    assert "No match" in desk.get("/moves?state=failed").text
+
+
+def test_a_move_tells_its_cycles_its_tries_and_that_the_source_was_compared_again(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
+) -> None:
+    move_id = upgrade(services, make_tenant("Northwind Cloud"))
+    steps: dict[str, Any] = {
+        "copy": {"at": now().isoformat(), "seconds": 3.5, "rows": 12_345},
+        "catch_up": {"at": now().isoformat(), "seconds": 0.8, "cycles": 3, "rows": 678},
+        "cut_over": {"at": now().isoformat(), "seconds": 1.2, "tries": 3, "pauses_ms": [203, 801], "rows": 690},
+        "confirm": {"at": now().isoformat(), "seconds": 0.4, "equal": True},
+    }
+    noted(services, move_id, Phase.SWITCHED, steps, switched_at=now(), write_pause_ms=31)
+    page = desk.get(f"/moves/{move_id}").text
+    for shown in ("12,345 rows", "678 keys in 3 cycles", "3 tries; given up after 0.2", "0.8", "nothing slipped past"):
+        assert shown in page, shown
+    assert 'action="/moves' not in page, "nothing can be done now"
+    noted(services, move_id, Phase.RETAINING, steps | {"confirm": {"at": "", "seconds": 1, "equal": False}})
+    page = desk.get(f"/moves/{move_id}").text
+    assert "The frozen source is not what was carried over." in page
+    assert "It stays until an operator has looked at it" in page
+
+
+def test_a_verification_that_failed_names_the_keys(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
+) -> None:
+    move_id = upgrade(services, make_tenant("Northwind Cloud"))
+    verify = {"at": now().isoformat(), "seconds": 0.2, "keys": {"stage_mappings": ["p|s", "<b>"]}}
+    noted(services, move_id, Phase.FAILED, {"verify": verify}, problem="The copy differs.")
+    page = desk.get(f"/moves/{move_id}").text
+    assert "Rows that differ, by key: stage_mappings: p|s, &lt;b&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("state", "problem", "told"),
+    [
+        (InstanceState.CREATING, None, "AWS is making it"),
+        (InstanceState.CREATING, "InsufficientDBInstanceCapacity", "Something is in the way; it is tried again."),
+        (InstanceState.FAILED, "The quota is used up. Ask AWS for more.", "AWS has not made this server."),
+    ],
+)
+def test_a_server_that_aws_is_making_says_how_far_it_is(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, state: InstanceState, problem: str | None, told: str
+) -> None:
+    tenancy = make_tenant("Northwind Cloud")
+    with services.registry.begin() as connection:
+        move_id = moving.upgrade(connection, services.queue, OLGA, str(tenancy.id), None, BLUEPRINT)
+        name = moves.row(connection, move_id).target
+        server_id = servers.by_name(connection, name).id
+        since = now() - timedelta(minutes=12)
+        made = instances.find(connection, server_id)
+        assert made is not None
+        instances.turn(connection, made, state, requested_at=since)
+        instances.tell(connection, server_id, problem)
+    noted(services, move_id, Phase.REQUESTED, {"server": {"at": now().isoformat()}}, problem="AWS is making it.")
+    page = desk.get(f"/servers/{name}").text
+    assert told in page and (problem or "") in page and f"/moves/{move_id}" in page
+    assert f'action="/servers/{name}/open"' not in page, "there is nothing to open yet"
+    assert f'action="/moves/{move_id}/retry"' in page
+    move = desk.get(f"/moves/{move_id}").text
+    assert "AWS is making it: 12\N{NO-BREAK SPACE}min" in move and "It waits for the target server." in move
+    word = "Not made" if state is InstanceState.FAILED else "AWS is making it"
+    assert f"{word}</span>" in desk.get("/servers").text
+
+
+def test_a_downgrade_needs_the_name_and_follows_a_move(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
+) -> None:
+    tenancy = make_tenant("Northwind Cloud")
+    assert mover(services).carry_on(upgrade(services, tenancy)) is Phase.RETAINING
+    page = f"/tenants/{tenancy.slug}"
+    assert "The ten HubSpot deals that came in first stay in step" in desk.get(page).text
+    wrong = desk.send(f"{page}/downgrade", at=page, confirm="northwind")
+    assert wrong.status_code == 422
+    begun = desk.after(desk.send(f"{page}/downgrade", at=page, confirm="Northwind Cloud")).text
+    assert "Downgrade under way" in begun
+    with services.registry.begin() as connection:
+        (move, *_) = moves.page(connection, tenant_id=tenancy.id).rows
+    assert mover(services).carry_on(move.id) is Phase.RETAINING
+    page = desk.get(page).text
+    assert "Roll back…" not in page and "Upgrade…" in page, "the way back is an upgrade"
+
+
+def test_on_a_pool_a_downgrade_says_that_nothing_had_to_move(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant
+) -> None:
+    tenancy = make_tenant("Northwind Cloud", tier=Tier.PAID)
+    page = f"/tenants/{tenancy.slug}"
+    told = desk.after(desk.send(f"{page}/downgrade", at=page, confirm="Northwind Cloud")).text
+    assert "The tenant is on the free tier now. Its data stays where it is." in told
+
+
+def test_a_request_is_declined(desk: Desk, services: WorkerServices, make_tenant: MakeTenant) -> None:
+    tenancy = make_tenant("Northwind Cloud")
+    with services.registry.begin() as connection:
+        tenants.change(connection, tenancy.id, upgrade_requested_at=now(), upgrade_requested_by=tenancy.owner_id)
+    page = f"/tenants/{tenancy.slug}"
+    assert "The request is declined." in desk.after(desk.send(f"{page}/decline", at=page)).text
+    assert desk.send(f"{page}/decline", at=page).status_code == 409
+    with services.registry.begin() as connection:
+        assert "upgrade.withdrawn" in [row.action for row in audit.page(connection, tenant_id=tenancy.id).rows]
