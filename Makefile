@@ -4,6 +4,7 @@ PYTHON ?= python3
 TENANTS ?= 300
 READERS := clients meltano airbyte singer
 MINUTES ?= 30
+KILLS ?= 200
 SEED ?= 1
 BIN := .venv/bin
 ROOT := $(filter 0,$(shell id -u))
@@ -39,7 +40,8 @@ bench: setup .venv-peers/.installed ## measure beside the peer or the floor, and
 	$(BIN)/python -m benchmarks.copying
 	$(BIN)/python -m benchmarks.capture
 
-soak: setup ## syncs of 11,500 and 100,000 deals, then of one account after the other, with faults and kills (MINUTES=30 SEED=1)
+soak: setup ## moves under 200 writes a second with 200 kills, then syncs of 100,000 deals, with faults (KILLS=200 MINUTES=30 SEED=1)
+	$(BIN)/python -m tests.workflows.soak_moves --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m tests.workflows.soak --minutes $(MINUTES) --seed $(SEED)
 
 peers: setup $(READERS:%=.venv-readers/%/.installed) ## let HubSpot's own clients and public extractors read the HubSpot sandbox

@@ -51,6 +51,13 @@ def test_no_other_option_is_taken(option: str, host: str) -> None:
         assert "secret-value" not in f"{refused.value.message}{refused.value.fields}"
 
 
+def test_authorities_for_all_servers_are_libpqs_own_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSSLROOTCERT", "/etc/ssl/rds.pem")
+    found = connection_parameters("postgresql://user:password@db.example.com/tenants")
+    assert (found["sslmode"], found["sslrootcert"]) == ("verify-full", "/etc/ssl/rds.pem")
+    assert "sslmode" not in connection_parameters("postgresql://user:password@127.0.0.1/tenants")
+
+
 def test_the_registry_does_not_talk_to_a_remote_server_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("awssome.database.postgresql.driver.LOOPBACK", ())
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -186,6 +186,14 @@ def test_a_table_without_its_guard_is_found(
         assert found["cut-overs under load"].figures["late"] > 0
 
 
+def test_a_capture_that_misses_writes_is_found(monkeypatch: pytest.MonkeyPatch, pool: Server, scratch: Scratch) -> None:
+    assert fence._captured(scratch).ok
+    capture = pool.capture
+    monkeypatch.setattr(pool, "capture", lambda schema, mover, *, on: capture(schema, mover, on=False))
+    missed = fence._captured(scratch)
+    assert (missed.ok, missed.told) == (False, "Noted were none.")
+
+
 def test_a_fence_that_does_not_close_is_found(monkeypatch: pytest.MonkeyPatch, pool: Server, scratch: Scratch) -> None:
     monkeypatch.setattr(pool, "set_fence", lambda *arguments, **rest: None)
     found = by_subject(fence.examine(scratch, replace(SMALL, rounds=1)))

@@ -41,12 +41,19 @@ def shared(url: str) -> Any:
     return client(url, "rds")
 
 
+@pytest.fixture(scope="module")
+def control(url: str) -> Iterator[httpx2.Client]:
+    """Reaches the sandbox's own page."""
+    with httpx2.Client(base_url=url) as http:
+        yield http
+
+
 @pytest.fixture
-def rds(url: str, shared: Any) -> Iterator[Any]:
+def rds(control: httpx2.Client, shared: Any) -> Iterator[Any]:
     """RDS without an instance, with default quotas, no faults, and no time that anything takes."""
     yield shared
-    order(url, seconds=0)
-    httpx2.delete(f"{url}/_sandbox/rds")
+    order(control, seconds=0)
+    control.delete("/_sandbox/rds")
     for instance in shared.describe_db_instances()["DBInstances"]:
         name = instance["DBInstanceIdentifier"]
         shared.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
@@ -63,8 +70,8 @@ def create(rds: Any) -> Create:
     return make
 
 
-def order(url: str, **wanted: Any) -> dict[str, Any]:
-    answer = httpx2.post(f"{url}/_sandbox/rds", json=wanted)
+def order(control: httpx2.Client, **wanted: Any) -> dict[str, Any]:
+    answer = control.post("/_sandbox/rds", json=wanted)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -227,10 +234,10 @@ def test_networks_have_to_be_there_and_to_fit(url: str, rds: Any, create: Create
     assert "different VPCs" in refused(create, DBSubnetGroupName="tenants", VpcSecurityGroupIds=[outside])[1]
 
 
-def test_a_name_is_taken_until_its_instance_is_gone(url: str, rds: Any, create: Create) -> None:
+def test_a_name_is_taken_until_its_instance_is_gone(control: httpx2.Client, rds: Any, create: Create) -> None:
     create(DBInstanceIdentifier="Mine")
     assert refused(create, DBInstanceIdentifier="mine")[0] == "DBInstanceAlreadyExists"
-    order(url, seconds=60)
+    order(control, seconds=60)
     rds.delete_db_instance(DBInstanceIdentifier="mine", SkipFinalSnapshot=True)
     assert status(rds, "mine") == "deleting"
     assert refused(create, DBInstanceIdentifier="mine")[0] == "DBInstanceAlreadyExists"
@@ -247,8 +254,8 @@ def test_of_calls_at_once_for_one_name_one_wins(rds: Any, create: Create) -> Non
         assert sorted(threads.map(attempt, range(8))) == [""] * 7 + ["wanted"]
 
 
-def test_quotas_are_of_an_account_in_a_region(url: str, rds: Any, create: Create) -> None:
-    order(url, quota={"instances": 3, "sqlserver": 1, "storage": 100})
+def test_quotas_are_of_an_account_in_a_region(url: str, control: httpx2.Client, rds: Any, create: Create) -> None:
+    order(control, quota={"instances": 3, "sqlserver": 1, "storage": 100})
     create(**SQLSERVER)
     assert refused(create, **SQLSERVER)[0] == "InstanceQuotaExceeded"
     create(Engine="sqlserver-ex")
@@ -277,8 +284,11 @@ def test_a_managed_password_is_in_secrets_manager_as_long_as_the_instance_is_the
     assert len(said["password"]) >= 20
     tags = {tag["Key"]: tag["Value"] for tag in secrets.describe_secret(SecretId=arn)["Tags"]}
     assert tags["aws:rds:primaryDBInstanceArn"] == made["DBInstanceArn"]
-    change = {"MasterUserPassword": "another-one", "DBInstanceIdentifier": made["DBInstanceIdentifier"]}
-    assert refused(rds.modify_db_instance, **change)[0] == CONFLICTING
+    for change in (secrets.delete_secret, lambda **secret: secrets.put_secret_value(**secret, SecretString="mine")):
+        with pytest.raises(secrets.exceptions.InvalidRequestException, match="managed by rds"):
+            change(SecretId=arn)
+    own = {"MasterUserPassword": "another-one", "DBInstanceIdentifier": made["DBInstanceIdentifier"]}
+    assert refused(rds.modify_db_instance, **own)[0] == CONFLICTING
     rds.delete_db_instance(DBInstanceIdentifier=made["DBInstanceIdentifier"], SkipFinalSnapshot=True)
     with pytest.raises(secrets.exceptions.ResourceNotFoundException):
         secrets.get_secret_value(SecretId=arn)
@@ -302,8 +312,8 @@ def test_a_deletion_says_what_is_to_become_of_the_data(rds: Any, create: Create)
         rds.delete_db_snapshot(DBSnapshotIdentifier=snapshot["DBSnapshotIdentifier"])
 
 
-def test_an_instance_is_changed_when_it_is_available_only(url: str, rds: Any, create: Create) -> None:
-    order(url, seconds=60)
+def test_an_instance_is_changed_when_it_is_available_only(control: httpx2.Client, rds: Any, create: Create) -> None:
+    order(control, seconds=60)
     name = create()["DBInstanceIdentifier"]
     busy = "InvalidDBInstanceState"
     assert status(rds, name) == "creating"
@@ -345,18 +355,18 @@ def test_tags_are_of_things_that_are_there(rds: Any, create: Create) -> None:
     assert refused(rds.list_tags_for_resource, ResourceName=arn + "x")[0] == "DBInstanceNotFound"
 
 
-def test_a_fault_befalls_as_many_calls_as_were_ordered(url: str, rds: Any, create: Create) -> None:
-    order(url, fail="InsufficientDBInstanceCapacity", times=2)
+def test_a_fault_befalls_as_many_calls_as_were_ordered(control: httpx2.Client, rds: Any, create: Create) -> None:
+    order(control, fail="InsufficientDBInstanceCapacity", times=2)
     for _ in range(2):
         with pytest.raises(rds.exceptions.InsufficientDBInstanceCapacityFault):
             create()
-    order(url, fail="creation")
+    order(control, fail="creation")
     failed = create()["DBInstanceIdentifier"]
     found = rds.describe_db_instances(DBInstanceIdentifier=failed)["DBInstances"][0]
     assert (found["DBInstanceStatus"], found.get("Endpoint")) == ("failed", None)
     final = {"DBInstanceIdentifier": failed, "FinalDBSnapshotIdentifier": "s"}
     assert refused(rds.delete_db_instance, **final)[0] == "InvalidDBInstanceState"
-    order(url, fail="AccessDenied", operation="DescribeDBInstances")
+    order(control, fail="AccessDenied", operation="DescribeDBInstances")
     assert refused(rds.describe_db_instances)[0] == "AccessDenied"
     assert status(rds, create()["DBInstanceIdentifier"]) == "available"
 
@@ -364,18 +374,18 @@ def test_a_fault_befalls_as_many_calls_as_were_ordered(url: str, rds: Any, creat
 @pytest.mark.parametrize(
     "wanted", [{"fail": "NoSuchFault"}, {"seconds": -1}, {"quota": {"x": 1}}, {"times": 0}, {"speed": 1}, ["seconds"]]
 )
-def test_an_order_that_makes_no_sense_changes_nothing(url: str, wanted: Any) -> None:
-    before = order(url)
-    assert httpx2.post(f"{url}/_sandbox/rds", json=wanted).status_code == 400
-    assert order(url) == before
+def test_an_order_that_makes_no_sense_changes_nothing(control: httpx2.Client, wanted: Any) -> None:
+    before = order(control)
+    assert control.post("/_sandbox/rds", json=wanted).status_code == 400
+    assert order(control) == before
 
 
-def test_the_page_shows_instances_and_takes_orders(url: str, create: Create) -> None:
+def test_the_page_shows_instances_and_takes_orders(control: httpx2.Client, create: Create) -> None:
     name = create()["DBInstanceIdentifier"]
-    page = httpx2.get(f"{url}/_sandbox/rds").text
+    page = control.get("/_sandbox/rds").text
     assert name in page
     assert "available" in page
-    answer = httpx2.post(f"{url}/_sandbox/rds", data={"fail": "InstanceQuotaExceeded"}, follow_redirects=True)
+    answer = control.post("/_sandbox/rds", data={"fail": "InstanceQuotaExceeded"}, follow_redirects=True)
     assert answer.status_code == 200
     assert "<code>InstanceQuotaExceeded</code>" in answer.text
     assert refused(create)[0] == "InstanceQuotaExceeded"

@@ -42,9 +42,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200, help="how often something is killed or frozen (200)")
     parser.add_argument("--seed", type=int, default=1, help="of what is killed, and when (1)")
     parser.add_argument("--rate", type=float, default=200, help="writes a second (200)")
-    parser.add_argument(
-        "--servers", action=argparse.BooleanOptionalAction, default=True, help="kill servers, too (yes)"
-    )
+    parser.add_argument("--with-servers", type=int, default=50, help="in so many of them servers are killed, too (50)")
     parser.add_argument("--model", action=argparse.BooleanOptionalAction, default=True, help="search the model (yes)")
     chosen = parser.parse_args()
     if chosen.model:
@@ -57,15 +55,20 @@ def main() -> None:
     with _ground(chosen.seed, chosen.rate) as (trial, killable):
         began = time.monotonic()
         with trial.people():
-            trial.to_and_fro(kills=chosen.kills - chosen.with_servers)
+            _strike(trial, chosen.kills - chosen.with_servers, began)
             assert trial.told().failed_reads == []
-            print(_report(trial, time.monotonic() - began), flush=True)
-            if chosen.with_servers:
-                trial.clusters = killable
-                trial.to_and_fro(kills=chosen.with_servers)
+            trial.clusters = killable
+            _strike(trial, chosen.with_servers, began)
         print(_report(trial, time.monotonic() - began), flush=True)
         trial.holds()
     print("moves: nothing was lost")
+
+
+def _strike(trial: Trial, kills: int, began: float) -> None:
+    """So many, with a word now and then."""
+    for done in range(0, kills, 20):
+        trial.to_and_fro(kills=min(20, kills - done))
+        print(_report(trial, time.monotonic() - began).split("\n    ")[0], flush=True)
 
 
 def _report(trial: Trial, seconds: float) -> str:

@@ -13,9 +13,10 @@ from sqlalchemy import delete, insert, select, text
 
 from awssome.database import Connection
 from awssome.database.engine import SchemaUse, ServerLoad
-from awssome.database.registry import alerts, audit, entitlements, moves, placements, servers, tenants, usage
+from awssome.database.registry import alerts, audit, entitlements, instances, moves, placements, servers, tenants, usage
 from awssome.database.registry import tables as t
 from awssome.domain.alerts.rules import RULE, RULES
+from awssome.domain.instances import Blueprint
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import PlacementState, TenantState, Tier
 from awssome.domain.times import new_id, now
@@ -115,6 +116,16 @@ def refuse(scene: Scene) -> None:
 
 def accept(scene: Scene) -> None:
     scene.pool(problem=None)
+
+
+def order_in_vain(scene: Scene) -> None:
+    server_id = scene.do(lambda c: instances.order(c, Blueprint("postgres", "db.t3.medium", 20), scene.alice.id))
+    scene.do(lambda c: instances.tell(c, server_id, "The account may have no more instances of RDS."))
+
+
+def get_the_quota(scene: Scene) -> None:
+    (server_id,) = scene.do(lambda c: [row.id for row in servers.every(c) if row.instance])
+    scene.do(lambda c: instances.tell(c, server_id, None))
 
 
 def take_connections(scene: Scene) -> None:
@@ -272,6 +283,7 @@ CASES = {
     "no_open_pool": Case(close_the_pool, open_the_pool, "Nobody can sign up"),
     "server_unreachable": Case(silence, answer, "127.0.0.1:9 does not answer."),
     "server_refused": Case(refuse, accept, "CREATEROLE"),
+    "instance_stuck": Case(order_in_vain, get_the_quota, "no more instances of RDS"),
     "connections_short": Case(
         take_connections, answer, "85 of 100 connections are in use. Northwind Cloud has the most: 70"
     ),

@@ -44,7 +44,7 @@ class Slow(Zone):
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with running("aws") as announced:
+    with running("aws", "--dns-seconds", "0") as announced:
         yield announced["url"]
 
 

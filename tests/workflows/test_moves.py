@@ -87,7 +87,8 @@ def test_an_upgrade_carries_every_row_and_keeps_the_proof(services: WorkerServic
     assert all(steps[name]["seconds"] >= 0 for name, _ in STEPS if name != "drop")
     assert steps["copy"]["rows"] == sum(rows for rows, _ in by_hand.values())
     assert steps["confirm"]["equal"] is True
-    assert (steps["cut_over"]["tries"], steps["cut_over"]["pauses_ms"], steps["in_vain"]) == (1, [], 0)
+    # A server that is slow when it is first asked may need a second try; each is told.
+    assert (steps["cut_over"]["tries"], steps["in_vain"]) == (1 + len(steps["cut_over"]["pauses_ms"]), 0)
     whole = sum(steps[name]["seconds"] for name, _ in STEPS if name != "drop")
     assert 0 <= move.write_pause_ms < whole * 1000
     with services.registry.begin() as connection:
@@ -347,7 +348,9 @@ def test_a_drop_of_the_placement_in_use_is_refused(services: WorkerServices, ali
     with services.registry.begin() as connection:  # as if the tenant had come back to the very same schema
         connection.execute(text("UPDATE moves SET source_id = target_id WHERE id = :id"), {"id": move_id})
     _end_retention(services, move_id)
-    _sweep(services)
+    assert _sweep(services) == []
+    with services.registry.begin() as connection:
+        moves.begin_drop(connection, move_id)
     with pytest.raises(Refused) as refused:
         mover(services).carry_on(move_id)
     assert refused.value.code is Code.CONFLICT

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from awssome.database import mover as movers
+from awssome.database import trip
 from awssome.database.engine import Changes
 from awssome.database.registry import audit, moves, placements, servers
 from awssome.domain.errors import Code, Refused
@@ -220,7 +221,7 @@ def test_between_tries_of_the_cut_over_a_move_can_be_cancelled(
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
     monkeypatch.setattr(movers, "BUDGET_SECONDS", 0.0)  # each try gives up
-    monkeypatch.setattr(movers, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(trip, "LOOK_SECONDS", 0.0)
     tries = []
 
     def cancel(step: str) -> None:
@@ -336,7 +337,8 @@ def test_a_source_that_holds_more_than_was_carried_over_is_told_and_never_droppe
     assert [name for name, found in move.evidence["tables"].items() if not found["equal"]] == ["stage_mappings"]
     with services.registry.begin() as connection:
         actions = [line.action for line in audit.page(connection, tenant_id=alice.id).rows]
-        assert moves.past_retention(connection, now() + timedelta(days=400)) == []
+        connection.execute(text("UPDATE moves SET retain_until = now() - interval '1 day'"))
+        assert moves.past_retention(connection) == []
     assert "move.unconfirmed" in actions
 
 

@@ -35,6 +35,9 @@ from tests.workflows import load
 from tests.workflows.load import WRITERS, Desk, Told
 from tests.workflows.moving import evidence_of, placement_of, rollback, the_move, upgrade, writable
 
+MOST_OF_ONE = 8
+"""A move is struck at most so often: on a slow machine it would never end, since each of its movers begins anew."""
+
 AGAIN_SECONDS = 0.1
 """A mover that met an error tries again after this. The queue is tried by other tests, and waits for longer."""
 
@@ -150,15 +153,15 @@ class Trial:
         """
         left = kills
         while left > 0:
-            left -= self.move(upgrade, left, longest=longest)
-            left -= self.move(rollback, left, longest=longest)
+            for kind in (upgrade, rollback):
+                left -= self.move(kind, min(left, self.dice.randint(1, MOST_OF_ONE)), longest=longest)
         self.move(upgrade)
         self.move(rollback)
 
     def move(self, kind: Callable[[WorkerServices, Tenancy], UUID], kills: int = 0, *, longest: float = 0.6) -> int:
         """Carry a move from end to end, while something is killed or frozen again and again; how often it was."""
         move_id = kind(self.services, self.tenancy)
-        self._workers, struck, deadline = [self._worker(move_id)], 0, time.monotonic() + 90
+        self._workers, struck, deadline = [self._worker(move_id)], 0, time.monotonic() + 240
         try:
             while self._phase(move_id) is not Phase.RETAINING:
                 assert time.monotonic() < deadline, the_move(self.services, move_id)

@@ -8,16 +8,16 @@ from typing import Any
 
 import boto3
 
-from awssome.aws.troubles import CONFIG, SOON, Words, told
+from awssome.aws.troubles import CONFIG, Words, told
 from awssome.domain.instances import Trouble
 
 SECONDS = 300
 """How long resolvers may keep an answer."""
 
 _WORDS: Words = {
-    "NoSuchHostedZone": ("There is no such hosted zone.", "Mend AWSSOME_DNS_ZONE.", SOON),
-    "InvalidChangeBatch": ("Route 53 does not take the record.", "Look at the records of that name.", SOON),
-    "NoSuchChange": ("Route 53 does not know the change.", "It is asked for again.", SOON),
+    "NoSuchHostedZone": ("There is no such hosted zone.", "Mend AWSSOME_DNS_ZONE.", None),
+    "InvalidChangeBatch": ("Route 53 does not take the record.", "Look at the records of that name.", None),
+    "NoSuchChange": ("Route 53 does not know the change.", "It is asked for again.", None),
 }
 
 

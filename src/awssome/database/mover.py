@@ -17,21 +17,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, auto
-from typing import Any
 from uuid import UUID
 
 from awssome.database import template
-from awssome.database.catch_up import CatchUp, End, table_named
-from awssome.database.engine import FenceBusy, MoverLost, Server, TableSum, Unequal
+from awssome.database.catch_up import CatchUp, table_named
+from awssome.database.engine import FenceBusy, MoverLost, TableSum, Unequal
 from awssome.database.handover import admit, compared, leave, note_writes, passes
 from awssome.database.registry import Registry, audit, moves, placements, servers, tenants
 from awssome.database.registry.moves import Move
 from awssome.database.servers import Opener, match_login
+from awssome.database.trip import At, Cancelled, Step, Trip, looking
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import CANCELLABLE, FenceMode, NotYet, Phase
+from awssome.domain.moves import FenceMode, NotYet, Phase
 from awssome.domain.secrets import Keys
-from awssome.domain.tenants import RETENTION_DAYS, Placement, PlacementState, TenantState
+from awssome.domain.tenants import RETENTION_DAYS, PlacementState, TenantState
 from awssome.domain.times import now
 
 PAUSES_IN_VAIN = 5
@@ -49,8 +48,8 @@ BUDGET_SECONDS = 0.8
 LONGEST_REST = 2.0
 """Seconds between two tries, at most."""
 
-LOOK_SECONDS, TELL_SECONDS = 0.5, 1.0
-"""How often a mover looks whether it is still wanted, and tells how far a copy is."""
+TELL_SECONDS = 1.0
+"""How often it is told how far a copy is."""
 
 LEASE_SECONDS = 2.0
 """Writes that pause for longer than this have lost their mover: any other one lets them go on."""
@@ -100,11 +99,11 @@ class Mover:
             move = moves.claim(connection, move_id)
         with suppress(MoverLost):
             trip = self._trip(move)
-            if trip.at is _At.SOURCE and move.phase is Phase.CUTTING_OVER:
+            if trip.at is At.SOURCE and move.phase is Phase.CUTTING_OVER:
                 ready = self._claim(move, trip)
                 if ready is not None:
                     self._open(move, trip, active=self._switch(move, trip, ready))
-            elif trip.at is _At.TARGET:
+            elif trip.at is At.TARGET:
                 self._open(move, trip, active=self._is_active(move))
             with self.registry.begin() as connection:
                 moves.advance(connection, move, moves.find(connection, move_id).phase, lease_until=None)
@@ -120,11 +119,11 @@ class Mover:
             return self._drop(move)
         return self._travel(move, self._trip(move, abort))
 
-    def _travel(self, move: Move, trip: _Trip) -> Phase:
-        if trip.at is _At.TARGET:
+    def _travel(self, move: Move, trip: Trip) -> Phase:
+        if trip.at is At.TARGET:
             self._open(move, trip, active=self._is_active(move))
             return self._retain(move, trip)
-        if trip.at is _At.ELSEWHERE or move.phase is Phase.FAILED:
+        if trip.at is At.ELSEWHERE or move.phase is Phase.FAILED:
             # The source of a move that has failed was opened then, and may be another move's by now.
             return self._call_off(move, trip)
         asked = None
@@ -140,7 +139,7 @@ class Mover:
                     return Phase.FAILED
                 asked = self._cut_over(move, trip, behind)
             active = self._switch(move, trip, revision)
-        except _Cancelled:
+        except Cancelled:
             return self._call_off(move, trip)
         except BaseException as error:
             self._thaw(move, trip, error)
@@ -148,7 +147,7 @@ class Mover:
         self._open(move, trip, active=active, asked=asked)
         return self._retain(move, trip)
 
-    def _trip(self, move: Move, abort: Callable[[], bool] = lambda: False) -> _Trip:
+    def _trip(self, move: Move, abort: Callable[[], bool] = lambda: False) -> Trip:
         """Both ends of the move, and on which side of the commit point it is: read after the claim."""
         with self.registry.begin() as connection:
             tenant = tenants.find(connection, move.tenant_id)
@@ -156,13 +155,13 @@ class Mover:
             target = placements.find(connection, self.keys, move.target_id)
             source_server = placements.server_of(connection, move.source_id)
             target_server = placements.server_of(connection, move.target_id)
-        at = _At.ELSEWHERE
+        at = At.ELSEWHERE
         if tenant.placement_id in (move.source_id, move.target_id):
-            at = _At.SOURCE if tenant.placement_id == move.source_id else _At.TARGET
-        epoch = tenant.epoch - 1 if at is _At.TARGET else tenant.epoch
-        return _Trip(source, target, self.open_server(source_server), target_server, self.open_server, epoch, at, abort)
+            at = At.SOURCE if tenant.placement_id == move.source_id else At.TARGET
+        epoch = tenant.epoch - 1 if at is At.TARGET else tenant.epoch
+        return Trip(source, target, self.open_server(source_server), target_server, self.open_server, epoch, at, abort)
 
-    def _claim(self, move: Move, trip: _Trip) -> str | None:
+    def _claim(self, move: Move, trip: Trip) -> str | None:
         """Nobody else writes from here on. Was a mover killed after it had closed the source, the target has all of it:
         the revision of its tables. Else the source takes writes again, and the move begins from the start: None."""
         at, began = now().isoformat(), time.monotonic()
@@ -175,12 +174,12 @@ class Mover:
         self._reopen(move, trip)
         with self.registry.begin() as connection:
             if moves.find(connection, move.id, lock=True).cancel_requested:
-                raise _Cancelled
+                raise Cancelled
             took = {"at": at, "seconds": round(time.monotonic() - began, 3)}
             moves.begin(connection, move, took)
         return None
 
-    def _is_ready(self, move: Move, trip: _Trip) -> str | None:
+    def _is_ready(self, move: Move, trip: Trip) -> str | None:
         """Only `close` leaves a source like this behind, and it comes after the target was marked."""
         here = trip.source_server.fence(trip.source.schema)
         if here is None or (here.mode, here.epoch) != (FenceMode.MOVED, trip.epoch):
@@ -192,11 +191,11 @@ class Mover:
                 return there.revision
         return None
 
-    def _ensure(self, move: Move, trip: _Trip) -> None:
+    def _ensure(self, move: Move, trip: Trip) -> None:
         with self._timed(move, "server", Phase.PROVISIONING):
             self.ensure(trip.target_server_id)
 
-    def _prepare(self, move: Move, trip: _Trip) -> str:
+    def _prepare(self, move: Move, trip: Trip) -> str:
         """Tables of one revision on both sides; returns it. From then on every write at the source is noted."""
         with self._timed(move, "prepare", Phase.PROVISIONING):
             self._migrate(move, trip)
@@ -209,7 +208,7 @@ class Mover:
             note_writes(trip.source_server, trip.source.schema, move.mover, self._look(move, trip))
         return revision
 
-    def _migrate(self, move: Move, trip: _Trip) -> None:
+    def _migrate(self, move: Move, trip: Trip) -> None:
         """The template's newest revision on the source, too: a copy goes by the columns that this version knows.
 
         :raises Refused: UNAVAILABLE when the source cannot be brought there, or a newer version has been at it.
@@ -225,7 +224,7 @@ class Mover:
         with self.registry.begin() as connection:
             placements.note_migrated(connection, [move.source_id], template.head(beyond), template.older(beyond))
 
-    def _copy(self, move: Move, trip: _Trip) -> None:
+    def _copy(self, move: Move, trip: Trip) -> None:
         look, told_at = self._look(move, trip), time.monotonic()
         with self._timed(move, "copy", Phase.COPYING) as told:
 
@@ -241,12 +240,12 @@ class Mover:
                 trip.source.schema, trip.target_server, trip.target.schema, move.mover, watch=watch
             )
 
-    def _catch_up(self, move: Move, trip: _Trip, behind: CatchUp) -> None:
+    def _catch_up(self, move: Move, trip: Trip, behind: CatchUp) -> None:
         with self._timed(move, "catch_up", Phase.COPYING) as told:
             behind.until_few(self._look(move, trip))
             told |= {"cycles": behind.cycles, "rows": behind.entries}
 
-    def _verify(self, move: Move, trip: _Trip, behind: CatchUp) -> bool:
+    def _verify(self, move: Move, trip: Trip, behind: CatchUp) -> bool:
         with self._timed(move, "verify", Phase.VERIFYING) as told:
             before, after = behind.verify()
             with self.registry.begin() as connection:
@@ -262,7 +261,7 @@ class Mover:
         self._fail(move, problem, tables=unequal)
         return False
 
-    def _cut_over(self, move: Move, trip: _Trip, behind: CatchUp) -> float:
+    def _cut_over(self, move: Move, trip: Trip, behind: CatchUp) -> float:
         """Close the source, and have the target hold all of it; when writes were asked to pause (monotonic).
 
         :raises Refused: UNAVAILABLE when long writes do not let the fence go, or it takes too long each time.
@@ -273,7 +272,7 @@ class Mover:
                 behind.until_few(look)
                 with self.registry.begin() as connection:
                     if not moves.lease(connection, move, LEASE_SECONDS):
-                        raise _Cancelled
+                        raise Cancelled
                 asked = time.monotonic()
                 if self._close(move, trip, behind, asked):
                     told |= {"tries": attempt, "pauses_ms": pauses, "cycles": behind.cycles, "rows": behind.entries}
@@ -284,7 +283,7 @@ class Mover:
                 time.sleep(min(0.1 * attempt, LONGEST_REST))  # let writers through that queued behind us
         raise Refused(Code.UNAVAILABLE, "Long writes kept writes from being paused. It is tried again.")
 
-    def _close(self, move: Move, trip: _Trip, behind: CatchUp, asked: float) -> bool:
+    def _close(self, move: Move, trip: Trip, behind: CatchUp, asked: float) -> bool:
         """One try: False when writers kept the fence, or had to wait for too long, and go on."""
         try:
             with trip.source_server.closing(trip.source.schema, move.mover, timeout_ms=WAIT_MS) as closing:
@@ -304,7 +303,7 @@ class Mover:
             return False
         return True
 
-    def _switch(self, move: Move, trip: _Trip, revision: str) -> bool:
+    def _switch(self, move: Move, trip: Trip, revision: str) -> bool:
         """The commit point. Whether the tenant is active: a suspension that comes later finds it at the target."""
         self.step("closed")
         with self.registry.begin() as connection:
@@ -316,7 +315,7 @@ class Mover:
             moves.advance(connection, move, Phase.SWITCHED, switched_at=now(), retain_until=until)
             return tenants.find(connection, move.tenant_id).state is TenantState.ACTIVE
 
-    def _open(self, move: Move, trip: _Trip, *, active: bool, asked: float | None = None) -> None:
+    def _open(self, move: Move, trip: Trip, *, active: bool, asked: float | None = None) -> None:
         """:param active: whether the tenant was, when it was last looked at behind the commit point.
         :param asked: when writes were asked to pause, if that was us: both ends are ours then, and as we left them."""
         began, at, ours = time.monotonic(), now().isoformat(), asked is not None
@@ -342,7 +341,7 @@ class Mover:
             moves.note(connection, move, "steps", "open", took)
             moves.opened(connection, move, pause)
 
-    def _retain(self, move: Move, trip: _Trip) -> Phase:
+    def _retain(self, move: Move, trip: Trip) -> Phase:
         with self._timed(move, "confirm", Phase.SWITCHED) as told:
             self._leave(move, trip)
             differing = self._confirm(move, trip)
@@ -361,7 +360,7 @@ class Mover:
                 )
         return Phase.RETAINING
 
-    def _confirm(self, move: Move, trip: _Trip) -> list[str] | None:
+    def _confirm(self, move: Move, trip: Trip) -> list[str] | None:
         """Tables of which the closed source holds something else than was carried over; None when that is not known:
         its tables were migrated since, or the move is from a version that did not keep what it carried."""
         with self.registry.begin() as connection:
@@ -381,18 +380,18 @@ class Mover:
             return tenants.find(connection, move.tenant_id).state is TenantState.ACTIVE
 
     @staticmethod
-    def _leave(move: Move, trip: _Trip) -> None:
+    def _leave(move: Move, trip: Trip) -> None:
         leave(trip.source_server, trip.source.schema, move.mover, trip.epoch + 1)
 
     @staticmethod
-    def _reopen(move: Move, trip: _Trip) -> None:
+    def _reopen(move: Move, trip: Trip) -> None:
         """The source as it was before the move: it takes writes, and notes none."""
         admit(trip.source_server, trip.source.schema, move.mover, trip.epoch)
         fence = trip.source_server.fence(trip.source.schema)
         if fence is not None and fence.capture:
             trip.source_server.capture(trip.source.schema, move.mover, on=False)
 
-    def _thaw(self, move: Move, trip: _Trip, error: BaseException) -> None:
+    def _thaw(self, move: Move, trip: Trip, error: BaseException) -> None:
         """Before the commit point every failure opens the source again: a tenant does not wait for our repair."""
         if isinstance(error, MoverLost):
             return
@@ -424,8 +423,8 @@ class Mover:
             moves.advance(connection, move, Phase.FAILED, problem=problem, finished_at=now())
             audit.record(connection, audit.SYSTEM, "move.failed", move.tenant_id, move=move.id, **detail)
 
-    def _call_off(self, move: Move, trip: _Trip) -> Phase:
-        if trip.at is _At.SOURCE and move.phase is not Phase.FAILED:
+    def _call_off(self, move: Move, trip: Trip) -> Phase:
+        if trip.at is At.SOURCE and move.phase is not Phase.FAILED:
             trip.source_server.claim(trip.source.schema, move.mover)
             self._reopen(move, trip)
         with self.registry.begin() as connection:
@@ -459,90 +458,11 @@ class Mover:
             )
         return Phase.DROPPED
 
-    def _look(self, move: Move, trip: _Trip) -> Callable[[], None]:
-        """What is asked again and again on the way: whether the move is still wanted, and ours."""
-        looked = 0.0
+    def _look(self, move: Move, trip: Trip) -> Callable[[], None]:
+        return looking(self.registry, move, trip.abort)
 
-        def look() -> None:
-            nonlocal looked
-            if trip.abort():
-                raise Refused(Code.UNAVAILABLE, "The worker is being stopped. The move is tried again.")
-            if time.monotonic() - looked < LOOK_SECONDS:
-                return
-            looked = time.monotonic()
-            with self.registry.begin() as connection:
-                found = moves.find(connection, move.id)
-            if found.mover != move.mover:
-                raise MoverLost
-            if found.cancel_requested:
-                raise _Cancelled
-
-        return look
-
-    def _timed(self, move: Move, name: str, phase: Phase) -> _Step:
-        return _Step(self, move, name, phase)
-
-
-class _Cancelled(Exception):
-    """Somebody has called the move off."""
-
-
-class _At(Enum):
-    """Where the tenant is, seen from a move. Elsewhere: another move has overtaken this one."""
-
-    SOURCE = auto()
-    TARGET = auto()
-    ELSEWHERE = auto()
-
-
-@dataclass(frozen=True)
-class _Trip:
-    """The target server is opened when it is needed: it may not be there yet."""
-
-    source: Placement
-    target: Placement
-    source_server: Server
-    target_server_id: UUID
-    open_server: Opener
-    epoch: int
-    at: _At
-    abort: Callable[[], bool]
-
-    @property
-    def target_server(self) -> Server:
-        return self.open_server(self.target_server_id)
-
-    @property
-    def source_end(self) -> End:
-        return End(self.source_server, self.source.schema)
-
-    @property
-    def target_end(self) -> End:
-        return End(self.target_server, self.target.schema)
-
-
-class _Step:
-    """Writes the phase and the step's begin before it, and its length and what it told after it."""
-
-    def __init__(self, mover: Mover, move: Move, name: str, phase: Phase) -> None:
-        self._mover, self._move, self._name, self._phase = mover, move, name, phase
-        self._told: dict[str, Any] = {"at": now().isoformat()}
-
-    def __enter__(self) -> dict[str, Any]:
-        self._began = time.monotonic()
-        with self._mover.registry.begin() as connection:
-            if self._phase in CANCELLABLE and moves.find(connection, self._move.id).cancel_requested:
-                raise _Cancelled
-            moves.advance(connection, self._move, self._phase)
-            moves.note(connection, self._move, "steps", self._name, self._told)
-        self._mover.step(self._name)
-        return self._told
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self._told["seconds"] = round(time.monotonic() - self._began, 3)
-            with self._mover.registry.begin() as connection:
-                moves.note(connection, self._move, "steps", self._name, self._told)
+    def _timed(self, move: Move, name: str, phase: Phase) -> Step:
+        return Step(self.registry, move, name, phase, self.step)
 
 
 def _told(error: BaseException) -> str:

@@ -17,7 +17,7 @@ BACKUP_DAYS = 7
 
 
 class InstanceState(StrEnum):
-    """How far an instance is. Each is written before AWS is asked for what it names."""
+    """How far an instance is. Wanted: AWS is about to be asked, or has been, and nobody has written that down."""
 
     WANTED = "wanted"
     CREATING = "creating"

@@ -36,6 +36,8 @@ def settle(services: WorkerServices) -> None:
                 state = "wanted" if row.state == "pending" else row.state
                 told = f"{trouble.message} {trouble.advice}".strip()[:1000]
                 hosts.turn(connection, row, state=state, change=None, problem=told)
+            if trouble.again is not None:
+                return  # AWS is away or has much to do: the others are not tried in vain
 
 
 def _point(services: WorkerServices, zone: Zone, row: Any) -> None:

@@ -7,6 +7,8 @@ name is the same each time, and AWS has at most one instance of a name. Nobody w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID
@@ -30,6 +32,9 @@ from awssome.workflows.services import WorkerServices
 
 UNANSWERED = timedelta(seconds=10)
 """When to ask a server again that AWS calls available and that does not answer yet."""
+
+IN_HAND = timedelta(seconds=2)
+"""When to look again at one that another worker has in hand."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,21 +60,20 @@ def ensure(services: WorkerServices, server_id: UUID) -> None:
     :raises NotYet: while AWS makes it, or has no room for it right now: it is to be called again then.
     :raises Refused: CONFLICT when somebody has to act first; the server's page says how. `again`, then call it anew.
     """
-    with services.registry.begin() as connection:
-        instance = instances.find(connection, server_id)
-    if instance is None:
-        return
-    if instance.state is InstanceState.AVAILABLE:
-        renew(services, server_id)
-        return
-    if instance.state is InstanceState.FAILED:
-        raise _not_made(instance)
-    if instance.state in (InstanceState.RETIRING, InstanceState.DELETING, InstanceState.DELETED):
-        raise Refused(Code.CONFLICT, "The database server is being taken away.", "Start another upgrade.")
-    try:
-        _prepare(services, instance, _made(services, instance))
-    except Trouble as trouble:
-        raise _told(services, instance, trouble) from None
+    with _alone(services, server_id) as instance:
+        if instance is None:
+            return
+        if instance.state is InstanceState.AVAILABLE:
+            renew(services, server_id)
+            return
+        if instance.state is InstanceState.FAILED:
+            raise _not_made(instance)
+        if instance.state not in MAKING:
+            raise Refused(Code.CONFLICT, "The database server is being taken away.", "Start another upgrade.")
+        try:
+            _prepare(services, instance, _made(services, instance))
+        except Trouble as trouble:
+            raise _told(services, instance, trouble) from None
 
 
 def renew(services: WorkerServices, server_id: UUID) -> None:
@@ -106,9 +110,28 @@ def clear(services: WorkerServices) -> None:
         going = instances.leaving(connection)
     for instance in going:
         try:
-            _take_away(services, instance)
+            with _alone(services, instance.server_id) as there:
+                if there is not None and there.state is not InstanceState.DELETED:
+                    _take_away(services, there)
         except Trouble as trouble:
             _note(services, instance, trouble)
+        except NotYet:
+            continue  # another worker has it in hand
+
+
+@contextmanager
+def _alone(services: WorkerServices, server_id: UUID) -> Iterator[Instance | None]:
+    """The instance as it is now, with nobody else at work on it: what one asks AWS to make, none takes away meanwhile.
+
+    :raises NotYet: when another worker has it in hand.
+    """
+    with services.registry.holding(f"instance:{server_id}") as held:
+        with services.registry.begin() as connection:
+            instance = instances.find(connection, server_id)
+        if not held and instance is not None:
+            waited = now() - instance.requested_at
+            raise NotYet(now() + IN_HAND, told(waited))
+        yield instance
 
 
 def _made(services: WorkerServices, instance: Instance) -> databases.Instance:
@@ -181,12 +204,12 @@ def _prepare(services: WorkerServices, instance: Instance, found: databases.Inst
 def _address(services: WorkerServices, instance: Instance, found: databases.Instance, user: tuple[str, str]) -> str:
     """The administrator's URL, written down before the provisioner gets its password; of several workers one draws it.
 
-    :raises Trouble: when the instance is being taken away.
+    :raises NotYet: when it was turned since: the next look finds to what.
     """
     with services.registry.begin() as connection:
         there = instances.find(connection, instance.server_id, lock=True)
         if there is None or there.state not in MAKING:
-            raise Trouble("The instance is there, or being taken away.", again=UNANSWERED)
+            raise NotYet(now() + IN_HAND, told(now() - instance.requested_at))
         if there.state is InstanceState.PREPARING and instance.engine is EngineName.POSTGRESQL:
             return servers.admin_url(connection, services.keys, instance.server_id)[1]
         url = made.address(instance.engine, found.host, found.port, user, new_token())

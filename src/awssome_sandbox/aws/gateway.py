@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from awssome_sandbox.aws import calls, keys, marketplace, roles
+from awssome_sandbox.aws import calls, keys, marketplace, roles, secrets
 from awssome_sandbox.aws.console import Console
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ _JUDGES: dict[str, calls.Judge] = {
     "AssumeRole": roles.judge,
     **dict.fromkeys(keys.WORK, keys.judge),
     **dict.fromkeys((marketplace.RESOLVE, marketplace.GET), marketplace.judge),
+    **dict.fromkeys(secrets.CHANGES, secrets.judge),
 }
 """Who judges a call, by its operation."""
 

@@ -1,6 +1,6 @@
 """What was written to a tenant's schema while it is copied: read where it is noted, and carried over by key.
 
-Everything here is one round trip, or two: writers wait for the last of it.
+Everything here takes one round trip, or two: writers wait for the last of it.
 """
 
 from __future__ import annotations
@@ -81,10 +81,9 @@ def apply(connection: Connection, schema: str, mover: int, changes: Changes, mar
     for table, rows in there:
         _write(script, schema, table, [row for row in rows.values() if row is not None])
     asked_again = _ask(script, schema, wanted)
-    if mark is not None:
-        script.add(f"UPDATE {schema}._fence SET epoch = {int(mark)} WHERE id = 1")
+    marking = "SELECT" if mark is None else f"UPDATE {schema}._fence SET epoch = {int(mark)} WHERE id = 1"
     try:
-        results = script.run(connection)
+        results = script.run_apart(connection, marking)
     except (errors.DataError, errors.IntegrityError) as error:
         raise not_taken(error.diag.table_name or ", ".join(changes.rows)) from None
     if not results[held]:
@@ -112,25 +111,34 @@ class _Script:
     """Statements that are run in one round trip, one after the other."""
 
     def __init__(self, *statements: str) -> None:
-        self._statements = list(statements)
-        self._values: list[Any] = []
+        self._statements: list[tuple[str, Sequence[Any]]] = [(statement, ()) for statement in statements]
 
     def add(self, statement: str, values: Sequence[Any] = ()) -> int:
         """One more statement; its number. :param values: for its `%s`."""
-        self._statements.append(statement)
-        self._values += values
+        self._statements.append((statement, values))
         return len(self._statements) - 1
 
     def run(self, connection: Connection) -> list[list[Any]]:
-        """The rows that each statement gave, by its number."""
-        # Not in a pipeline: after one, PostgreSQL 18 was seen to let a session idle in its transaction for ever.
+        """The rows that each statement gave, by its number. The values are part of the text, which a server may log."""
+        text = "; ".join(statement for statement, _ in self._statements)
         with psycopg.ClientCursor(connection) as cursor:
-            cursor.execute(trusted("; ".join(self._statements)), self._values)
+            cursor.execute(trusted(text), [value for _, values in self._statements for value in values])
             results = []
             for _ in self._statements:
                 results.append(cursor.fetchall() if cursor.description else [])
                 cursor.nextset()
         return results
+
+    def run_apart(self, connection: Connection, last: str) -> list[list[Any]]:
+        """As `run`, with the values apart from the text: no log has them.
+
+        :param last: a statement that follows. A pipeline may end with a message (Flush) that stops PostgreSQL's watch
+            over sessions which are idle in a transaction; the next statement begins it again.
+        """
+        with connection.pipeline():
+            cursors = [connection.execute(trusted(text), values or None) for text, values in self._statements]
+        run(connection, last)
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
 def _ask(script: _Script, schema: str, wanted: Wanted) -> dict[Table, int]:

@@ -17,8 +17,9 @@ from awssome.database.types import Day, Instant
 
 Connection = psycopg.Connection[Any]
 
-LARGE_BYTES = 24 << 20
-"""From here on indexes that are made after the rows are sooner done: about 100,000 rows."""
+LARGE_BYTES = 2 << 20
+"""From here on a copy is sooner done that makes its indexes after the rows. Measured from PostgreSQL 18 to 18: even at
+10,000 rows (1.7 MB), 0.3 beside 0.5 s at 30,000, 2.4 beside 5.0 s at 120,000."""
 
 
 def summed(connection: Connection, schema: str, table: Table) -> TableSum:

@@ -36,8 +36,7 @@ def close(connection: Connection, name: str, mover: int, timeout_ms: int) -> Non
 
     :raises FenceBusy: in vain.
     """
-    run(connection, _label(name, mover))
-    if not _locked(connection, name, "Exclusive", timeout_ms):
+    if not _locked(connection, name, mover, "Exclusive", timeout_ms):
         raise FenceBusy
     try:
         run(connection, f"SET LOCK_TIMEOUT {int(timeout_ms)}; UPDATE {name}._fence SET mover = mover WHERE id = 1")
@@ -56,8 +55,7 @@ def hold(connection: Connection, name: str, mover: int, mode: FenceMode | None =
 
 def share(connection: Connection, name: str, mover: int) -> None:
     """Keep later movers out until the transaction ends, and no writer. :raises MoverLost: when one has been here."""
-    run(connection, _label(name, mover))
-    if not _locked(connection, name, "Shared", SHARE_WAIT_MS):
+    if not _locked(connection, name, mover, "Shared", SHARE_WAIT_MS):
         raise FenceBusy
     if not run(connection, f"SELECT 1 FROM {name}._fence WHERE id = 1 AND mover = {int(mover)}"):
         raise MoverLost
@@ -104,11 +102,12 @@ def _acts_as(connection: Connection, name: str) -> bool:
     return bool(run(connection, f"EXEC(N'SELECT USER_NAME()') AS USER = N'{name}'")[0][0] == name)
 
 
-def _locked(connection: Connection, name: str, mode: str, timeout_ms: int) -> bool:
+def _locked(connection: Connection, name: str, mover: int, mode: str, timeout_ms: int) -> bool:
     """A read of a table begins the transaction that the lock belongs to."""
     taken = run(
         connection,
-        f"DECLARE @lock nvarchar(64), @result int; SELECT @lock = lock_name FROM {name}._fence WHERE id = 1; "
+        f"{_label(name, mover)}; DECLARE @lock nvarchar(64), @result int; "
+        f"SELECT @lock = lock_name FROM {name}._fence WHERE id = 1; "
         f"EXEC @result = sp_getapplock @Resource = @lock, @LockMode = N'{mode}', "
         f"@LockOwner = N'Transaction', @LockTimeout = {int(timeout_ms)}; SELECT @result",
     )

@@ -282,9 +282,12 @@ class SQLServer(Server):
 
     @contextmanager
     def snapshot(self, schema: str) -> Iterator[Snapshot]:
-        """One SNAPSHOT transaction, which the fence's row begins; the texts are written here."""
+        """One SNAPSHOT transaction, which the fence's row begins; the texts are written here.
+
+        It leaves two connections to be used again: a `closing` that follows needs them while writers wait.
+        """
         name = checked_schema_name(schema)
-        with self._administrator.transaction(snapshot=True) as connection:
+        with self._administrator.transaction(), self._administrator.transaction(snapshot=True) as connection:
             there = fence.read(connection, name) if fence.is_there(connection, name) else None
             if there is None:
                 raise missing()

@@ -1,4 +1,4 @@
-"""Whether a closed fence holds: no write that was acknowledged is lost, and none comes late."""
+"""Whether a closed fence holds, and a capture notes: no acknowledged write is lost, none comes late or unnoticed."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ PATIENCE = 5
 
 
 def examine(scratch: Scratch, effort: Effort) -> Iterator[Finding]:
-    """Cut-overs under load, then every way to write behind a closed fence. Raises what the server raises."""
+    """Cut-overs under load, every way to write behind a closed fence, and what a capture notes. Raises what the server
+    raises."""
     yield _under_load(scratch, effort)
     yield _every_table(scratch)
     yield _old_transactions(scratch)
+    yield _captured(scratch)
 
 
 @dataclass
@@ -238,6 +240,37 @@ def _old(scratch: Scratch, placement: Placement, statements: Statements, old: Ol
         finally:
             connection.rollback()
             scratch.server.set_fence(schema, MOVER, mode=FenceMode.RW, epoch=1)
+
+
+def _captured(scratch: Scratch) -> Finding:
+    """What a tenant writes while it is moved is noted by triggers, in a table that it has no right to."""
+    statements, placement, told = statements_for(scratch.server.engine), scratch.workspace(), "what a capture notes"
+    schema = placement.schema
+    table = f"{schema}.field_mappings"
+    scratch.server.capture(schema, MOVER, on=True)
+    with closing(statements.connect(placement)) as connection:
+        statements.begin_by_itself(connection, True)
+        written = _refusal(
+            statements,
+            connection,
+            f"INSERT INTO {table} (field, updated_at) VALUES ('gone', CURRENT_TIMESTAMP), ('kept', CURRENT_TIMESTAMP)",
+            f"UPDATE {table} SET field = 'other' WHERE field = 'kept'",
+            f"DELETE FROM {table} WHERE field = 'gone'",
+        )
+        connection.commit()
+        own = _refusal(statements, connection, f"INSERT INTO {schema}._outbox (table_name, row_key) VALUES ('x', 'y')")
+        connection.rollback()
+    with scratch.server.snapshot(schema) as found:
+        rows = found.changes(100).rows.get("field_mappings", {})
+    noted = {key: row is not None for key, row in rows.items()}
+    if written is not None:
+        return Finding(CHECK, told, outcome_of(False), f"With a capture on, a tenant's writes are {written.told}.")
+    if own is None:
+        return Finding(CHECK, told, outcome_of(False), "The tenant can write to what the capture notes.")
+    well = noted == {"gone": False, "kept": False, "other": True}
+    return Finding(
+        CHECK, told, outcome_of(well), "Every key was noted." if well else f"Noted were {few(sorted(noted)) or 'none'}."
+    )
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,6 @@ def _row(backend: Databases, instance: Any) -> dict[str, Any]:
         "instance_class": instance.db_instance_class,
         "endpoint": f"{endpoint['Address']}:{endpoint['Port']}" if endpoint else "",
         "complaint": instance.server.complaint if instance.server and instance.status == "failed" else "",
-        "tags": instance.tags,
     }
 
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-_END_SECONDS = 30
+_END_SECONDS = 60
 _ANSWER_SECONDS = 10
 _LOG = "command.log"
 
