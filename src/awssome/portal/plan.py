@@ -148,7 +148,7 @@ def _use(connection: Connection) -> tuple[int, int]:
 
 
 def _move(request: Request, me: TenantContext) -> dict[str, Any]:
-    tenant, move = me.tenant, me.tenant.move
+    tenant, move, back = me.tenant, me.tenant.move, me.tenant.way_back
     owner = me.may("owner")
     mine = move is not None and move.kind in OWNERS and owner
     return {
@@ -159,8 +159,8 @@ def _move(request: Request, me: TenantContext) -> dict[str, Any]:
         "move": move,
         "moved": move is not None and move.phase in AT_ITS_TARGET,
         "cancellable": mine and move is not None and move.phase in UNDER_WAY and "cancel" in move.actions,
-        "reversible": mine and move is not None and "rollback" in move.actions,
-        "rollback_until": move.retain_until if move and "rollback" in move.actions else None,
+        "back": back,
+        "reversible": back is not None and back.kind in OWNERS and owner,
         "what": _KINDS[move.kind] if move else "Upgrade",
         "steps": [_step(move, step) for step in move.steps] if move else [],
         "bar": _bar(move) if move else None,
@@ -213,7 +213,7 @@ def _expected(move: MoveOut, at: datetime) -> str:
     if move.making is not None:
         so_far = at - move.making.since
         passed = f"{max(1, round(so_far.total_seconds() / 60))} min so far"
-        if move.making.problem:
+        if move.making.stuck:
             return (
                 f"AWS has not made your server yet ({passed}). The operators know, and it is tried again. "
                 "You work on as before."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
 from awssome.database import Connection
@@ -14,7 +14,7 @@ from awssome.domain.errors import Refused
 from awssome.domain.moves import MoveKind, MoveState
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk, Desk
-from awssome.management.pages.rows import KINDS, move_row, move_view
+from awssome.management.pages.rows import KINDS, move_row, move_view, require_name
 from awssome.web.pages import is_fragment
 from awssome.web.tables import Listing
 
@@ -81,6 +81,17 @@ def retry(request: Request, desk: AtDesk, move_id: UUID) -> Response:
         return operations.retry_move(desk.services, connection, desk.actor, move_id)
 
     return _change(request, desk, move_id, change, "The move goes on.")
+
+
+@router.post("/moves/{move_id}/release")
+def release(request: Request, desk: AtDesk, move_id: UUID, confirm: Annotated[str, Form()] = "") -> Response:
+    """Have the source archived and dropped that was kept because it differed; the tenant's name is typed first."""
+
+    def change(connection: Connection) -> Any:
+        require_name(confirm, operations.move(connection, move_id).company)
+        return operations.release_source(desk.services, connection, desk.actor, move_id)
+
+    return _change(request, desk, move_id, change, "The source is archived, then dropped.")
 
 
 def _change(request: Request, desk: Desk, move_id: UUID, change: Callable[[Connection], Any], text: str) -> Response:
