@@ -9,7 +9,7 @@ from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.registry import moves, placements, servers, usage
+from awssome.database.registry import entitlements, moves, placements, servers, usage
 from awssome.database.registry.tenants import Tenant
 from awssome.domain.addresses import Addresses
 from awssome.domain.instances import MAKING
@@ -69,6 +69,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
         created_at=found.created_at,
         retain_until=found.retain_until,
         move=move(connection, newest) if newest else None,
+        subscribed=services.marketplace is not None and entitlements.active(connection, found.id),
         way_back=_way_back(connection, newest) if newest else None,
     )
 

@@ -92,6 +92,7 @@ class TenantOut(Body):
     created_at: datetime
     retain_until: datetime | None = Field(None, description="until when the archive of a deleted tenant is kept")
     move: MoveOut | None = Field(None, description="the newest move, under way or ended")
+    subscribed: bool = Field(False, description="it is paid for in AWS Marketplace")
     way_back: WayBack | None = Field(None, description="where a rollback leads; None: there is none")
 
 
