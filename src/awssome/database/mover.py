@@ -428,7 +428,7 @@ class Mover:
             trip.source_server.claim(trip.source.schema, move.mover)
             self._reopen(move, trip)
         with self.registry.begin() as connection:
-            made = "prepare" in moves.find(connection, move.id).evidence["steps"]
+            made = moves.has_made(moves.find(connection, move.id))
         if made:  # else the server may not even be there
             trip.target_server.drop(trip.target.schema, move.mover)
         with self.registry.begin() as connection:
