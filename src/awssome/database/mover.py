@@ -408,9 +408,9 @@ class Mover:
             in_vain = reached.evidence["steps"].get("in_vain", 0) + paused
             moves.note(connection, move, "steps", "in_vain", in_vain)
             moves.advance(connection, move, Phase.REQUESTED, problem=problem, lease_until=None)
-        fence = trip.source_server.fence(trip.source.schema)
-        if fence is not None and fence.mover == move.mover:
-            self._reopen(move, trip)
+        # The claim waits for a close of ours whose answer was lost: until then the source may look open, and is not.
+        trip.source_server.claim(trip.source.schema, move.mover)
+        self._reopen(move, trip)
         if isinstance(error, NotYet):
             return
         if not passes(error) or (paused and in_vain >= PAUSES_IN_VAIN):
