@@ -88,6 +88,10 @@ class Mover:
             # Somebody else has the move now; it is theirs to finish.
             with self.registry.begin() as connection:
                 return moves.find(connection, move_id).phase
+        except Refused as refused:
+            with self.registry.begin() as connection:
+                moves.tell(connection, move, refused.message)
+            raise
 
     def recover(self, move_id: UUID) -> Phase:
         """Let writes go on that a silent mover has paused: at the target, where it is ready for them, else at the
@@ -434,7 +438,7 @@ class Mover:
         with self.registry.begin() as connection:
             placements.mark(connection, move.target_id, PlacementState.DROPPED)
             servers.release(connection, move.target_id)
-            moves.advance(connection, move, Phase.CANCELLED, finished_at=now())
+            moves.advance(connection, move, Phase.CANCELLED, problem=None, finished_at=now())
             audit.record(connection, audit.SYSTEM, "move.cancelled", move.tenant_id, move=move.id)
         return Phase.CANCELLED
 
