@@ -20,6 +20,7 @@ from awssome.database import Connection, catch_up, dirty
 from awssome.database.catch_up import CatchUp, End
 from awssome.database.engine import FenceBusy, MoverLost, Server, Unequal
 from awssome.database.postgresql import rows
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import placements
 from awssome.database.schema import (
     DATA_TABLES,
@@ -583,6 +584,30 @@ def test_a_large_copy_leaves_the_same_keys_and_indexes(
     pair.cut_over(behind)
     assert pair.is_equal()
     assert pair.server.sums(pair.target)["deal_registrations"].rows > 0
+
+
+@only_postgresql
+def test_indexes_may_take_longer_to_make_than_a_session_may_idle(
+    pair: Pair, engine: EngineName, pool_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a large tenant do. Here one takes as long that the target has beside its own."""
+    with pair.services.sessions.open(pair.placement) as connection:
+        connection.execute(insert(deal_registrations), [deal(number, "") for number in range(20)])
+    function = f"{pair.target}.slow"
+    as_administrator(
+        engine,
+        pool_url,
+        f"CREATE FUNCTION {function}(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
+        "$$ BEGIN PERFORM pg_sleep(0.1); RETURN $1; END $$",
+        f"CREATE INDEX slowly ON {pair.target}.deal_registrations ({function}(version))",
+    )
+    monkeypatch.setattr(rows, "LARGE_BYTES", -1)
+    source = PostgreSQL(pool_url)
+    source._options = "-c idle_in_transaction_session_timeout=1000"
+    copied = source.copy(pair.placement.schema, pair.server, pair.target, MOVER)
+    source.close()
+    assert copied == 20
+    assert pair.is_equal()
 
 
 def test_what_was_migrated_since_is_not_carried_by_halves(pair: Pair) -> None:
