@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -529,6 +530,37 @@ def test_no_sql_of_the_tenants_own_gets_past_the_capture(pair: Pair, engine: Eng
     assert pair.outbox(engine, pool_url) == []
     Writers(pair).write("a stage", 1, 1)
     assert pair.outbox(engine, pool_url) == [("stage_mappings", dirty.key(["|", "\\"]))]
+
+
+@only_postgresql
+def test_no_table_of_the_tenants_own_runs_a_capture(pair: Pair, engine: EngineName, pool_url: str) -> None:
+    """Some servers let everybody make temporary tables: of columns whose casts are code that the mover would run."""
+    pair.begin()
+    own = pair.placement.schema
+    (database,) = as_administrator(engine, pool_url, "SELECT quote_ident(current_database())")[0]
+    as_administrator(engine, pool_url, f"GRANT TEMPORARY ON DATABASE {database} TO {own}")
+    try:
+        with closing(Raw(pair.placement)) as tenant:
+            for statement in (
+                "CREATE TEMP TABLE seen (who name)",
+                "GRANT ALL ON seen TO PUBLIC",
+                "CREATE TYPE pg_temp.key AS (x int)",
+                "CREATE FUNCTION pg_temp.run(pg_temp.key) RETURNS text LANGUAGE sql AS "
+                "'INSERT INTO pg_temp.seen VALUES (current_user) RETURNING who::text'",
+                "CREATE CAST (pg_temp.key AS text) WITH FUNCTION pg_temp.run(pg_temp.key)",
+                "CREATE TEMP TABLE mine (id pg_temp.key)",
+            ):
+                tenant.rows(statement)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                tenant.rows(
+                    "CREATE TRIGGER t AFTER INSERT ON mine REFERENCING NEW TABLE AS new_rows "
+                    f"FOR EACH STATEMENT EXECUTE FUNCTION {own}._capture_deal_registrations()"
+                )
+                tenant.rows("INSERT INTO mine VALUES (ROW(1)::pg_temp.key)")
+                pytest.fail(f"It ran as {tenant.rows('SELECT who FROM seen')}.")
+    finally:
+        as_administrator(engine, pool_url, f"REVOKE TEMPORARY ON DATABASE {database} FROM {own}")
+    assert pair.outbox(engine, pool_url) == []
 
 
 def test_rows_that_are_written_in_unusual_ways_are_noted_too(pair: Pair, engine: EngineName, pool_url: str) -> None:

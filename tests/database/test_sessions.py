@@ -375,7 +375,7 @@ def test_many_threads_and_many_tenants_never_see_each_others_rows(
             work.result()
 
     assert {outcome for outcome in seen if outcome.startswith("of others")} == set()
-    # A connection that the server ends is fenced, just gone, or nobody is sure. Nobody was refused for want of a connection.
+    # A connection that the server ends is fenced, just gone, or nobody is sure; none was refused for want of one.
     assert set(seen) <= {"own", "rolled back", fenced().message, unavailable().message, unsure().message}
     assert seen["own"] > threads * rounds / 2
     assert over_budget == []
