@@ -184,7 +184,7 @@ def test_a_writer_that_is_kept_waiting_does_not_keep_the_mover_waiting(
             changes = shut.changes()
             assert changes.rows["stage_mappings"]["before|s"][2] == "t"  # type: ignore[index]
             shut.close()
-        _, refusal = writing.result(10)
+        _, refusal = writing.result(60)
         assert refusal is not None
         assert driver.number_of(refusal) == driver.FENCED
     fence = server.fence(schema)
@@ -203,7 +203,7 @@ def test_whoever_leaves_without_closing_lets_writers_go_on(
             writing = thread.submit(tried, mallory, _row(schema, "during"))
             assert shut.changes().seqs == ()
             raise ZeroDivisionError
-        assert writing.result(10)[1] is None
+        assert writing.result(60)[1] is None
     assert _outbox(throwaway, onlooker) == [("stage_mappings", "during|s")]
 
 
@@ -233,16 +233,16 @@ def test_a_frozen_mover_does_not_keep_what_it_fills_from_being_dropped(
 
     def held() -> Iterator[list[str | None]]:
         begun.set()
-        assert dropped.wait(20)
+        assert dropped.wait(60)
         yield ["p", "s", "t", "2026-01-01T00:00:00.000000", None, None]
 
     with ThreadPoolExecutor(1) as thread:
         filling = thread.submit(frozen.load, schema, MOVER, [(stage_mappings, held())])
-        assert begun.wait(10)
+        assert begun.wait(60)
         server.drop(schema, MOVER + 1)
         dropped.set()
         with pytest.raises(Refused):
-            filling.result(20)
+            filling.result(60)
     assert server.fence(schema) is None
 
 
