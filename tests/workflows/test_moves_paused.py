@@ -65,6 +65,7 @@ def fall_silent(services: WorkerServices, monkeypatch: pytest.MonkeyPatch) -> Ca
 
         with monkeypatch.context() as silent:
             silent.setattr(movers.Mover, "_thaw", lambda *_: None)
+            silent.setattr(movers, "LEASE_SECONDS", 600.0)  # over when `_let_time_pass` says so, however slow we are
             with pytest.raises(Silent):
                 mover(services, step=step).carry_on(move_id)
 
