@@ -92,8 +92,8 @@ def test_a_long_write_keeps_the_cut_over_waiting_and_comes_along(trial: Trial) -
     here = placement_of(trial.services, trial.tenancy)
     with trial.people(portals=1), closing(Raw(here)) as raw:
         raw.rows("BEGIN TRANSACTION")
-        at = NOW[here.engine]
-        raw.rows(f"INSERT INTO {here.schema}.stage_mappings VALUES ('long', '', '', {at})")
+        columns = "(pipeline, hubspot_stage, stage, updated_at)"
+        raw.rows(f"INSERT INTO {here.schema}.stage_mappings {columns} VALUES ('long', '', '', {NOW[here.engine]})")
         move_id = upgrade(trial.services, trial.tenancy)
         carrying = start(carry, trial.services.registry.url, trial.secret_key, move_id)
         time.sleep(2)
