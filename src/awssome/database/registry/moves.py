@@ -194,7 +194,7 @@ def page(
     before: str = "",
     limit: int = 50,
 ) -> Page[Any]:
-    """Moves newest first, with company and tier, the names of both servers, and how far AWS is with the target.
+    """Moves newest first, with company and tier, name and kind of both servers, and how far AWS is with the target.
 
     :param phases: only moves in one of them; none: in any.
     """
@@ -208,6 +208,7 @@ def page(
             source.c.name.label("source"),
             source.c.kind.label("source_kind"),
             target.c.name.label("target"),
+            target.c.kind.label("target_kind"),
             instances.c.state.label("instance_state"),
             instances.c.requested_at.label("instance_since"),
             target.c.problem.label("target_problem"),
