@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from awssome.database import Connection, catch_up, dirty
 from awssome.database.catch_up import CatchUp, End
-from awssome.database.engine import FenceBusy, MoverLost, Server, Unequal
+from awssome.database.engine import MOST_AT_LAST, FenceBusy, MoverLost, Server, Unequal
 from awssome.database.postgresql import rows
 from awssome.database.registry import placements
 from awssome.database.schema import (
@@ -431,6 +431,24 @@ def test_a_cut_over_that_is_left_lets_writers_go_on(pair: Pair) -> None:
     with pytest.raises(Refused) as refused:
         writers.write("a stage", 2, 2)
     assert refused.value.code is Code.FENCED
+
+
+def test_a_flood_at_the_last_moment_is_carried_over_while_writers_go_on(pair: Pair) -> None:
+    behind, own = pair.begin(), pair.placement.schema
+    with closing(Raw(pair.placement)) as tenant:
+        for start in range(0, MOST_AT_LAST + 1, 1000):
+            rows = ", ".join(f"('{n}', '', '', CURRENT_TIMESTAMP)" for n in range(start, start + 1000))
+            tenant.rows(f"INSERT INTO {own}.stage_mappings (pipeline, hubspot_stage, stage, updated_at) VALUES {rows}")
+        if not tenant.connection.autocommit:
+            tenant.connection.commit()
+    with pytest.raises(FenceBusy):
+        pair.cut_over(behind)
+    there = pair.server.fence(own)
+    assert there is not None and (there.mode, there.capture) == (FenceMode.RW, True)
+    assert pair.server.sums(pair.target)["stage_mappings"].rows == 0
+    behind.until_few(lambda: None)
+    pair.cut_over(behind)
+    assert pair.is_equal()
 
 
 def test_a_mover_that_falls_silent_while_writers_wait_is_cut_off(pair: Pair) -> None:

@@ -202,6 +202,11 @@ class Snapshot:
     sums: Callable[[], dict[str, TableSum]]
 
 
+MOST_AT_LAST = 5_000
+"""Entries that are carried over while writers wait. Those of one huge statement, written at the last moment, would keep
+them waiting for too long anyway, and a mover's memory is not the tenant's to fill."""
+
+
 class Closing(ABC):
     """A schema whose writers are kept waiting. Leaving it without `close` lets them go on.
 
@@ -212,7 +217,7 @@ class Closing(ABC):
 
     @abstractmethod
     def changes(self) -> Changes:
-        """The last that was written; nothing more can be."""
+        """The last that was written; nothing more can be. :raises FenceBusy: when it is more than `MOST_AT_LAST`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -247,7 +252,7 @@ class MoverLost(Exception):
 
 
 class FenceBusy(Exception):
-    """Writers kept the fence for longer than the limit; try again."""
+    """Writers kept the fence for longer than the limit, or have just written too much; try again."""
 
 
 class Unequal(Exception):

@@ -17,6 +17,7 @@ from sqlalchemy import Table
 
 from awssome.database import template
 from awssome.database.engine import (
+    MOST_AT_LAST,
     Changes,
     Closing,
     Fence,
@@ -292,7 +293,10 @@ class PostgreSQL(Server):
                     f"SET LOCAL idle_in_transaction_session_timeout = {CLOSING_MS}",
                     f"SET LOCAL statement_timeout = {CLOSING_MS}",
                 ),
-                after=(f"SELECT {FENCE} FROM {name}._fence WHERE mover = {int(mover)}", dirty.NOTED.format(name)),
+                after=(
+                    f"SELECT {FENCE} FROM {name}._fence WHERE mover = {int(mover)}",
+                    f"{dirty.NOTED.format(name)} LIMIT {MOST_AT_LAST + 1}",
+                ),
             )
             fence, noted = _results(cursor)
             if not fence:
@@ -397,6 +401,8 @@ class _Closing(Closing):
         self._connection, self._name, self._noted = connection, name, noted
 
     def changes(self) -> Changes:
+        if len(self._noted) > MOST_AT_LAST:
+            raise FenceBusy
         return dirty.changes(self._connection, self._name, self._noted)
 
     def close(self) -> None:
