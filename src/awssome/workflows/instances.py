@@ -131,6 +131,33 @@ def clear(services: WorkerServices) -> None:
             continue  # another worker has it in hand
 
 
+def erase(services: WorkerServices) -> None:
+    """Delete the last snapshots of servers whose tenants are erased: nothing of those is kept anywhere.
+
+    What is in AWS's way is tried again with the next call.
+    """
+    with services.registry.begin() as connection:
+        left = instances.of_the_erased(connection)
+    for instance in left:
+        assert instance.snapshot is not None  # noqa: S101 - they are asked for by it
+        try:
+            services.databases.delete_snapshot(instance.snapshot)
+        except Trouble as trouble:
+            _note(services, instance, trouble)
+            continue
+        with services.registry.begin() as connection:
+            if instances.turn(connection, instance, InstanceState.DELETED, snapshot=None):
+                instances.tell(connection, instance.server_id, None)
+                audit.record(
+                    connection,
+                    audit.SYSTEM,
+                    "instance.snapshot_deleted",
+                    instance.tenant_id,
+                    server=instance.name,
+                    snapshot=instance.snapshot,
+                )
+
+
 @contextmanager
 def _alone(services: WorkerServices, server_id: UUID) -> Iterator[Instance | None]:
     """The instance as it is now, with nobody else at work on it: what one asks AWS to make, none takes away meanwhile.
