@@ -13,17 +13,7 @@ from sqlalchemy import delete, insert, select, text
 
 from awssome.database import Connection
 from awssome.database.engine import SchemaUse, ServerLoad
-from awssome.database.registry import (
-    alerts,
-    audit,
-    entitlements,
-    instances,
-    moves,
-    placements,
-    servers,
-    tenants,
-    usage,
-)
+from awssome.database.registry import alerts, audit, entitlements, instances, moves, placements, servers, tenants, usage
 from awssome.database.registry import tables as t
 from awssome.domain.alerts.rules import RULE, RULES
 from awssome.domain.instances import Blueprint

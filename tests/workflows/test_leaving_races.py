@@ -82,7 +82,7 @@ def test_a_move_that_is_called_off_leaves_the_login_open_of_who_came_back(
     move_id = upgrade(services, alice)
 
     def calls_it_off(step: str) -> None:
-        if step == "provision":
+        if step == "prepare":
             with pytest.raises(Refused, match="being moved"):
                 returning.reopen_workspace(services, alice.id)
             with services.registry.begin() as connection:

@@ -52,7 +52,10 @@ def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tena
             "deal_events",
             "DELETE FROM {} WHERE at = (SELECT MIN(at) FROM {})",
         ),
-        ("stage_mappings", "INSERT INTO {} SELECT 'more', '', '', updated_at FROM {}"),
+        (
+            "stage_mappings",
+            "INSERT INTO {} (pipeline, hubspot_stage, stage, updated_at) SELECT 'more', '', '', updated_at FROM {}",
+        ),
     ],
     ids=["a changed value", "a missing row", "one row too many"],
 )
