@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from awssome.database import Connection, catch_up, dirty
 from awssome.database.catch_up import CatchUp, End
 from awssome.database.engine import FenceBusy, MoverLost, Server, Unequal
 from awssome.database.postgresql import rows
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import placements
 from awssome.database.schema import (
     DATA_TABLES,
@@ -530,6 +532,37 @@ def test_no_sql_of_the_tenants_own_gets_past_the_capture(pair: Pair, engine: Eng
     assert pair.outbox(engine, pool_url) == [("stage_mappings", dirty.key(["|", "\\"]))]
 
 
+@only_postgresql
+def test_no_table_of_the_tenants_own_runs_a_capture(pair: Pair, engine: EngineName, pool_url: str) -> None:
+    """Some servers let everybody make temporary tables: of columns whose casts are code that the mover would run."""
+    pair.begin()
+    own = pair.placement.schema
+    (database,) = as_administrator(engine, pool_url, "SELECT quote_ident(current_database())")[0]
+    as_administrator(engine, pool_url, f"GRANT TEMPORARY ON DATABASE {database} TO {own}")
+    try:
+        with closing(Raw(pair.placement)) as tenant:
+            for statement in (
+                "CREATE TEMP TABLE seen (who name)",
+                "GRANT ALL ON seen TO PUBLIC",
+                "CREATE TYPE pg_temp.key AS (x int)",
+                "CREATE FUNCTION pg_temp.run(pg_temp.key) RETURNS text LANGUAGE sql AS "
+                "'INSERT INTO pg_temp.seen VALUES (current_user) RETURNING who::text'",
+                "CREATE CAST (pg_temp.key AS text) WITH FUNCTION pg_temp.run(pg_temp.key)",
+                "CREATE TEMP TABLE mine (id pg_temp.key)",
+            ):
+                tenant.rows(statement)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                tenant.rows(
+                    "CREATE TRIGGER t AFTER INSERT ON mine REFERENCING NEW TABLE AS new_rows "
+                    f"FOR EACH STATEMENT EXECUTE FUNCTION {own}._capture_deal_registrations()"
+                )
+                tenant.rows("INSERT INTO mine VALUES (ROW(1)::pg_temp.key)")
+                pytest.fail(f"It ran as {tenant.rows('SELECT who FROM seen')}.")
+    finally:
+        as_administrator(engine, pool_url, f"REVOKE TEMPORARY ON DATABASE {database} FROM {own}")
+    assert pair.outbox(engine, pool_url) == []
+
+
 def test_rows_that_are_written_in_unusual_ways_are_noted_too(pair: Pair, engine: EngineName, pool_url: str) -> None:
     behind, own = pair.begin(), pair.placement.schema
     row, columns = "('{}', '', '', CURRENT_TIMESTAMP)", "(pipeline, hubspot_stage, stage, updated_at)"
@@ -582,6 +615,30 @@ def test_a_large_copy_leaves_the_same_keys_and_indexes(
     pair.cut_over(behind)
     assert pair.is_equal()
     assert pair.server.sums(pair.target)["deal_registrations"].rows > 0
+
+
+@only_postgresql
+def test_indexes_may_take_longer_to_make_than_a_session_may_idle(
+    pair: Pair, engine: EngineName, pool_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a large tenant do. Here one takes as long that the target has beside its own."""
+    with pair.services.sessions.open(pair.placement) as connection:
+        connection.execute(insert(deal_registrations), [deal(number, "") for number in range(20)])
+    function = f"{pair.target}.slow"
+    as_administrator(
+        engine,
+        pool_url,
+        f"CREATE FUNCTION {function}(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
+        "$$ BEGIN PERFORM pg_sleep(0.1); RETURN $1; END $$",
+        f"CREATE INDEX slowly ON {pair.target}.deal_registrations ({function}(version))",
+    )
+    monkeypatch.setattr(rows, "LARGE_BYTES", -1)
+    source = PostgreSQL(pool_url)
+    source._options = "-c idle_in_transaction_session_timeout=1000"
+    copied = source.copy(pair.placement.schema, pair.server, pair.target, MOVER)
+    source.close()
+    assert copied == 20
+    assert pair.is_equal()
 
 
 def test_what_was_migrated_since_is_not_carried_by_halves(pair: Pair) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from awssome.database import Connection, template
 from awssome.database.embedded import Cluster
-from awssome.database.engine import Server, fenced, unavailable
+from awssome.database.engine import Server, Unsure, fenced, unavailable, unsure
 from awssome.database.schema import SYMBOL, field_mappings, stage_mappings
 from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
@@ -136,6 +136,22 @@ def test_a_connection_that_dies_in_use_is_fenced_and_the_next_one_works(
     assert refused.value.code is Code.FENCED
     with sessions.open(placement) as connection:
         assert connection.execute(select(field_mappings.c.field)).scalars().all() == [placement.schema]
+
+
+def test_a_connection_that_dies_under_the_commit_of_a_change_leaves_nobody_sure(
+    sessions: Sessions, workspaces: list[Placement], onlooker: Onlooker
+) -> None:
+    """It may be saved, had it died a moment later: so nobody does it again by themselves."""
+    placement = workspaces[0]
+    with pytest.raises(Unsure) as unsure, sessions.open(placement) as connection:
+        _add(connection, "perhaps")
+        onlooker.end(placement.login)
+    assert unsure.value.code is Code.UNAVAILABLE
+    assert "It may be saved or not" in unsure.value.message
+    with pytest.raises(Refused) as refused, sessions.open(placement) as connection:
+        connection.execute(select(field_mappings.c.field))
+        onlooker.end(placement.login)
+    assert not isinstance(refused.value, Unsure), "who only reads has nothing to be unsure of"
 
 
 @pytest.mark.parametrize("pooled", [True, False], ids=["with a pooled connection", "with none"])
@@ -357,8 +373,8 @@ def test_many_threads_and_many_tenants_never_see_each_others_rows(
             work.result()
 
     assert {outcome for outcome in seen if outcome.startswith("of others")} == set()
-    # A connection that the server ends is fenced, or just gone. Nobody was refused for want of a connection.
-    assert set(seen) <= {"own", "rolled back", fenced().message, unavailable().message}
+    # A connection that the server ends is fenced, just gone, or nobody is sure; none was refused for want of one.
+    assert set(seen) <= {"own", "rolled back", fenced().message, unavailable().message, unsure().message}
     assert seen["own"] > threads * rounds / 2
     assert over_budget == []
     assert sessions.held() <= budget

@@ -13,7 +13,7 @@ from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import InstanceState
 from awssome.domain.moves import MoveKind, Phase
-from awssome.domain.tenants import Tier
+from awssome.domain.tenants import ServerKind, Tier
 from awssome.domain.times import new_id, now
 from tests.portal.conftest import Browser, Stage
 from tests.portal.fake import Tenant
@@ -69,6 +69,24 @@ def test_a_move_shows_how_far_it_is_and_how_long_it_takes(stage: Stage, northwin
     page = alice.get("/plan/progress", fragment=True).text
     assert "1 change carried over" in page and "takes longer than expected" in page
     assert 'max="9" value="5"' in page, "five of nine steps are done"
+
+
+def test_a_move_is_told_without_names_of_servers(stage: Stage, northwind: Tenant, alice: Browser) -> None:
+    northwind.move = at_step(northwind, "copy")
+    page = alice.get("/plan").text
+    assert "from the shared server to your own server" in page and "dedicated-1" not in page
+    assert 'The paid plan is yours already: <a href="/hubspot">' in page
+    northwind.move = at_step(northwind, "copy", kind=MoveKind.REBALANCE, target="pool-2", target_kind=ServerKind.POOL)
+    page = alice.get("/plan").text
+    assert "from the shared server pool-1 to the shared server pool-2" in page, "else nobody could tell them apart"
+    assert "yours already" not in page
+
+
+def test_why_a_move_failed_is_for_operators(stage: Stage, northwind: Tenant, alice: Browser) -> None:
+    problem = "The database server at db-7.internal:5432 does not answer."
+    northwind.move = at_step(northwind, "copy", Phase.FAILED, problem=problem)
+    page = alice.get("/plan").text
+    assert "nothing was lost" in page and "The operators know." in page and "db-7.internal" not in page
 
 
 def test_more_rows_than_were_expected_never_overfill_the_bar(stage: Stage, northwind: Tenant, alice: Browser) -> None:
@@ -127,7 +145,14 @@ def test_the_evidence_stays_with_the_plan(stage: Stage, northwind: Tenant, alice
         confirmed=True,
     )
     page = alice.get("/plan").text
-    for shown in ("1,234 rows, all equal.", "Saving paused for 22", "nothing had been missed", "data-print"):
+    for shown in (
+        "1,234 rows, all equal.",
+        "Saving paused for 22",
+        "nothing had been missed",
+        "data-print",
+        'href="#evidence"',
+        'id="evidence"',
+    ):
         assert shown in page, shown
     assert page.count("12345678901234") >= 2 and page.count("<code>deal_events</code>") == 1
 

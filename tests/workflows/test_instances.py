@@ -25,6 +25,7 @@ from sqlalchemy import update
 from awssome.aws.databases import Databases, Instance
 from awssome.database import servers as opening
 from awssome.database.registry import Registry, audit, instances, placements, servers
+from awssome.database.registry.tables import instances as table
 from awssome.database.registry.tables import moves
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import Blueprint, InstanceState, final_snapshot
@@ -130,6 +131,24 @@ def test_an_upgrade_orders_a_server_when_none_is_free(platform: WorkerServices, 
         (ordered,) = [row for row in servers.every(connection) if row.instance]
     assert (ordered.instance, ordered.tenant, ordered.open) == (InstanceState.WANTED, "Northwind Cloud", False)
     assert seen(ordered.name) == []  # the web process has asked AWS for nothing
+
+
+def test_who_orders_and_calls_off_again_and_again_gets_no_more_servers(
+    platform: WorkerServices, make_tenant: Make
+) -> None:
+    tenancy, other = make_tenant(), make_tenant("Other Ltd")
+    with platform.registry.begin() as connection:
+        for _ in range(making.MOST):
+            move_id = moving.upgrade(connection, platform.queue, OLGA, tenancy.slug, blueprint=BLUEPRINT)
+            connection.execute(update(moves).where(moves.c.id == move_id).values(phase=Phase.CANCELLED))
+    with platform.registry.begin() as connection, pytest.raises(Refused, match="still being taken away") as refused:
+        moving.upgrade(connection, platform.queue, OLGA, tenancy.slug, blueprint=BLUEPRINT)
+    assert refused.value.code is Code.UNAVAILABLE
+    with platform.registry.begin() as connection:
+        moving.upgrade(connection, platform.queue, OLGA, other.slug, blueprint=BLUEPRINT)
+        gone = update(table).where(table.c.tenant_id == tenancy.id).values(state=InstanceState.DELETED)
+        connection.execute(gone)
+        moving.upgrade(connection, platform.queue, OLGA, tenancy.slug, blueprint=BLUEPRINT)
 
 
 @pytest.mark.usefixtures("dedicated")

@@ -8,10 +8,14 @@ from uuid import UUID
 
 import pytest
 from psycopg.errors import DiskFull
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from awssome.database import Connection
 from awssome.database import mover as movers
 from awssome.database.postgresql import server as postgresql
-from awssome.database.registry import tenants
+from awssome.database.registry import moves, placements, tenants
+from awssome.database.registry.moves import Move
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import EngineName, Placement, TenantState
@@ -150,6 +154,62 @@ def test_a_target_that_keeps_going_away_pauses_writes_only_so_often(
         moving.cancel(connection, services.queue, OLGA, move_id)
     assert mover(services).carry_on(move_id) is Phase.CANCELLED
     truth.holds_at(move.source_id)
+
+
+def test_what_an_earlier_try_has_made_goes_when_the_next_is_called_off_before_it_makes_anything(
+    services: WorkerServices, alice: Tenancy
+) -> None:
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+
+    def away(at: Any) -> None:
+        if at not in ("claim", "server", "prepare", "capture"):
+            raise Refused(Code.UNAVAILABLE, "The database server does not answer.")
+
+    with pytest.raises(Refused):
+        mover(services, step=away).carry_on(move_id)  # the target is made by then
+    with pytest.raises(Refused):
+        mover(services, ensure=away).carry_on(move_id)  # this try has made nothing
+    with services.registry.begin() as connection:
+        moving.cancel(connection, services.queue, OLGA, move_id)
+    assert mover(services).carry_on(move_id) is Phase.CANCELLED
+    move = the_move(services, move_id)
+    truth.holds_at(move.source_id)
+    with services.registry.begin() as connection:
+        schema = placements.find(connection, services.keys, move.target_id).schema
+        server = services.open_server(placements.server_of(connection, move.target_id))
+    assert server.fence(schema) is None
+
+
+@pytest.mark.parametrize("when", ["before", "answer"])
+@pytest.mark.parametrize("where", ["copy", "carried"])
+def test_a_connection_to_the_registry_that_is_lost_does_not_end_a_move(
+    where: str, when: str, services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the registry's server is restarted, or a proxy before it: the next connection is a good one."""
+    truth = Truth.of(services, alice)
+    move_id = upgrade(services, alice)
+    plain, lost = moves.note, list[str]()
+
+    def note(connection: Connection, move: Move, part: str, name: str, value: Any) -> None:
+        if when == "answer":
+            plain(connection, move, part, name, value)
+        if name == where and not lost:
+            lost.append(name)
+            pid = connection.scalar(text("SELECT pg_backend_pid()"))
+            with services.registry.begin() as another:
+                another.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        if when == "before":
+            plain(connection, move, part, name, value)
+
+    monkeypatch.setattr(moves, "note", note)
+    with pytest.raises((Refused, DBAPIError)):
+        mover(services).carry_on(move_id)
+    move = the_move(services, move_id)
+    assert (lost, Phase(move.phase)) == ([where], Phase.REQUESTED)
+    truth.holds_at(move.source_id)
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    truth.holds_at(move.target_id)
 
 
 def _tries(services: WorkerServices, move_id: UUID, times: int) -> None:

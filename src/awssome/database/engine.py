@@ -289,6 +289,11 @@ class Denied(Refused):
     in hand is stale. Where it is not, somebody should hear of it."""
 
 
+class Unsure(Refused):
+    """The connection was lost while a change was committed: whether it was, nobody knows. It is not done again by
+    itself. The code is UNAVAILABLE."""
+
+
 def fenced() -> Refused:
     """The placement in hand is stale, or writes are paused by a move."""
     return Refused(*_MOVING, retry_after=2)
@@ -312,6 +317,16 @@ def unavailable() -> Refused:
         Code.UNAVAILABLE,
         "Your database does not answer right now. Nothing was changed.",
         "Try again in a minute.",
+        retry_after=5,
+    )
+
+
+def unsure() -> Unsure:
+    """The server went away under a COMMIT."""
+    return Unsure(
+        Code.UNAVAILABLE,
+        "Your database went away just as this was being saved. It may be saved or not; nothing is half done.",
+        "Look whether it is there before you do it again.",
         retry_after=5,
     )
 

@@ -78,6 +78,8 @@ def note_writes(table: str, *keys: str) -> None:
         END $$
         """
     )
+    # Whoever may execute it could have it run for a table of their own, whose columns' casts are code of theirs.
+    op.execute(f"REVOKE ALL ON FUNCTION {TENANT}._capture_{table}() FROM PUBLIC")
     for event, rows in (
         ("INSERT", "NEW TABLE AS new_rows"),
         ("UPDATE", "OLD TABLE AS old_rows NEW TABLE AS new_rows"),

@@ -428,7 +428,7 @@ class Mover:
             trip.source_server.claim(trip.source.schema, move.mover)
             self._reopen(move, trip)
         with self.registry.begin() as connection:
-            made = "prepare" in moves.find(connection, move.id).evidence["steps"]
+            made = moves.has_made(moves.find(connection, move.id))
         if made:  # else the server may not even be there
             trip.target_server.drop(trip.target.schema, move.mover)
         with self.registry.begin() as connection:
@@ -444,19 +444,33 @@ class Mover:
             if tenants.find(connection, move.tenant_id).placement_id == move.source_id:
                 raise Refused(Code.CONFLICT, "The tenant lives on this placement; it is not dropped.")
             source = placements.find(connection, self.keys, move.source_id)
-            server = self.open_server(placements.server_of(connection, move.source_id))
+            server_id = placements.server_of(connection, move.source_id)
+            is_there = not placements.is_dropped(connection, move.source_id)
         with self._timed(move, "drop", Phase.DROPPING):
-            if server.fence(source.schema) is not None:
-                self.archive(move)
-            server.drop(source.schema, move.mover)
+            if is_there:  # else it went with a tenant that was deleted, and its server may be gone, too
+                self._drop_source(move, server_id, source.schema)
         with self.registry.begin() as connection:
             placements.mark(connection, move.source_id, PlacementState.DROPPED)
             servers.release(connection, move.source_id)
-            moves.advance(connection, move, Phase.DROPPED)
+            moves.advance(connection, move, Phase.DROPPED, problem=None)
             audit.record(
                 connection, audit.SYSTEM, "placement.dropped", move.tenant_id, move=move.id, schema=source.schema
             )
         return Phase.DROPPED
+
+    def _drop_source(self, move: Move, server_id: UUID, schema: str) -> None:
+        try:
+            server = self.open_server(server_id)
+            if server.fence(schema) is not None:
+                self.archive(move)
+            server.drop(schema, move.mover)
+        except MoverLost:
+            raise
+        except Exception as error:
+            problem = error.message if isinstance(error, Refused) else "This is a defect of ours."
+            with self.registry.begin() as connection:
+                moves.advance(connection, move, Phase.DROPPING, problem=f"The source was not dropped. {problem}")
+            raise
 
     def _look(self, move: Move, trip: Trip) -> Callable[[], None]:
         return looking(self.registry, move, trip.abort)

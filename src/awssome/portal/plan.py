@@ -17,7 +17,7 @@ from awssome.database.tenant import hubspot, imports
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import USUAL
 from awssome.domain.moves import AT_ITS_TARGET, OWNERS, UNDER_WAY, MoveKind, Phase
-from awssome.domain.tenants import FREE_DEALS, Tier
+from awssome.domain.tenants import FREE_DEALS, ServerKind, Tier
 from awssome.domain.tiers import after_downgrade
 from awssome.portal.context import TenantContext
 from awssome.portal.guard import ActingOwner, Looks, parts
@@ -50,6 +50,8 @@ _WORDS = {
     "drop": "Archive the old copy and remove it",
 }
 """The steps of a move for people who do not run databases."""
+
+_PLACES = {ServerKind.POOL: "the shared server", ServerKind.DEDICATED: "your own server"}
 
 _LONG = timedelta(minutes=40)
 """After so long AWS takes longer than usual to make a database server."""
@@ -162,6 +164,8 @@ def _move(request: Request, me: TenantContext) -> dict[str, Any]:
         "reversible": mine and move is not None and "rollback" in move.actions,
         "rollback_until": move.retain_until if move and "rollback" in move.actions else None,
         "what": _KINDS[move.kind] if move else "Upgrade",
+        "source": _place(move, move.source, move.source_kind) if move else "",
+        "target": _place(move, move.target, move.target_kind) if move else "",
         "steps": [_step(move, step) for step in move.steps] if move else [],
         "bar": _bar(move) if move else None,
         "expected": _expected(move, parts(request).clock()) if move else "",
@@ -174,6 +178,11 @@ def _waits_for_server(tenant: TenantOut) -> bool:
     elsewhere = move is not None and (move.phase in UNDER_WAY or move.phase in (Phase.FAILED, Phase.CANCELLED))
     went_back = move is not None and move.kind is MoveKind.ROLLBACK
     return tenant.tier is Tier.PAID and tenant.server_kind == "pool" and not elsewhere and not went_back
+
+
+def _place(move: MoveOut, name: str, kind: ServerKind) -> str:
+    """One end of the move, for people who do not know servers by name; named where both ends are alike."""
+    return _PLACES[kind] if move.source_kind is not move.target_kind else f"{_PLACES[kind]} {name}"
 
 
 def _step(move: MoveOut, step: dict[str, Any]) -> dict[str, Any]:

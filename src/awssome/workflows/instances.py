@@ -30,6 +30,9 @@ from awssome.domain.tenants import EngineName
 from awssome.domain.times import now
 from awssome.workflows.services import WorkerServices
 
+MOST = 3
+"""Instances that one tenant may have at once: who orders and calls off again and again takes what AWS lets all have."""
+
 UNANSWERED = timedelta(seconds=10)
 """When to ask a server again that AWS calls available and that does not answer yet."""
 
@@ -40,7 +43,16 @@ _log = structlog.get_logger(__name__)
 
 
 def order(connection: Connection, blueprint: Blueprint, actor: Actor, tenant_id: UUID) -> UUID:
-    """A dedicated server for the tenant that AWS is to make; `ensure` has it made."""
+    """A dedicated server for the tenant that AWS is to make; `ensure` has it made. The caller has locked the tenant.
+
+    :raises Refused: UNAVAILABLE when too many that were made for it are not gone yet.
+    """
+    if instances.count(connection, tenant_id) >= MOST:
+        raise Refused(
+            Code.UNAVAILABLE,
+            "Database servers that were made for this workspace before are still being taken away.",
+            "Try again when they are gone, or add a dedicated server.",
+        )
     server_id = instances.order(connection, blueprint, tenant_id)
     audit.record(connection, actor, "instance.ordered", tenant_id, server=server_id, engine=blueprint.engine)
     return server_id

@@ -11,6 +11,7 @@ from pydantic import Field
 from awssome.control.messages.base import Body
 from awssome.domain.instances import InstanceState
 from awssome.domain.moves import MoveKind, Phase
+from awssome.domain.tenants import ServerKind
 
 
 class Making(Body):
@@ -33,7 +34,9 @@ class MoveOut(Body):
     kind: MoveKind
     phase: Phase
     source: str
+    source_kind: ServerKind
     target: str
+    target_kind: ServerKind
     requested_by: str
     requested_at: datetime
     switched_at: datetime | None

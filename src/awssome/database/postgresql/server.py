@@ -123,7 +123,8 @@ class PostgreSQL(Server):
         with self._connect() as connection:
             try:
                 run(connection, script)
-            except (errors.DuplicateObject, errors.DuplicateSchema):
+            except (errors.DuplicateObject, errors.DuplicateSchema, errors.UniqueViolation):
+                # The last is what the second of two movers meets that make it at the same moment.
                 connection.rollback()
                 there = run(connection, f"SELECT revision FROM {name}._fence WHERE id = 1").fetchone()
                 return str(there[0]) if there else ""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from awssome.database.registry.tables import instances, placements, servers
@@ -71,6 +71,12 @@ def order(connection: Connection, blueprint: Blueprint, tenant_id: UUID) -> UUID
         )
     )
     return server_id
+
+
+def count(connection: Connection, tenant_id: UUID) -> int:
+    """Instances that were ordered for the tenant and are not gone yet."""
+    query = select(func.count()).where(instances.c.tenant_id == tenant_id, instances.c.state != InstanceState.DELETED)
+    return int(connection.execute(query).scalar_one())
 
 
 def find(connection: Connection, server_id: UUID, *, lock: bool = False) -> Instance | None:

@@ -102,14 +102,20 @@ def note(connection: Connection, move: Move, part: str, name: str, value: Any) -
 
 
 def begin(connection: Connection, move: Move, claimed: dict[str, Any]) -> None:
-    """Begin from the start: what earlier tries have noted is no evidence any more, but for how often they were in vain.
+    """Begin from the start: what earlier tries have noted is no evidence any more, but for how often they were in vain,
+    and whether one has made something at the target.
 
     :param claimed: the first step, which led here.
     :raises MoverLost: as `advance`.
     """
-    steps = {"in_vain": move.evidence["steps"].get("in_vain", 0), "claim": claimed}
+    steps = {"in_vain": move.evidence["steps"].get("in_vain", 0), "claim": claimed, "made": has_made(move)}
     evidence = {"steps": steps, "tables": {}}
     advance(connection, move, Phase.PROVISIONING, evidence=evidence, lease_until=None)
+
+
+def has_made(move: Move) -> bool:
+    """Whether this try or an earlier one may have left something on the target's server."""
+    return "prepare" in move.evidence["steps"] or move.evidence["steps"].get("made", False)
 
 
 def lease(connection: Connection, move: Move, seconds: float) -> bool:
@@ -180,7 +186,7 @@ def page(
     before: str = "",
     limit: int = 50,
 ) -> Page[Any]:
-    """Moves newest first, with company and tier, the names of both servers, and how far AWS is with the target.
+    """Moves newest first, with company and tier, name and kind of both servers, and how far AWS is with the target.
 
     :param phases: only moves in one of them; none: in any.
     """
@@ -194,6 +200,7 @@ def page(
             source.c.name.label("source"),
             source.c.kind.label("source_kind"),
             target.c.name.label("target"),
+            target.c.kind.label("target_kind"),
             instances.c.state.label("instance_state"),
             instances.c.requested_at.label("instance_since"),
             target.c.problem.label("target_problem"),
