@@ -84,6 +84,8 @@ class Mover:
             move = moves.claim(connection, move_id)
         try:
             return self._carry_on(move, abort)
+        except FenceBusy as busy:
+            raise Refused(Code.UNAVAILABLE, _told(busy)) from None
         except MoverLost:
             # Somebody else has the move now; it is theirs to finish.
             with self.registry.begin() as connection:
@@ -410,7 +412,10 @@ class Mover:
             moves.advance(connection, move, Phase.REQUESTED, problem=problem, lease_until=None)
         fence = trip.source_server.fence(trip.source.schema)
         if fence is not None and fence.mover == move.mover:
-            self._reopen(move, trip)
+            try:
+                self._reopen(move, trip)
+            except FenceBusy:
+                return  # it takes writes, and goes on noting them until the next try
         if isinstance(error, NotYet):
             return
         if not passes(error) or (paused and in_vain >= PAUSES_IN_VAIN):
@@ -483,6 +488,8 @@ def _told(error: BaseException) -> str:
     """What has ended a try, for people."""
     if isinstance(error, Refused | NotYet):
         return error.message
+    if isinstance(error, FenceBusy):
+        return "Long writes kept the move from going on. It is tried again."
     if isinstance(error, Unequal):
         return f"What was written to the target is not there as it was sent, in {error}."
     return "The move was interrupted."
