@@ -198,7 +198,7 @@ def sqlserver_database() -> Iterator[str]:
     for login in logins:
         onlooker.end(login)
     with suppress(AssertionError):  # where none can be dropped, it stays
-        eventually(lambda: _dropped(admin, name))
+        eventually(lambda: _dropped(admin, name), seconds=5)
     for login in logins:
         with suppress(mssql_python.Error):
             driver.run(admin, f"DROP LOGIN {login}")
@@ -215,7 +215,7 @@ def _dropped(admin: driver.Connection, name: str) -> bool:
     return not driver.run(admin, f"SELECT 1 WHERE DB_ID(N'{name}') IS NOT NULL")
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until it is so; fail when it does not come to pass."""
     deadline = time.monotonic() + seconds
     while not condition():

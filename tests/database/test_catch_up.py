@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,8 +19,9 @@ from sqlalchemy.exc import IntegrityError
 
 from awssome.database import Connection, catch_up, dirty
 from awssome.database.catch_up import CatchUp, End
-from awssome.database.engine import FenceBusy, MoverLost, Server, Unequal
+from awssome.database.engine import CLOSING_ENTRIES, FenceBusy, MoverLost, Server, Unequal
 from awssome.database.postgresql import rows
+from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import placements
 from awssome.database.schema import (
     DATA_TABLES,
@@ -415,15 +417,21 @@ def test_what_is_open_is_never_written_over(pair: Pair) -> None:
 
 
 def test_a_cut_over_that_is_left_lets_writers_go_on(pair: Pair) -> None:
-    behind, writers = pair.begin(), Writers(pair)
+    behind, writers, written = pair.begin(), Writers(pair), threading.Event()
+
+    def write() -> None:
+        while not written.is_set():
+            with suppress(Refused):  # on a slow machine it waits for longer than a write waits: it comes again
+                writers.write("a stage", 1, 1)
+                written.set()
+
     with pair.server.closing(pair.placement.schema, MOVER) as closed:
-        writer = threading.Thread(target=writers.write, args=("a stage", 1, 1))
+        writer = threading.Thread(target=write)
         writer.start()
         behind.close(closed, 2)
-        writer.join(0.2)
-        assert writer.is_alive()
-    writer.join(10)
-    assert not writer.is_alive()
+        assert not written.wait(0.2)
+    assert written.wait(60)
+    writer.join()
     assert pair.server.sums(pair.placement.schema)["stage_mappings"].rows == 1
     pair.cut_over(behind)
     assert pair.is_equal()
@@ -432,7 +440,27 @@ def test_a_cut_over_that_is_left_lets_writers_go_on(pair: Pair) -> None:
     assert refused.value.code is Code.FENCED
 
 
+def test_what_a_long_writer_leaves_behind_is_not_carried_over_while_others_wait(pair: Pair) -> None:
+    behind = pair.begin()
+    much = [
+        {"pipeline": str(number), "hubspot_stage": "", "stage": "", "updated_at": now()}
+        for number in range(CLOSING_ENTRIES + 1)
+    ]
+    with pair.services.sessions.open(pair.placement) as connection:
+        connection.execute(insert(stage_mappings), much)
+    with pytest.raises(FenceBusy):
+        pair.cut_over(behind)
+    there = pair.server.fence(pair.placement.schema)
+    assert there is not None and (there.mode, there.capture) == (FenceMode.RW, True)
+    assert pair.server.sums(pair.target)["stage_mappings"].rows == 0
+    behind.until_few(lambda: None)
+    pair.cut_over(behind)
+    assert pair.is_equal()
+
+
+@only_postgresql
 def test_a_mover_that_falls_silent_while_writers_wait_is_cut_off(pair: Pair) -> None:
+    """SQL Server lets it idle, until the next mover claims: `sqlserver/test_capture.py`."""
     behind, writers = pair.begin(), Writers(pair)
     writers.write("a stage", 1, 1)
     with pytest.raises((Refused, MoverLost)), pair.server.closing(pair.placement.schema, MOVER) as closed:
@@ -530,22 +558,52 @@ def test_no_sql_of_the_tenants_own_gets_past_the_capture(pair: Pair, engine: Eng
     assert pair.outbox(engine, pool_url) == [("stage_mappings", dirty.key(["|", "\\"]))]
 
 
+@only_postgresql
+def test_no_table_of_the_tenants_own_runs_a_capture(pair: Pair, engine: EngineName, pool_url: str) -> None:
+    """Some servers let everybody make temporary tables: of columns whose casts are code that the mover would run."""
+    pair.begin()
+    own = pair.placement.schema
+    (database,) = as_administrator(engine, pool_url, "SELECT quote_ident(current_database())")[0]
+    as_administrator(engine, pool_url, f"GRANT TEMPORARY ON DATABASE {database} TO {own}")
+    try:
+        with closing(Raw(pair.placement)) as tenant:
+            for statement in (
+                "CREATE TEMP TABLE seen (who name)",
+                "GRANT ALL ON seen TO PUBLIC",
+                "CREATE TYPE pg_temp.key AS (x int)",
+                "CREATE FUNCTION pg_temp.run(pg_temp.key) RETURNS text LANGUAGE sql AS "
+                "'INSERT INTO pg_temp.seen VALUES (current_user) RETURNING who::text'",
+                "CREATE CAST (pg_temp.key AS text) WITH FUNCTION pg_temp.run(pg_temp.key)",
+                "CREATE TEMP TABLE mine (id pg_temp.key)",
+            ):
+                tenant.rows(statement)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                tenant.rows(
+                    "CREATE TRIGGER t AFTER INSERT ON mine REFERENCING NEW TABLE AS new_rows "
+                    f"FOR EACH STATEMENT EXECUTE FUNCTION {own}._capture_deal_registrations()"
+                )
+                tenant.rows("INSERT INTO mine VALUES (ROW(1)::pg_temp.key)")
+                pytest.fail(f"It ran as {tenant.rows('SELECT who FROM seen')}.")
+    finally:
+        as_administrator(engine, pool_url, f"REVOKE TEMPORARY ON DATABASE {database} FROM {own}")
+    assert pair.outbox(engine, pool_url) == []
+
+
 def test_rows_that_are_written_in_unusual_ways_are_noted_too(pair: Pair, engine: EngineName, pool_url: str) -> None:
     behind, own = pair.begin(), pair.placement.schema
-    row = "('{}', '', '', CURRENT_TIMESTAMP)"
+    row, columns = "('{}', '', '', CURRENT_TIMESTAMP)", "(pipeline, hubspot_stage, stage, updated_at)"
     ways = [
-        f"INSERT INTO {own}.stage_mappings (pipeline, hubspot_stage, stage, updated_at) VALUES {row.format(1)}, "
-        f"{row.format(2)}, {row.format(3)}",
-        f"MERGE INTO {own}.stage_mappings AS t USING (SELECT '1' AS key) AS s ON t.pipeline = s.key "
-        "WHEN MATCHED THEN UPDATE SET stage = 'merged';",
-        f"INSERT INTO {own}.stage_mappings SELECT pipeline, 'copy', stage, updated_at, action, updated_by "
+        f"INSERT INTO {own}.stage_mappings {columns} VALUES {row.format(1)}, {row.format(2)}, {row.format(3)}",
+        f"INSERT INTO {own}.stage_mappings {columns} SELECT pipeline, 'copy', stage, updated_at "
         f"FROM {own}.stage_mappings",
         f"UPDATE {own}.stage_mappings SET pipeline = CONCAT(pipeline, '|')",
     ]
-    if engine is EngineName.POSTGRESQL:
+    if engine is EngineName.POSTGRESQL:  # tests/database/sqlserver/attacks/capture.py has the other engine's
         ways += [
+            f"MERGE INTO {own}.stage_mappings AS t USING (SELECT '1|' AS merged) AS s ON t.pipeline = s.merged "
+            "WHEN MATCHED THEN UPDATE SET stage = 'merged'",
             f"INSERT INTO {own}.stage_mappings VALUES {row.format(9)} ON CONFLICT DO NOTHING",
-            f"INSERT INTO {own}.stage_mappings (pipeline, hubspot_stage, stage, updated_at) VALUES {row.format(9)} "
+            f"INSERT INTO {own}.stage_mappings {columns} VALUES {row.format(9)} "
             "ON CONFLICT (pipeline, hubspot_stage) DO UPDATE SET stage = 'upserted'",
             f"WITH gone AS (DELETE FROM {own}.stage_mappings WHERE pipeline = '2|' RETURNING *) "
             f"INSERT INTO {own}.stage_mappings SELECT 'moved', hubspot_stage, stage, updated_at FROM gone",
@@ -583,6 +641,30 @@ def test_a_large_copy_leaves_the_same_keys_and_indexes(
     pair.cut_over(behind)
     assert pair.is_equal()
     assert pair.server.sums(pair.target)["deal_registrations"].rows > 0
+
+
+@only_postgresql
+def test_indexes_may_take_longer_to_make_than_a_session_may_idle(
+    pair: Pair, engine: EngineName, pool_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a large tenant do. Here one takes as long that the target has beside its own."""
+    with pair.services.sessions.open(pair.placement) as connection:
+        connection.execute(insert(deal_registrations), [deal(number, "") for number in range(20)])
+    function = f"{pair.target}.slow"
+    as_administrator(
+        engine,
+        pool_url,
+        f"CREATE FUNCTION {function}(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
+        "$$ BEGIN PERFORM pg_sleep(0.1); RETURN $1; END $$",
+        f"CREATE INDEX slowly ON {pair.target}.deal_registrations ({function}(version))",
+    )
+    monkeypatch.setattr(rows, "LARGE_BYTES", -1)
+    source = PostgreSQL(pool_url)
+    source._options = "-c idle_in_transaction_session_timeout=1000"
+    copied = source.copy(pair.placement.schema, pair.server, pair.target, MOVER)
+    source.close()
+    assert copied == 20
+    assert pair.is_equal()
 
 
 def test_what_was_migrated_since_is_not_carried_by_halves(pair: Pair) -> None:

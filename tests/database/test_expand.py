@@ -317,6 +317,10 @@ def _use_syncs(connection: Connection) -> None:
     assert imports.read_before(connection, PORTAL, ["1", "2"]).keys() == {"1"}
     assert imports.refused_field(connection, {"title": "x" * 999})[0] == "title"
     assert imports.count_live(connection, PORTAL) == 1
+    imports.follow(connection, PORTAL, 0)
+    assert imports.count_unfollowed(connection) == 1
+    imports.follow(connection, PORTAL, None)
+    assert imports.count_unfollowed(connection) == 0
     assert imports.unseen(connection, PORTAL, sync.id, [MappingState.LIVE]) == []
     assert imports.archive(connection, PORTAL, ["1"], sync_id=sync.id, at=now()) == 1
     issue = DealIssue(IssueKind.FAILED, "2", None, "Second", "", "It could not be read.", "Look at it.")

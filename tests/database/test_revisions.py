@@ -17,7 +17,7 @@ ENGINES = list(EngineName)
 CONTRACTIONS: dict[str, str] = {
     "drops a table": r"\bDROP TABLE\b",
     "drops a column": r"\bDROP COLUMN\b",
-    "drops what the guard needs": r"\bDROP (TRIGGER|FUNCTION)\b",
+    "drops what the guard needs": r"\bDROP (TRIGGER|FUNCTION) ([\w.]+)\b(?!(?s:.)*\bCREATE \1 \2\b)",
     "renames": r"\bRENAME\b|\bsp_rename\b",
     "changes a column's type": r"\bALTER COLUMN \S+ (TYPE|SET DATA TYPE)\b",
     "changes a column on SQL Server": r"\bALTER TABLE \S+ ALTER COLUMN (?!\S+ (SET|DROP|TYPE)\b)",
@@ -25,7 +25,7 @@ CONTRACTIONS: dict[str, str] = {
     "takes a right away": r"\bREVOKE\b|\bDENY\b",
     "deletes rows": r"\bDELETE FROM\b|\bTRUNCATE\b",
 }
-"""What may break a session of the version before; why, and how it looks in SQL."""
+"""What may break a session of the version before; why, and how it looks in SQL. What is made anew is not."""
 
 NEW_TABLE = re.compile(r"\bCREATE TABLE (\S+)")
 ADDED = re.compile(r"\bALTER TABLE (\S+) ADD (?:COLUMN )?(?!CONSTRAINT\b)(.*?);", re.DOTALL)

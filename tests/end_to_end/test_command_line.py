@@ -10,11 +10,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import httpx2
@@ -185,8 +187,82 @@ def test_credentials_open_the_tenants_own_tables_and_are_audited(run: Run, tenan
     assert "tenant.credentials_shown" in run("audit").out
 
 
-def test_upgrade_and_rollback_wait_for_the_move_and_show_its_evidence(run: Run, tenant: dict[str, Any]) -> None:
+class Outsider:
+    """Somebody who writes with the login that `awssome tenant credentials` prints, whatever it prints by then."""
+
+    def __init__(self, slug: str) -> None:
+        self._command = [sys.executable, "-m", "awssome.cli", "tenant", "credentials", slug, "--json"]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+        self.acknowledged: list[str] = []
+        self.refused: list[str] = []
+        self.unknown: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        until(lambda: len(self.acknowledged) > 10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def goes_on(self) -> None:
+        """Writes are acknowledged again."""
+        enough = len(self.acknowledged) + 10
+        until(lambda: len(self.acknowledged) > enough)
+
+    def found(self) -> set[str]:
+        """What is there of it now; it is gone afterwards."""
+        schema, connection = self._connected()
+        with connection:
+            rows = connection.execute(f"DELETE FROM {schema}.stage_mappings WHERE stage = 'out' RETURNING pipeline")
+            return {row[0] for row in rows.fetchall()}
+
+    def _connected(self) -> tuple[str, psycopg.Connection[Any]]:
+        done = subprocess.run(self._command, capture_output=True, text=True, check=True)
+        login = json.loads(done.stdout)
+        where = {name: login[name] for name in ("host", "port", "user", "password")}
+        return login["schema"], psycopg.connect(**where, dbname=login["database"], autocommit=True)
+
+    def _write(self) -> None:
+        number = 0
+        while not self._stop.is_set():
+            with suppress(psycopg.OperationalError):  # it moved between the answer and the connection
+                schema, connection = self._connected()
+                with connection:
+                    while not self._stop.is_set():
+                        number += 1
+                        if not self._one(connection, schema, f"out-{number}"):
+                            break
+                        time.sleep(0.005)
+
+    def _one(self, connection: psycopg.Connection[Any], schema: str, key: str) -> bool:
+        try:
+            connection.execute(f"INSERT INTO {schema}.stage_mappings VALUES (%s, '', 'out', now())", (key,))
+        except psycopg.OperationalError:
+            self.unknown.append(key)
+            return False
+        except psycopg.Error:
+            self.refused.append(key)
+            return False
+        self.acknowledged.append(key)
+        return True
+
+
+def test_upgrade_and_rollback_lose_nothing_that_an_outsider_writes(run: Run, tenant: dict[str, Any]) -> None:
+    with Outsider(tenant["slug"]) as outsider:
+        _upgrade_and_rollback(run, tenant, outsider)
+    found = outsider.found()
+    assert found >= {*outsider.acknowledged}
+    assert not found & {*outsider.refused}
+    assert outsider.refused or outsider.unknown  # at the end of each move, at the latest, its session was
+
+
+def _upgrade_and_rollback(run: Run, tenant: dict[str, Any], outsider: Outsider) -> None:
+    """Both wait for the move, and show its evidence."""
     up = run("tenant", "upgrade", tenant["slug"], "--json").json
+    outsider.goes_on()
     assert (up["kind"], up["source"], up["target"], up["phase"]) == ("upgrade", "pool-1", "dedicated-1", "retaining")
     assert up["verified"]
     assert all(table["source"] == table["target"] for table in up["tables"])
@@ -199,6 +275,7 @@ def test_upgrade_and_rollback_wait_for_the_move_and_show_its_evidence(run: Run, 
     assert back["kind"] == "rollback"
     until(lambda: run("move", "show", back["id"], "--json").json["phase"] == "retaining")
     assert run("tenant", "show", tenant["slug"], "--json").json["server"] == "pool-1"
+    outsider.goes_on()
     assert [move["kind"] for move in run("move", "list", "--json").json] == ["rollback", "upgrade"]
     assert "dedicated-1" in run("move", "list").out
     shown = run("move", "show", up["id"])

@@ -226,6 +226,18 @@ def test_a_paid_tenants_session_on_the_shared_host_is_sent_to_its_own(
     assert api.portal("POST", "/handovers/redeem", {"ticket": ticket}, host=own).status_code == 410
 
 
+def test_after_a_downgrade_the_tenants_own_host_leads_to_the_shared_one(
+    api: Api, make_tenant: Callable[..., Tenancy], signed_in: Callable[..., str]
+) -> None:
+    paula = make_tenant("Paula Paid no more")
+    session, own = signed_in(paula), f"{paula.slug}.localhost:8000"
+    assert api.portal("GET", "/context", session=session, host=own).json()["move_to"] == SHARED
+    url = api.portal("POST", "/handovers", {"tenant_id": str(paula.id)}, session=session, host=own).json()["url"]
+    assert url.startswith(f"http://{SHARED}/handover?ticket=")
+    ticket = {"ticket": url.partition("ticket=")[2]}
+    assert api.portal("POST", "/handovers/redeem", ticket, host=SHARED).status_code == 201
+
+
 def test_a_ticket_replaces_the_session_of_another_account_only_after_a_yes(
     api: Api, make_tenant: Callable[..., Tenancy], signed_in: Callable[..., str]
 ) -> None:

@@ -119,6 +119,13 @@ def test_the_managed_password_and_a_changed_one_reach_the_server(command: list[s
         assert ask(ended(rds, "own"))["PASSWORD"] == "another-horse"
 
 
+def test_nobody_on_the_network_has_the_command_run(command: list[str]) -> None:
+    start = [sys.executable, "-m", "awssome_sandbox.aws", "--host", "192.0.2.1", *command]
+    ended = subprocess.run(start, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "loopback" in ended.stderr
+
+
 @pytest.mark.parametrize("said", ["", "no JSON", '{"host": "127.0.0.1"}'])
 def test_an_instance_whose_command_does_not_say_where_it_answers_has_failed(said: str) -> None:
     script = f"import sys; print({said!r}); sys.exit('The disk <is> full.')"

@@ -19,7 +19,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
 from awssome.domain.syncs import IssueKind, MappingState, SyncMode, SyncState
 from awssome.domain.tenants import Tier
-from awssome.domain.tiers import after_downgrade
+from awssome.domain.tiers import Downgrade, after_downgrade
 from awssome.workflows import moves, sync
 from awssome.workflows.services import WorkerServices
 from awssome.workflows.sync import everything
@@ -61,23 +61,24 @@ def test_what_is_said_before_is_what_comes(workshop: Workshops, sandbox: Sandbox
     paula = workshop(TAILSPIN, tier=Tier.PAID)
     with gone(sandbox, [deal.id for deal in paula.deals(TAILSPIN)][number:]):
         paula.sync()
-        check_downgrade(paula, number)
+        said = check_downgrade(paula)
+    assert (said.followed, said.unfollowed) == (min(number, 10), max(0, number - 10))
 
 
-def check_downgrade(paula: Workshop, number: int) -> None:
+def check_downgrade(paula: Workshop) -> Downgrade:
+    """What comes of a downgrade is what is said before; that."""
     before, connection = paula.registrations(), paula.connection()
     said = after_downgrade(len(before), connection.imports)
     paula.downgrade()
     followed, unfollowed = of_state(paula, MappingState.LIVE), of_state(paula, MappingState.UNFOLLOWED)
-    assert (
-        (len(followed), len(unfollowed)) == (said.followed, said.unfollowed) == (min(number, 10), max(0, number - 10))
-    )
+    assert (len(followed), len(unfollowed)) == (said.followed, said.unfollowed)
     rows = [[one.row[2:] for one in them] for them in (before, paula.registrations())]
     assert rows[0] == rows[1], "a registration was touched"
     done = paula.sync()
     assert (done.state, done.deal_limit, done.created) == (SyncState.DONE, 10, 0)
     assert (done.imported, done.left_out) == (said.followed, said.unfollowed)
     assert paula.connection().imports == connection.imports
+    return said
 
 
 def test_who_has_many_deals_keeps_them_all_and_ten_of_them_follow(workshop: Workshops, sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from awssome.aws.entitlements import Marketplace
+from awssome.aws.entitlements import Entitlement, Marketplace
 from awssome.database import Connection
 from awssome.database.registry import audit, erasure, tenants
 from awssome.database.registry import entitlements as registered
@@ -248,6 +248,31 @@ def test_an_aws_that_does_not_answer_ends_nothing(
     point_aws_at("http://127.0.0.1:9", monkeypatch)
     shop.a_day_later()
     assert (shop.row().state, shop.in_doubt()) == ("active", [])
+
+
+class Mute(Marketplace):
+    """AWS has no answer for one buyer."""
+
+    def entitlements(self, account: str) -> list[Entitlement]:
+        if account == BUYER:
+            raise Refused(Code.UPSTREAM, "AWS Marketplace does not answer.")
+        return super().entitlements(account)
+
+
+def test_one_that_aws_has_no_answer_for_keeps_no_other_from_being_asked_about(
+    shop: Shop, make_tenant: Callable[..., Tenancy]
+) -> None:
+    shop.claim(make_tenant("Alice & Co"), shop.arrive())
+    shop.claim(make_tenant("Bob & Co"), shop.arrive(OTHER))
+    shop.order(OTHER, cancel=True)
+    for account, hours in ((BUYER, 48), (OTHER, 25)):
+        ago = update(table).where(table.c.customer == account).values(verified_at=now() - timedelta(hours=hours))
+        shop.do(lambda connection, ago=ago: connection.execute(ago))
+    mute = replace(shop.services, marketplace=Mute(PRODUCT))
+    for _ in range(50):  # each is the first one that is asked about half of the time
+        entitlements.verify(mute)
+    states = shop.do(lambda connection: dict(connection.execute(select(table.c.customer, table.c.state)).all()))
+    assert states == {BUYER: "active", OTHER: "ended"}
 
 
 def test_where_nothing_is_sold_nobody_arrives(shop: Shop) -> None:

@@ -24,13 +24,14 @@ from sqlalchemy import update
 
 from awssome.aws.databases import Databases, Instance
 from awssome.database import servers as opening
-from awssome.database.registry import Registry, audit, instances, placements, servers
+from awssome.database.registry import Registry, audit, erasure, instances, placements, servers, tenants
+from awssome.database.registry.tables import instances as table
 from awssome.database.registry.tables import moves
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import Blueprint, InstanceState, final_snapshot, identifier
 from awssome.domain.moves import NotYet, Phase
 from awssome.domain.secrets import Keys
-from awssome.domain.tenants import PlacementState
+from awssome.domain.tenants import PlacementState, TenantState
 from awssome.domain.times import new_id, now
 from awssome.workflows import instances as making
 from awssome.workflows import moves as moving
@@ -132,6 +133,24 @@ def test_an_upgrade_orders_a_server_when_none_is_free(platform: WorkerServices, 
     assert seen(ordered.name) == []  # the web process has asked AWS for nothing
 
 
+def test_who_orders_and_calls_off_again_and_again_gets_no_more_servers(
+    platform: WorkerServices, make_tenant: Make
+) -> None:
+    tenancy, other = make_tenant(), make_tenant("Other Ltd")
+    with platform.registry.begin() as connection:
+        for _ in range(making.MOST):
+            move_id = moving.upgrade(connection, platform.queue, OLGA, tenancy.slug, blueprint=BLUEPRINT)
+            connection.execute(update(moves).where(moves.c.id == move_id).values(phase=Phase.CANCELLED))
+    with platform.registry.begin() as connection, pytest.raises(Refused, match="still being taken away") as refused:
+        moving.upgrade(connection, platform.queue, OLGA, tenancy.slug, blueprint=BLUEPRINT)
+    assert refused.value.code is Code.UNAVAILABLE
+    with platform.registry.begin() as connection:
+        moving.upgrade(connection, platform.queue, OLGA, other.slug, blueprint=BLUEPRINT)
+        gone = update(table).where(table.c.tenant_id == tenancy.id).values(state=InstanceState.DELETED)
+        connection.execute(gone)
+        moving.upgrade(connection, platform.queue, OLGA, tenancy.slug, blueprint=BLUEPRINT)
+
+
 @pytest.mark.usefixtures("dedicated")
 def test_a_free_server_is_taken_before_one_is_made(platform: WorkerServices, make_tenant: Make) -> None:
     tenancy = make_tenant()
@@ -141,7 +160,7 @@ def test_a_free_server_is_taken_before_one_is_made(platform: WorkerServices, mak
 
 
 def test_a_tenant_moves_to_a_server_that_aws_makes_and_the_server_goes_when_its_retention_ends(
-    platform: WorkerServices, make_tenant: Make
+    platform: WorkerServices, make_tenant: Make, aws: str
 ) -> None:
     tenancy = make_tenant()
     fill(platform, tenancy)
@@ -195,6 +214,20 @@ def test_a_tenant_moves_to_a_server_that_aws_makes_and_the_server_goes_when_its_
     ]
     with pytest.raises(Refused):
         platform.open_server(server_id)
+
+    making.erase(platform)
+    assert the_instance(platform, server_id).snapshot == gone.snapshot, "the tenant is there"
+    with platform.registry.begin() as connection:
+        tenants.turn(connection, tenancy.id, TenantState.RETAINED)
+        erasure.forget_tenant(connection, tenancy.id)
+    spoil(aws, "Throttling", "DeleteDBSnapshot")
+    for _ in range(3):
+        making.erase(platform)
+    assert (the_instance(platform, server_id).snapshot, the_server(platform, server_id).problem) == (None, None)
+    assert platform.databases.snapshot_status(str(gone.snapshot)) is None
+    with platform.registry.begin() as connection:
+        told = [line.action for line in audit.page(connection, tenant_id=tenancy.id).rows]
+    assert told.count("instance.snapshot_deleted") == 1
 
 
 def until_gone(platform: WorkerServices, server_id: UUID) -> None:

@@ -236,7 +236,7 @@ def test_in_use_a_move_is_a_short_pause(services: WorkerServices, alice: Tenancy
     _goes_on(acknowledged, reads)
     stop.set()
     for user in users:
-        user.join(30)
+        user.join(60)
     assert problems == []
     kept = [row[0] for row in rows_of(placement_of(services, alice))["stage_mappings"]]
     assert sorted(kept) == sorted([*acknowledged, "p"])
@@ -283,7 +283,7 @@ def test_a_writer_that_takes_its_time_is_waited_for_and_its_row_arrives(
 
     writer = threading.Thread(target=writes_slowly)
     writer.start()
-    assert written.wait(10)
+    assert written.wait(60)
     move_id = upgrade(services, alice)
     assert mover(services).carry_on(move_id) is Phase.RETAINING
     writer.join()
@@ -464,7 +464,7 @@ def _goes_on(acknowledged: list[str], reads: list[int]) -> None:
     _eventually(lambda: len(acknowledged) > written + 5 and reads[0] > read + 5)
 
 
-def _eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def _eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"

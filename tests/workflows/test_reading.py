@@ -49,12 +49,12 @@ def test_who_stops_early_ends_the_fetch_that_is_under_way() -> None:
     def parts() -> Iterator[int]:
         yield 1
         under_way.set()
-        assert stopping.wait(10)
+        assert stopping.wait(60)
         raise InterruptedError
 
     with closing(some_ahead(parts(), stopping, 4)) as ahead:
         assert next(ahead) == [1]
-        assert under_way.wait(10)
+        assert under_way.wait(60)
     assert not stopping.is_set()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -12,12 +13,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from awssome.database import Connection
 from awssome.database import mover as moving_room
 from awssome.database.registry import archives as registered
-from awssome.database.registry import audit, moves, placements, tenants
+from awssome.database.registry import audit, figures, moves, placements, servers, tenants
 from awssome.database.registry.archives import Archive
 from awssome.database.registry.tables import moves as moves_table
 from awssome.database.restorer import checked
@@ -27,11 +28,12 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import PlacementState
 from awssome.domain.times import now
-from awssome.workflows import archives, retention
+from awssome.workflows import archives, provisioning, retention
 from awssome.workflows import moves as moving
 from awssome.workflows.archive_store import Directory
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
+from tests.engines import eventually
 from tests.processes import processes
 from tests.workflows.dying import drop_and_die
 from tests.workflows.moving import OLGA, Truth, add, fill, mover, placement_of, rollback, rows_of, the_move, upgrade
@@ -165,7 +167,7 @@ def test_nothing_is_dropped_while_archives_cannot_be_kept(
         carry_on(away, moved)
     assert refused.value.code is Code.UNAVAILABLE
     assert source_of(services, moved)[1]
-    assert "The source could not be archived, so it was not dropped." in (the_move(services, moved).problem or "")
+    assert "The source was not dropped." in (the_move(services, moved).problem or "")
     assert carry_on(services, moved) is Phase.DROPPED
     assert [one.state for one in kept(services, alice)] == [ArchiveState.READY], "the same one is made in the end"
 
@@ -180,7 +182,50 @@ def test_nothing_is_dropped_while_the_server_is_away(services: WorkerServices, a
     with pytest.raises(Refused):
         carry_on(replace(services, open_server=nobody), moved)
     assert phase_of(services, moved) is Phase.DROPPING and not kept(services, alice)
+    with services.registry.begin() as connection:
+        (told,) = figures.moves_in(connection, "kept")
+    assert told.problem == "The source was not dropped. The server does not answer.", "operators hear of it"
     assert carry_on(services, moved) is Phase.DROPPED
+    assert the_move(services, moved).problem is None
+
+
+def test_a_source_that_went_with_its_server_is_not_looked_for(
+    services: WorkerServices, alice: Tenancy, moved: UUID
+) -> None:
+    """As when the tenant was deleted, and AWS has taken away the server that it had to itself."""
+    with services.registry.begin() as connection:
+        move = moves.find(connection, moved)
+        server_id = placements.server_of(connection, move.source_id)
+    provisioning.drop(services, move.source_id)
+    with services.registry.begin() as connection:
+        servers.change(connection, server_id, open=False, admin_url=b"")
+    kept_until(services, moved, seconds=1)
+    sweep(services)
+    assert carry_on(services, moved) is Phase.DROPPED
+    assert not kept(services, alice)
+
+
+def test_who_comes_back_while_the_last_of_it_is_dropped_keeps_its_dedicated_server(
+    services: WorkerServices, alice: Tenancy, moved: UUID, dedicated: str
+) -> None:
+    with services.registry.begin() as connection:
+        target = moves.find(connection, moved).target_id
+        server_id = placements.server_of(connection, target)
+
+    def dropped() -> None:
+        with services.registry.begin() as connection:
+            placements.mark(connection, target, PlacementState.DROPPED)
+            servers.release(connection, target)
+
+    with ThreadPoolExecutor(1) as thread:
+        with services.registry.begin() as connection:
+            servers.take_dedicated(connection, dedicated, alice.id)
+            placements.create(connection, alice.id, server_id)
+            dropping = thread.submit(dropped)
+            eventually(lambda: _waits_for_a_lock(services))
+        dropping.result(10)
+    with services.registry.begin() as connection:
+        assert servers.by_id(connection, server_id).tenant_id == alice.id
 
 
 def test_an_archive_that_is_damaged_or_of_other_rows_is_made_anew(
@@ -258,6 +303,11 @@ def test_after_a_rollback_both_sources_are_archived(services: WorkerServices, al
     assert [carry_on(services, move_id) for move_id in (moved, back)] == [Phase.DROPPED, Phase.DROPPED]
     assert len(kept(services, alice)) == 2
     truth.holds_at(placement_of(services, alice).placement_id)
+
+
+def _waits_for_a_lock(services: WorkerServices) -> bool:
+    with services.registry.begin() as connection:
+        return bool(connection.scalar(text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")))
 
 
 def unconfirmed(connection: Connection, move_id: UUID) -> None:

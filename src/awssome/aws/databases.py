@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -174,6 +174,11 @@ class Databases:
             return None
         found = answer["DBSnapshots"]
         return str(found[0]["Status"]) if found else None
+
+    def delete_snapshot(self, snapshot: str) -> None:
+        """Delete a snapshot; nothing happens when it is gone."""
+        with suppress(_Gone), told("RDS", _WORDS), _gone():
+            self._client.delete_db_snapshot(DBSnapshotIdentifier=snapshot)
 
     @cached_property
     def _client(self) -> Any:

@@ -202,6 +202,11 @@ class Snapshot:
     sums: Callable[[], dict[str, TableSum]]
 
 
+CLOSING_ENTRIES = 2_000
+"""So many entries of `_outbox` are carried over while writers wait. A long writer may have left more of them; then
+writers go on first."""
+
+
 class Closing(ABC):
     """A schema whose writers are kept waiting. Leaving it without `close` lets them go on.
 
@@ -212,7 +217,10 @@ class Closing(ABC):
 
     @abstractmethod
     def changes(self) -> Changes:
-        """The last that was written; nothing more can be."""
+        """The last that was written; nothing more can be.
+
+        :raises FenceBusy: for more than `CLOSING_ENTRIES`.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -247,7 +255,7 @@ class MoverLost(Exception):
 
 
 class FenceBusy(Exception):
-    """Writers kept the fence for longer than the limit; try again."""
+    """Writers kept the fence for longer than the limit, or have written too much until then; try again."""
 
 
 class Unequal(Exception):
@@ -289,6 +297,11 @@ class Denied(Refused):
     in hand is stale. Where it is not, somebody should hear of it."""
 
 
+class Unsure(Refused):
+    """The connection was lost while a change was committed: whether it was, nobody knows. It is not done again by
+    itself. The code is UNAVAILABLE."""
+
+
 def fenced() -> Refused:
     """The placement in hand is stale, or writes are paused by a move."""
     return Refused(*_MOVING, retry_after=2)
@@ -312,6 +325,16 @@ def unavailable() -> Refused:
         Code.UNAVAILABLE,
         "Your database does not answer right now. Nothing was changed.",
         "Try again in a minute.",
+        retry_after=5,
+    )
+
+
+def unsure() -> Unsure:
+    """The server went away under a COMMIT."""
+    return Unsure(
+        Code.UNAVAILABLE,
+        "Your database went away just as this was being saved. It may be saved or not; nothing is half done.",
+        "Look whether it is there before you do it again.",
         retry_after=5,
     )
 

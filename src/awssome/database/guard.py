@@ -78,6 +78,8 @@ def note_writes(table: str, *keys: str) -> None:
         END $$
         """
     )
+    # Whoever may execute it could have it run for a table of their own, whose columns' casts are code of theirs.
+    op.execute(f"REVOKE ALL ON FUNCTION {TENANT}._capture_{table}() FROM PUBLIC")
     for event, rows in (
         ("INSERT", "NEW TABLE AS new_rows"),
         ("UPDATE", "OLD TABLE AS old_rows NEW TABLE AS new_rows"),
@@ -119,7 +121,7 @@ def guard_and_note(table: str, *keys: str, append_only: bool = False) -> None:
                 IF @result < 0 THROW 51001, N'fenced', 1;
             END
             SELECT @mode = mode, @capture = capture FROM {TENANT}._fence WITH (REPEATABLEREAD) WHERE id = 1;
-            IF @mode IS NULL OR @tenant = 1 AND @mode <> N'rw' THROW 51001, N'fenced', 1;
+            IF @tenant = 1 AND (@mode IS NULL OR @mode <> N'rw') THROW 51001, N'fenced', 1;
             IF @capture = 1
                 INSERT INTO {TENANT}._outbox (table_name, row_key)
                 SELECT N'{table}', {key} FROM inserted UNION SELECT N'{table}', {key} FROM deleted;

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from sqlalchemy.exc import DBAPIError
+
 from awssome.database.engine import FenceBusy, Server, TableSum
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
@@ -80,6 +82,8 @@ def compared(source: TableSum, target: TableSum) -> dict[str, object]:
 
 
 def passes(error: BaseException) -> bool:
-    """Whether another try may not meet the error: a server that was away, or a worker that was stopped, led to it."""
+    """Whether another try may not meet the error: a server that was away, a connection to the registry that was lost,
+    or a worker that was stopped, led to it."""
     away = isinstance(error, FenceBusy) or (isinstance(error, Refused) and error.code is Code.UNAVAILABLE)
-    return away or not isinstance(error, Exception)
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return away or lost or not isinstance(error, Exception)

@@ -84,10 +84,16 @@ class Mover:
             move = moves.claim(connection, move_id)
         try:
             return self._carry_on(move, abort)
+        except FenceBusy as busy:
+            raise Refused(Code.UNAVAILABLE, _told(busy)) from None
         except MoverLost:
             # Somebody else has the move now; it is theirs to finish.
             with self.registry.begin() as connection:
                 return moves.find(connection, move_id).phase
+        except Refused as refused:
+            with self.registry.begin() as connection:
+                moves.tell(connection, move, refused.message)
+            raise
 
     def recover(self, move_id: UUID) -> Phase:
         """Let writes go on that a silent mover has paused: at the target, where it is ready for them, else at the
@@ -416,9 +422,12 @@ class Mover:
             in_vain = reached.evidence["steps"].get("in_vain", 0) + paused
             moves.note(connection, move, "steps", "in_vain", in_vain)
             moves.advance(connection, move, Phase.REQUESTED, problem=problem, lease_until=None)
-        fence = trip.source_server.fence(trip.source.schema)
-        if fence is not None and fence.mover == move.mover:
+        try:
+            # The claim waits for a close of ours whose answer was lost: until then the source looks open, and is not.
+            trip.source_server.claim(trip.source.schema, move.mover)
             self._reopen(move, trip)
+        except FenceBusy:
+            return  # writers are at it; writes are noted until the next try
         if isinstance(error, NotYet):
             return
         if not passes(error) or (paused and in_vain >= PAUSES_IN_VAIN):
@@ -436,13 +445,13 @@ class Mover:
             trip.source_server.claim(trip.source.schema, move.mover)
             self._reopen(move, trip)
         with self.registry.begin() as connection:
-            made = "prepare" in moves.find(connection, move.id).evidence["steps"]
+            made = moves.has_made(moves.find(connection, move.id))
         if made:  # else the server may not even be there
             trip.target_server.drop(trip.target.schema, move.mover)
         with self.registry.begin() as connection:
             placements.mark(connection, move.target_id, PlacementState.DROPPED)
             servers.release(connection, move.target_id)
-            moves.advance(connection, move, Phase.CANCELLED, finished_at=now())
+            moves.advance(connection, move, Phase.CANCELLED, problem=None, finished_at=now())
             audit.record(connection, audit.SYSTEM, "move.cancelled", move.tenant_id, move=move.id)
         return Phase.CANCELLED
 
@@ -452,19 +461,33 @@ class Mover:
             if tenants.find(connection, move.tenant_id).placement_id == move.source_id:
                 raise Refused(Code.CONFLICT, "The tenant lives on this placement; it is not dropped.")
             source = placements.find(connection, self.keys, move.source_id)
-            server = self.open_server(placements.server_of(connection, move.source_id))
+            server_id = placements.server_of(connection, move.source_id)
+            is_there = not placements.is_dropped(connection, move.source_id)
         with self._timed(move, "drop", Phase.DROPPING):
-            if server.fence(source.schema) is not None:
-                self.archive(move)
-            server.drop(source.schema, move.mover)
+            if is_there:  # else it went with a tenant that was deleted, and its server may be gone, too
+                self._drop_source(move, server_id, source.schema)
         with self.registry.begin() as connection:
             placements.mark(connection, move.source_id, PlacementState.DROPPED)
             servers.release(connection, move.source_id)
-            moves.advance(connection, move, Phase.DROPPED)
+            moves.advance(connection, move, Phase.DROPPED, problem=None)
             audit.record(
                 connection, audit.SYSTEM, "placement.dropped", move.tenant_id, move=move.id, schema=source.schema
             )
         return Phase.DROPPED
+
+    def _drop_source(self, move: Move, server_id: UUID, schema: str) -> None:
+        try:
+            server = self.open_server(server_id)
+            if server.fence(schema) is not None:
+                self.archive(move)
+            server.drop(schema, move.mover)
+        except MoverLost:
+            raise
+        except Exception as error:
+            problem = error.message if isinstance(error, Refused) else "This is a defect of ours."
+            with self.registry.begin() as connection:
+                moves.advance(connection, move, Phase.DROPPING, problem=f"The source was not dropped. {problem}")
+            raise
 
     def _look(self, move: Move, trip: Trip) -> Callable[[], None]:
         return looking(self.registry, move, trip.abort)
@@ -477,6 +500,8 @@ def _told(error: BaseException) -> str:
     """What has ended a try, for people."""
     if isinstance(error, Refused | NotYet):
         return error.message
+    if isinstance(error, FenceBusy):
+        return "Long writes kept the move from going on. It is tried again."
     if isinstance(error, Unequal):
         return f"What was written to the target is not there as it was sent, in {error}."
     return "The move was interrupted."

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool
 
 from awssome.database import template
-from awssome.database.engine import Entrance, behind, fenced, unavailable
+from awssome.database.engine import Entrance, behind, fenced, unavailable, unsure
 from awssome.database.postgresql.entrance import ENTRANCE as POSTGRESQL
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver.entrance import ENTRANCE as SQLSERVER
@@ -62,7 +62,8 @@ class Sessions:
 
         :raises Refused: FENCED when the placement is stale (ask the registry again), or when a write meets a schema
             that is being moved; UNAVAILABLE when the server does not answer or the budget is used up; LIMITED when the
-            tenant itself has all the connections that it may have.
+            tenant itself has all the connections that it may have. `Unsure` when it is lost under the COMMIT of a
+            change.
         Statements that name what the tables do not have yet, because they are at an older revision, are UNAVAILABLE.
         """
         with _translated(placement.engine), ExitStack() as stack:
@@ -107,6 +108,7 @@ class Sessions:
                 if fence[1] in template.older() and error.orig is not None and entrance.unknown(error.orig):
                     raise behind() from None
                 raise
+            _commit(connection)
 
     def _server(self, placement: Placement) -> _ServerPool:
         where = (placement.host, placement.port)
@@ -114,6 +116,30 @@ class Sessions:
             if where not in self._pools:
                 self._pools[where] = _ServerPool(self._budget, self._each, self._wait)
             return self._pools[where]
+
+
+def _commit(connection: Connection) -> None:
+    """:raises Unsure: when the connection is lost meanwhile, and something was changed in the transaction."""
+    transaction = connection.get_transaction()
+    if transaction is None or not transaction.is_active:
+        return
+    changed = connection.info.get(_CHANGED) is transaction
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        if changed and error.connection_invalidated:
+            raise unsure() from None
+        raise
+
+
+def _note_change(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> None:
+    if context.isinsert or context.isupdate or context.isdelete:
+        connection.info[_CHANGED] = connection.get_transaction()
+
+
+_CHANGED = "changed in"
 
 
 class _Gone(Exception):
@@ -264,6 +290,7 @@ def _engine(name: EngineName) -> Engine:
     with _ENGINES_LOCK:
         if name not in _ENGINES:
             _ENGINES[name] = create_engine(_ENTRANCES[name].url, hide_parameters=True)
+            event.listen(_ENGINES[name], "before_cursor_execute", _note_change)
             _ENTRANCES[name].prepare(_ENGINES[name])
         return _ENGINES[name]
 

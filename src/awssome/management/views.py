@@ -68,7 +68,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
         problem=found.problem,
         created_at=found.created_at,
         retain_until=found.retain_until,
-        move=move(connection, newest) if newest else None,
+        move=_for_its_people(move(connection, newest)) if newest else None,
         subscribed=services.marketplace is not None and entitlements.active(connection, found.id),
         way_back=_way_back(connection, newest) if newest else None,
     )
@@ -166,7 +166,9 @@ def move(connection: Connection, row: Any) -> m.MoveOut:
         kind=row.kind,
         phase=row.phase,
         source=row.source,
+        source_kind=ServerKind(row.source_kind),
         target=row.target,
+        target_kind=ServerKind(row.target_kind),
         requested_by=row.requested_by,
         requested_at=row.requested_at,
         switched_at=row.switched_at,
@@ -223,6 +225,13 @@ def _actions(row: Any) -> list[str]:
     return actions
 
 
+def _for_its_people(told: m.MoveOut) -> m.MoveOut:
+    """Without what AWS says to operators."""
+    if told.making is None:
+        return told
+    return told.model_copy(update={"making": told.making.model_copy(update={"problem": None})})
+
+
 def _way_back(connection: Connection, newest: Any) -> m.WayBack | None:
     """Of the newest move; of the one before, where that one has come to nothing."""
     rows: Sequence[Any] = [newest]
@@ -230,14 +239,26 @@ def _way_back(connection: Connection, newest: Any) -> m.WayBack | None:
         rows = moves.page(connection, tenant_id=newest.tenant_id, phases=(Phase.RETAINING,), limit=1).rows
     for row in rows:
         if "rollback" in _actions(row):
-            return m.WayBack(kind=row.kind, source=row.source, target=row.target, until=row.retain_until)
+            return m.WayBack(
+                kind=row.kind,
+                source=row.source,
+                source_kind=ServerKind(row.source_kind),
+                target=row.target,
+                target_kind=ServerKind(row.target_kind),
+                until=row.retain_until,
+            )
     return None
 
 
 def _making(row: Any) -> m.Making | None:
     if row.instance_state not in MAKING or row.phase not in UNDER_WAY:
         return None
-    return m.Making(state=row.instance_state, since=row.instance_since, stuck=row.target_problem is not None)
+    return m.Making(
+        state=row.instance_state,
+        since=row.instance_since,
+        stuck=row.target_problem is not None,
+        problem=row.target_problem,
+    )
 
 
 def _expected(connection: Connection, row: Any) -> dict[str, Any]:

@@ -230,16 +230,16 @@ class Contexts:
         if renewed.tenant.id != context.tenant.id:
             raise switched()
         if answer.move_to is not None:
-            # The tenant has got a host of its own since the last answer; the guard knows how to send a page on.
+            # The tenant has got another host since the last answer; the guard knows how to send a page on.
             raise AskAgain if context.action.partition(" ")[0] in SAFE_METHODS else own_address(renewed.tenant)
         return renewed
 
 
 def own_address(tenant: TenantOut) -> Refused:
-    """A form was sent to the host of all free tenants, and the tenant is not one of them any more."""
+    """A form was sent to the host that the tenant had before its tier changed."""
     return Refused(
         Code.CONFLICT,
-        f"Your workspace has an address of its own now: {tenant.host}. Nothing was changed.",
+        f"The address of your workspace is {tenant.host} now. Nothing was changed.",
         "Open it there and do it again.",
     )
 

@@ -190,7 +190,7 @@ def _ask(request: Request, *, fresh: bool) -> tuple[Person, ContextOut]:
 
 
 def _at_home(request: Request, context: TenantContext) -> Exception:
-    """The tenant has a host of its own: a page is continued there, signed in by a one-time ticket."""
+    """The tenant has another host: a page is continued there, signed in by a one-time ticket."""
     if request.method not in SAFE_METHODS:
         return own_address(context.tenant)
     if is_fragment(request):

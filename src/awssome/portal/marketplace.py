@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from awssome.domain.errors import Code, Refused
@@ -26,12 +26,15 @@ COOKIE = "awssome_arrival"
 
 _SECONDS = 3_600
 
+_LONGEST = 4_000
+"""Characters of a token, and of what it becomes."""
+
 
 @router.post("/api/marketplace")
 def arrive(request: Request, token: Annotated[str, Form(alias="x-amzn-marketplace-token")] = "") -> Response:
     """AWS sends a buyer here who has subscribed. Nothing is changed by that alone."""
     try:
-        if not 0 < len(token) <= 4_000:
+        if not 0 < len(token) <= _LONGEST:
             message = "AWS Marketplace sent you here without saying what for. Nothing was changed."
             raise Refused(Code.INVALID, message, "Begin again at your subscription in AWS Marketplace.")
         arrival = parts(request).control.arrive(caller(request), token).arrival
@@ -43,13 +46,13 @@ def arrive(request: Request, token: Annotated[str, Form(alias="x-amzn-marketplac
 
 
 @router.get("/marketplace")
-def show(request: Request, me: Owner, arrival: str = "") -> Response:
+def show(request: Request, me: Owner, arrival: Annotated[str, Query(max_length=_LONGEST)] = "") -> Response:
     """Ask whether the subscription is for this workspace."""
     return _ask(request, me, arrival or waiting(request))
 
 
 @router.post("/marketplace")
-def claim(request: Request, me: ActingOwner, arrival: Annotated[str, Form()] = "") -> Response:
+def claim(request: Request, me: ActingOwner, arrival: Annotated[str, Form(max_length=_LONGEST)] = "") -> Response:
     """It is for this workspace."""
     try:
         told = parts(request).control.claim_subscription(me.person.caller, arrival)

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from awssome.control.client import Caller
-from awssome.control.messages import MoveOut, TenantOut
+from awssome.control.messages import MoveOut, TenantOut, WayBack
 from awssome.database import Connection
 from awssome.database.tenant import hubspot, imports
 from awssome.domain.errors import Code, Refused
 from awssome.domain.instances import USUAL
 from awssome.domain.moves import AT_ITS_TARGET, OWNERS, UNDER_WAY, MoveKind, Phase
-from awssome.domain.tenants import FREE_DEALS, Tier
+from awssome.domain.tenants import FREE_DEALS, ServerKind, Tier
 from awssome.domain.tiers import after_downgrade
 from awssome.portal.context import TenantContext
 from awssome.portal.guard import ActingOwner, Looks, parts
@@ -50,6 +50,8 @@ _WORDS = {
     "drop": "Archive the old copy and remove it",
 }
 """The steps of a move for people who do not run databases."""
+
+_PLACES = {ServerKind.POOL: "the shared server", ServerKind.DEDICATED: "your own server"}
 
 _LONG = timedelta(minutes=40)
 """After so long AWS takes longer than usual to make a database server."""
@@ -162,6 +164,10 @@ def _move(request: Request, me: TenantContext) -> dict[str, Any]:
         "back": back,
         "reversible": back is not None and back.kind in OWNERS and owner,
         "what": _KINDS[move.kind] if move else "Upgrade",
+        "source": _source(move) if move else "",
+        "target": _target(move) if move else "",
+        "back_to": _source(back) if back else "",
+        "back_from": _target(back) if back else "",
         "steps": [_step(move, step) for step in move.steps] if move else [],
         "bar": _bar(move) if move else None,
         "expected": _expected(move, parts(request).clock()) if move else "",
@@ -174,6 +180,19 @@ def _waits_for_server(tenant: TenantOut) -> bool:
     elsewhere = move is not None and (move.phase in UNDER_WAY or move.phase in (Phase.FAILED, Phase.CANCELLED))
     went_back = move is not None and move.kind is MoveKind.ROLLBACK
     return tenant.tier is Tier.PAID and tenant.server_kind == "pool" and not elsewhere and not went_back
+
+
+def _source(move: MoveOut | WayBack) -> str:
+    return _place(move, move.source, move.source_kind)
+
+
+def _target(move: MoveOut | WayBack) -> str:
+    return _place(move, move.target, move.target_kind)
+
+
+def _place(move: MoveOut | WayBack, name: str, kind: ServerKind) -> str:
+    """One end of the move, for people who do not know servers by name; named where both ends are alike."""
+    return _PLACES[kind] if move.source_kind is not move.target_kind else f"{_PLACES[kind]} {name}"
 
 
 def _step(move: MoveOut, step: dict[str, Any]) -> dict[str, Any]:

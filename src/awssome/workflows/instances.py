@@ -31,6 +31,9 @@ from awssome.domain.tenants import EngineName
 from awssome.domain.times import now
 from awssome.workflows.services import WorkerServices
 
+MOST = 3
+"""Instances that one tenant may have at once: who orders and calls off again and again takes what AWS lets all have."""
+
 UNANSWERED = timedelta(seconds=10)
 """When to ask a server again that AWS calls available and that does not answer yet."""
 
@@ -41,7 +44,16 @@ _log = structlog.get_logger(__name__)
 
 
 def order(connection: Connection, blueprint: Blueprint, actor: Actor, tenant_id: UUID) -> UUID:
-    """A dedicated server for the tenant that AWS is to make; `ensure` has it made."""
+    """A dedicated server for the tenant that AWS is to make; `ensure` has it made. The caller has locked the tenant.
+
+    :raises Refused: UNAVAILABLE when too many that were made for it are not gone yet.
+    """
+    if instances.count(connection, tenant_id) >= MOST:
+        raise Refused(
+            Code.UNAVAILABLE,
+            "Database servers that were made for this workspace before are still being taken away.",
+            "Try again when they are gone, or add a dedicated server.",
+        )
     server_id = instances.order(connection, blueprint, tenant_id)
     audit.record(connection, actor, "instance.ordered", tenant_id, server=server_id, engine=blueprint.engine)
     return server_id
@@ -130,6 +142,33 @@ def orphans(registry: Registry, databases: Databases, platform: str) -> list[str
     with registry.begin() as connection:
         known = instances.identifiers(connection)
     return [name for name in there if name not in known]
+
+
+def erase(services: WorkerServices) -> None:
+    """Delete the last snapshots of servers whose tenants are erased: nothing of those is kept anywhere.
+
+    What is in AWS's way is tried again with the next call.
+    """
+    with services.registry.begin() as connection:
+        left = instances.of_the_erased(connection)
+    for instance in left:
+        assert instance.snapshot is not None  # noqa: S101 - they are asked for by it
+        try:
+            services.databases.delete_snapshot(instance.snapshot)
+        except Trouble as trouble:
+            _note(services, instance, trouble)
+            continue
+        with services.registry.begin() as connection:
+            if instances.turn(connection, instance, InstanceState.DELETED, snapshot=None):
+                instances.tell(connection, instance.server_id, None)
+                audit.record(
+                    connection,
+                    audit.SYSTEM,
+                    "instance.snapshot_deleted",
+                    instance.tenant_id,
+                    server=instance.name,
+                    snapshot=instance.snapshot,
+                )
 
 
 @contextmanager

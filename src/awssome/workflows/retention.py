@@ -11,7 +11,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from awssome.database import Connection
-from awssome.database.engine import MoverLost, Server
+from awssome.database.engine import Server
 from awssome.database.registry import archives as registered
 from awssome.database.registry import audit, moves, placements, tenants
 from awssome.database.registry.archives import Archive
@@ -19,7 +19,6 @@ from awssome.database.registry.audit import Actor
 from awssome.database.registry.moves import Move
 from awssome.domain.archives import ArchiveKind, ArchiveState
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import Phase
 from awssome.domain.tenants import RETENTION_DAYS
 from awssome.domain.times import now
 from awssome.workflows import archives
@@ -50,24 +49,12 @@ def release(connection: Connection, queue: Queue, actor: Actor, move_id: UUID) -
 def keep(services: WorkerServices, move: Move) -> None:
     """Have an archive of the move's source that holds what its tables hold. It is kept for 30 days from now on.
 
-    What goes wrong is on the move, and nothing is dropped then.
-
     :raises Refused: what keeps it from being made now; UNAVAILABLE when it is to be tried again.
     :raises MoverLost: when another mover has the move by now.
     """
-    try:
-        kept = _kept(services, move)
-    except MoverLost:
-        raise
-    except Exception as error:
-        problem = error.message if isinstance(error, Refused) else "This is a defect of ours."
-        with services.registry.begin() as connection:
-            told = f"The source could not be archived, so it was not dropped. {problem}"
-            moves.advance(connection, move, Phase.DROPPING, problem=told)
-        raise
+    kept = _kept(services, move)
     with services.registry.begin() as connection:
         moves.note(connection, move, "steps", "archive", {"id": str(kept.id), "rows": kept.rows})
-        moves.advance(connection, move, Phase.DROPPING, problem=None)
 
 
 def _kept(services: WorkerServices, move: Move) -> Archive:

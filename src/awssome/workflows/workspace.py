@@ -8,7 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from awssome.database import Connection
-from awssome.database.engine import Denied
+from awssome.database.engine import Denied, Unsure
 from awssome.database.registry import placements
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement
@@ -42,8 +42,8 @@ class Workspace:
     def do(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction; from the start again, where the tenant is by then, when a fence refuses it.
 
-        :raises Refused: FENCED when writes stay paused; UNAVAILABLE when the database does not answer; what `work`
-            raises.
+        :raises Refused: FENCED when writes stay paused; UNAVAILABLE when the database does not answer; `Unsure` when
+            it went away under the COMMIT of a change; what `work` raises.
         """
         give_up = time.monotonic() + self._patience
         pause = 0.02
@@ -52,6 +52,8 @@ class Workspace:
             try:
                 with self._services.sessions.open(placement) as connection:
                     return work(connection)
+            except Unsure:
+                raise
             except Refused as refused:
                 if refused.code not in (Code.FENCED, Code.UNAVAILABLE) or time.monotonic() >= give_up:
                     if isinstance(refused, Denied):

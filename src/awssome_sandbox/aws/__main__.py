@@ -21,6 +21,8 @@ from awssome_sandbox.aws.rds.conduct import CONDUCT
 from awssome_sandbox.aws.rds.servers import Servers
 from awssome_sandbox.serving import address, announce, bind, end_on_signals
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 _REACHING = ("cloudformation", "resourcegroupstaggingapi")
 """Services of moto's that reach into others."""
 
@@ -52,6 +54,8 @@ def main() -> None:
         help="starts the database server of an RDS instance; without it endpoints do not answer",
     )
     options = parser.parse_args()
+    if options.database_command and options.host not in _LOOPBACK:
+        parser.error("whoever reaches the sandbox has it run the command: --database-command listens on loopback only")
     bound = bind(options.host, options.port)
     port = bound.getsockname()[1]
     os.environ["MOTO_PORT"] = str(port)  # moto calls itself, for example to deliver notices

@@ -21,7 +21,7 @@ from tests.database.sqlserver.neighbours import (
     a_mapping,
     administrator_of,
     content_of,
-    let_in,
+    is_let_in,
     session_of,
     structure_of,
 )
@@ -78,7 +78,7 @@ def bob_is_unharmed_in_the_end(
     """Bob's tables, rights and login are what they were, and his password still opens it."""
     yield
     assert structure_of(neighbours.bob, onlooker) == bobs_structure
-    let_in(neighbours.bob)
+    assert is_let_in(neighbours.bob)
 
 
 @pytest.fixture

@@ -182,7 +182,7 @@ class TestLocks:
         with ThreadPoolExecutor(1) as thread:
             dropped = thread.submit(neighbours.server.drop, throwaway.schema, 0)
             try:
-                dropped.result(timeout=10)
+                dropped.result(timeout=60)
             finally:
                 alice.close()
 

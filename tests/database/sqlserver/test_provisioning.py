@@ -23,8 +23,7 @@ from tests.database.sqlserver.neighbours import (
     bob_stays_unharmed,
     everything_of,
     has_ended,
-    let_in,
-    not_let_in,
+    is_let_in,
     rows,
     session_of,
     structure_of,
@@ -68,8 +67,8 @@ class TestMaking:
         before = everything_of(throwaway, onlooker)
         pool.provision(throwaway.schema, PASSWORD, epoch=7, mode=FenceMode.MOVED, mover=3)
         assert everything_of(throwaway, onlooker) == before
-        not_let_in(replace(throwaway, password=PASSWORD))
-        let_in(throwaway)
+        assert not is_let_in(replace(throwaway, password=PASSWORD))
+        assert is_let_in(throwaway)
 
 
 class TestDropping:
@@ -83,7 +82,7 @@ class TestDropping:
         with pytest.raises(MoverLost):
             pool.drop(throwaway.schema, 4)
         assert everything_of(throwaway, onlooker) == before
-        let_in(throwaway)
+        assert is_let_in(throwaway)
         pool.drop(throwaway.schema, 5)
         assert pool.fence(throwaway.schema) is None
 
@@ -96,7 +95,7 @@ class TestDropping:
             pool.drop(throwaway.schema, 0)
             eventually(lambda: has_ended(mallory))
         assert pool.fence(throwaway.schema) is None
-        not_let_in(throwaway)
+        assert not is_let_in(throwaway)
         pool.drop(throwaway.schema, 0)  # and doing it again is nothing
 
     @pytest.mark.parametrize(
@@ -126,7 +125,7 @@ class TestDropping:
         tried(onlooker, f"DROP ROLE {role}")
         assert made == [(None,)]
         assert pool.fence(schema) is None
-        not_let_in(throwaway)
+        assert not is_let_in(throwaway)
 
 
 def _shape_of(placement: Placement, onlooker: driver.Connection) -> list[Any]:

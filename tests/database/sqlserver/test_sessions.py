@@ -19,8 +19,7 @@ from tests.database.sqlserver.neighbours import (
     Neighbours,
     bob_stays_unharmed,
     has_ended,
-    let_in,
-    not_let_in,
+    is_let_in,
     rows,
     session_of,
     tried,
@@ -58,24 +57,24 @@ def test_closing_a_login_ends_its_sessions_and_lets_nobody_in(throwaway: Placeme
     with closing(session_of(throwaway)) as session:
         pool.close_login(throwaway.schema)
         eventually(lambda: has_ended(session))
-        not_let_in(throwaway)
+        assert not is_let_in(throwaway)
     pool.close_login(throwaway.schema)  # and doing it again is nothing
     pool.open_login(throwaway.schema)
-    let_in(throwaway)
+    assert is_let_in(throwaway)
 
 
 def test_a_new_password_makes_the_old_one_useless_and_ends_its_sessions(throwaway: Placement, pool: Server) -> None:
     with closing(session_of(throwaway)) as session:
         pool.set_password(throwaway.schema, PASSWORD)
-        not_let_in(throwaway)
-        let_in(replace(throwaway, password=PASSWORD))
+        assert not is_let_in(throwaway)
+        assert is_let_in(replace(throwaway, password=PASSWORD))
         eventually(lambda: has_ended(session))
 
 
 def test_alices_password_opens_nobody_elses_login(neighbours: Neighbours) -> None:
-    not_let_in(replace(neighbours.alice, schema=neighbours.bob.schema))
-    not_let_in(replace(neighbours.alice, password=" "))
-    not_let_in(replace(neighbours.bob, password=neighbours.bob.password.swapcase()))
+    assert not is_let_in(replace(neighbours.alice, schema=neighbours.bob.schema))
+    assert not is_let_in(replace(neighbours.alice, password=" "))
+    assert not is_let_in(replace(neighbours.bob, password=neighbours.bob.password.swapcase()))
 
 
 @pytest.mark.parametrize("kill", ["KILL {session}", "EXEC(N'KILL {session}')"])

@@ -11,6 +11,7 @@ from pydantic import Field
 from awssome.control.messages.base import Body
 from awssome.domain.instances import InstanceState
 from awssome.domain.moves import MoveKind, Phase
+from awssome.domain.tenants import ServerKind
 
 
 class Making(Body):
@@ -18,7 +19,8 @@ class Making(Body):
 
     state: InstanceState
     since: datetime
-    stuck: bool = Field(description="something is in AWS's way; the server's own page says what, to operators")
+    stuck: bool = Field(description="something is in AWS's way")
+    problem: str | None = Field(None, description="what, in words for operators; a tenant's own people get none")
 
 
 class MoveOut(Body):
@@ -33,7 +35,9 @@ class MoveOut(Body):
     kind: MoveKind
     phase: Phase
     source: str
+    source_kind: ServerKind
     target: str
+    target_kind: ServerKind
     requested_by: str
     requested_at: datetime
     switched_at: datetime | None
@@ -62,7 +66,9 @@ class WayBack(Body):
 
     kind: MoveKind
     source: str
+    source_kind: ServerKind
     target: str
+    target_kind: ServerKind
     until: datetime
 
 

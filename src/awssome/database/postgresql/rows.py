@@ -59,11 +59,14 @@ def write(connection: Connection, schema: str, tables: Iterable[tuple[Table, Ite
 def carry(source: Connection, source_schema: str, target: Connection, target_schema: str, watch: Watch) -> int:
     """Copy every data table to another server, in binary form; how many rows.
 
-    Where there is much to copy, keys and indexes are made after the rows, as they were.
+    Where there is much to copy, keys and indexes are made after the rows, as they were. The source's transaction has
+    ended by then: that takes longer than a session may idle.
     """
     counted = watched(watch)
     with _without_indexes(target, target_schema) if _is_large(source, source_schema) else nullcontext():
-        return sum(_carry(source, source_schema, target, target_schema, table, counted) for table in DATA_TABLES)
+        rows = sum(_carry(source, source_schema, target, target_schema, table, counted) for table in DATA_TABLES)
+        source.commit()
+    return rows
 
 
 def _carry(

@@ -42,7 +42,7 @@ def sign_ups_by_day(connection: Connection, *, days: int) -> list[Any]:
 def moves_in(connection: Connection, what: Literal["under_way", "failed", "kept"]) -> list[Any]:
     """Moves under way, or failed ones whose tenant has not been moved since; rows as in `moves.page`.
 
-    `kept`: those whose source is kept because it differed, or could not be archived.
+    `kept`: those whose source is kept because it differed, or could not be archived or dropped.
     """
     phases = UNDER_WAY if what == "under_way" else (Phase.FAILED,)
     later = moves.alias()

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from awssome.database.registry.tables import instances, placements, servers
+from awssome.database.registry.tables import instances, placements, servers, tenants
 from awssome.domain.instances import Blueprint, InstanceState, identifier
-from awssome.domain.tenants import EngineName, PlacementState, ServerKind
+from awssome.domain.tenants import EngineName, PlacementState, ServerKind, TenantState
 from awssome.domain.times import new_id, now
 
 
@@ -73,6 +73,12 @@ def order(connection: Connection, blueprint: Blueprint, tenant_id: UUID) -> UUID
     return server_id
 
 
+def count(connection: Connection, tenant_id: UUID) -> int:
+    """Instances that were ordered for the tenant and are not gone yet."""
+    query = select(func.count()).where(instances.c.tenant_id == tenant_id, instances.c.state != InstanceState.DELETED)
+    return int(connection.execute(query).scalar_one())
+
+
 def find(connection: Connection, server_id: UUID, *, lock: bool = False) -> Instance | None:
     """The instance behind a server; None for a server that AWS did not make."""
     query = _rows().where(instances.c.server_id == server_id)
@@ -112,6 +118,15 @@ def identifiers(connection: Connection) -> set[str]:
 def leaving(connection: Connection) -> list[Instance]:
     """Instances that are being taken away."""
     query = _rows().where(instances.c.state.in_((InstanceState.RETIRING, InstanceState.DELETING)))
+    return [_instance(row) for row in connection.execute(query)]
+
+
+def of_the_erased(connection: Connection) -> list[Instance]:
+    """Instances that are gone and left a last snapshot, of tenants that are erased."""
+    erased = select(tenants.c.id).where(tenants.c.id == instances.c.tenant_id, tenants.c.state == TenantState.DELETED)
+    query = _rows().where(
+        instances.c.state == InstanceState.DELETED, instances.c.snapshot.is_not(None), erased.exists()
+    )
     return [_instance(row) for row in connection.execute(query)]
 
 

@@ -191,6 +191,12 @@ def note_revision(connection: Connection, placement_id: UUID, revision: str) -> 
     connection.execute(update(placements).where(placements.c.id == placement_id).values(revision=revision))
 
 
+def is_dropped(connection: Connection, placement_id: UUID) -> bool:
+    """Whether nothing of the placement is left on its server."""
+    query = select(placements.c.state).where(placements.c.id == placement_id)
+    return bool(connection.scalar(query) == PlacementState.DROPPED)
+
+
 def is_abandoned(connection: Connection, placement_id: UUID) -> bool:
     """Whether the placement was begun, and nobody will ever live there."""
     return connection.scalar(select(placements.c.id).where(placements.c.id == placement_id, _abandoned())) is not None

@@ -233,6 +233,8 @@ def release(connection: Connection, placement_id: UUID) -> None:
     One that AWS has made is not: its backups hold what was there. `workflows.instances` takes it away.
     """
     server_id = select(placements.c.server_id).where(placements.c.id == placement_id).scalar_subquery()
+    # Its tenant may be coming back: what is written there meanwhile is seen only behind the lock.
+    connection.execute(select(servers.c.id).where(servers.c.id == server_id).with_for_update())
     in_use = select(placements.c.id).where(
         placements.c.server_id == servers.c.id, placements.c.state != PlacementState.DROPPED
     )

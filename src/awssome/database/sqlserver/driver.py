@@ -38,7 +38,8 @@ UNKNOWN = frozenset({207, 208})
 """No such column, no such table."""
 
 _STAND_IN = 33557097
-"""Babelfish answers this for many errors; what it denies, and a lock not had in time, are told by their text."""
+"""A server that stands in for SQL Server answers this for many errors; what it denies, and a lock not had in time, are
+told by their text."""
 
 _ENDED = frozenset({64, 233, 596, 6005, 10053, 10054, 10060})
 """The session was ended, the server shuts down, or the network is gone."""

@@ -142,7 +142,7 @@ RULES: tuple[Rule, ...] = (
         "source_kept",
         Severity.ERROR,
         "Source of a move is kept",
-        "It held something else than was carried over, or it could not be archived. It is not dropped.",
+        "It held something else than was carried over, or it could not be archived or dropped. It is still there.",
         "Read the move's evidence. Once you know what differed, `awssome move release` lets the source go.",
         checks.source_kept,
     ),

@@ -10,6 +10,7 @@ from awssome.control import messages as m
 from awssome.database.registry import accounts, audit, sessions, tenants
 from awssome.database.registry.audit import Actor
 from awssome.domain.errors import Code, Refused
+from awssome.domain.tenants import Tier
 from awssome.management import people
 from awssome.management.api.guard import ServiceCall, at_tenant, session_of
 from awssome.management.denials import deny
@@ -137,7 +138,7 @@ def hand_over(call: ServiceCall, body: m.SwitchTenant) -> m.HandoverOut:
             raise Refused(Code.NOT_FOUND, "You do not belong to this workspace.")
         ticket = sessions.new_ticket(connection, mine.account_id, body.tenant_id)
         audit.record(connection, call.actor, "session.handed_over", body.tenant_id)
-    host = call.services.addresses.of(row.tier, row.slug)
+    host = call.services.addresses.of(Tier(row.tier), row.slug)
     return m.HandoverOut(url=call.services.addresses.url(host, f"/handover?ticket={ticket}"))
 
 
