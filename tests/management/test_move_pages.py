@@ -17,6 +17,7 @@ from awssome.domain.instances import Blueprint, InstanceState
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import Tier
 from awssome.domain.times import now
+from awssome.management import views
 from awssome.management.app import create
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
@@ -123,6 +124,10 @@ def test_a_server_that_aws_is_making_says_how_far_it_is(
         instances.turn(connection, made, state, requested_at=since)
         instances.tell(connection, server_id, problem)
     noted(services, move_id, Phase.REQUESTED, {"server": {"at": now().isoformat()}}, problem="AWS is making it.")
+    with services.registry.begin() as connection:
+        its_own = views.tenant(services, connection, tenants.find(connection, tenancy.id)).move
+    assert its_own is not None and its_own.making is not None
+    assert (its_own.making.stuck, its_own.making.problem) == (problem is not None, None), "the words are for operators"
     page = desk.get(f"/servers/{name}").text
     assert (
         told in page and page.count(problem or "nothing wrong") == (problem is not None) and f"/moves/{move_id}" in page
