@@ -218,6 +218,9 @@ def test_a_downgrade_says_before_what_becomes_of_the_deals(
     page = alice.get("/plan").text
     assert "The 10 deals that came in first stay in step with HubSpot." in page
     assert "The other 2 stay here, to read, edit and export, but no longer follow HubSpot." in page
+    assert "AWS Marketplace" not in page
+    northwind.subscribed = True
+    assert "This does not end your subscription in AWS Marketplace" in alice.get("/plan").text
     wrong = alice.send("/plan/downgrade", at="/plan", confirm="")
     assert wrong.status_code == 422 and calls(stage, "downgrade") == []
     assert alice.send("/plan/downgrade", at="/plan", confirm=" Northwind Cloud ").status_code == 303
