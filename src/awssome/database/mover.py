@@ -413,7 +413,8 @@ class Mover:
             moves.note(connection, move, "steps", "in_vain", in_vain)
             moves.advance(connection, move, Phase.REQUESTED, problem=problem, lease_until=None)
         # The claim waits for a close of ours whose answer was lost: until then the source may look open, and is not.
-        trip.source_server.claim(trip.source.schema, move.mover)
+        with suppress(FenceBusy):  # writers have it, so it is open
+            trip.source_server.claim(trip.source.schema, move.mover)
         self._reopen(move, trip)
         if isinstance(error, NotYet):
             return
