@@ -115,4 +115,4 @@ def _found(desk: Desk, move_id: UUID) -> tuple[MoveOut, dict[str, Any]]:
         found = operations.move(connection, move_id)
         stuck = found.making is not None and found.making.stuck
         hindered = operations.server(connection, found.target).problem if stuck else None
-    return found, {**move_view(found), "hindered": hindered}
+    return found, move_view(found, hindered)
