@@ -18,7 +18,7 @@ from awssome.database import Connection
 from awssome.database import mover as movers
 from awssome.database.postgresql import server as postgresql
 from awssome.database.postgresql.driver import connection_parameters
-from awssome.database.registry import moves, placements, tenants
+from awssome.database.registry import erasure, moves, placements, tenants
 from awssome.database.registry.moves import Move
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
@@ -158,6 +158,28 @@ def test_a_target_that_keeps_going_away_pauses_writes_only_so_often(
         moving.cancel(connection, services.queue, OLGA, move_id)
     assert mover(services).carry_on(move_id) is Phase.CANCELLED
     truth.holds_at(move.source_id)
+
+
+def test_rows_that_differ_are_told_by_their_keys_until_the_tenant_is_erased(
+    engine: EngineName, services: WorkerServices, alice: Tenancy, dedicated_url: str
+) -> None:
+    move_id = upgrade(services, alice)
+    with services.registry.begin() as connection:
+        target = placements.find(connection, services.keys, the_move(services, move_id).target_id)
+
+    def spoil(step: str) -> None:
+        if step == "verify":
+            as_administrator(engine, dedicated_url, f"UPDATE {target.schema}.field_mappings SET property = 'other'")
+
+    assert mover(services, step=spoil).carry_on(move_id) is Phase.FAILED
+    move = the_move(services, move_id)
+    assert "field_mappings" in move.problem
+    assert move.evidence["steps"]["verify"]["keys"]["field_mappings"] != []
+    with services.registry.begin() as connection:
+        tenants.turn(connection, alice.id, TenantState.RETAINED)
+        erasure.forget_tenant(connection, alice.id)
+    steps = the_move(services, move_id).evidence["steps"]
+    assert "keys" not in steps["verify"] and steps["verify"]["at"]
 
 
 def test_what_an_earlier_try_has_made_goes_when_the_next_is_called_off_before_it_makes_anything(

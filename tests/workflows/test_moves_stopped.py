@@ -183,7 +183,7 @@ def test_a_move_that_is_cancelled_leaves_everything_as_it_was(
 def test_once_the_switch_begins_a_move_cannot_be_cancelled(when: str, services: WorkerServices, alice: Tenancy) -> None:
     truth = Truth.of(services, alice)
     move_id = upgrade(services, alice)
-    told = []
+    told: list[Code] = []
 
     def cancel(step: str) -> None:
         if step == when:
@@ -192,7 +192,7 @@ def test_once_the_switch_begins_a_move_cannot_be_cancelled(when: str, services: 
             told.append(refused.value.code)
 
     assert mover(services, step=cancel).carry_on(move_id) is Phase.RETAINING
-    assert told == [Code.CONFLICT]
+    assert set(told) == {Code.CONFLICT}  # a slow server may need a second try of the cut-over
     truth.holds_at(the_move(services, move_id).target_id)
 
 

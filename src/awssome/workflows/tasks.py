@@ -211,6 +211,7 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @app.task(name="awssome.clear_instances", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def clear_instances(context: JobContext, timestamp: int) -> None:
         instances.clear(services)
+        instances.erase(services)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.settle_hosts", queue=SWEEP, pass_context=True)  # the next tick is the retry

@@ -166,8 +166,11 @@ def request_cancel(connection: Connection, move_id: UUID) -> None:
     :raises Refused: CONFLICT when the switch has begun, or the move has ended.
     """
     asked = update(moves).where(moves.c.id == move_id, moves.c.phase.in_(CANCELLABLE)).values(cancel_requested=True)
-    if not connection.execute(asked).rowcount:
-        raise Refused(Code.CONFLICT, "This move can no longer be cancelled.", "Roll it back once it has ended.")
+    if connection.execute(asked).rowcount:
+        return
+    if find(connection, move_id).phase is Phase.CANCELLED:
+        raise Refused(Code.CONFLICT, "This move is called off already.", "The data has stayed where it was.")
+    raise Refused(Code.CONFLICT, "This move can no longer be cancelled.", "Roll it back once it has ended.")
 
 
 def reopen(connection: Connection, move_id: UUID) -> None:
