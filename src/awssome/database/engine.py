@@ -202,9 +202,9 @@ class Snapshot:
     sums: Callable[[], dict[str, TableSum]]
 
 
-MOST_AT_LAST = 5_000
-"""Entries that are carried over while writers wait. Those of one huge statement, written at the last moment, would keep
-them waiting for too long anyway, and a mover's memory is not the tenant's to fill."""
+CLOSING_ENTRIES = 2_000
+"""So many entries of `_outbox` are carried over while writers wait. A long writer may have left more of them; then
+writers go on first."""
 
 
 MOST_BYTES = 64 << 20
@@ -221,7 +221,10 @@ class Closing(ABC):
 
     @abstractmethod
     def changes(self) -> Changes:
-        """The last that was written; nothing more can be. :raises FenceBusy: when it is too much to wait for."""
+        """The last that was written; nothing more can be.
+
+        :raises FenceBusy: for more than `CLOSING_ENTRIES`, or than `MOST_BYTES`.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -260,7 +263,7 @@ class TooMuch(Exception):
 
 
 class FenceBusy(Exception):
-    """Writers kept the fence for longer than the limit, or have just written too much; try again."""
+    """Writers kept the fence for longer than the limit, or have written too much until then; try again."""
 
 
 class Unequal(Exception):

@@ -84,10 +84,16 @@ class Mover:
             move = moves.claim(connection, move_id)
         try:
             return self._carry_on(move, abort)
+        except FenceBusy as busy:
+            raise Refused(Code.UNAVAILABLE, _told(busy)) from None
         except MoverLost:
             # Somebody else has the move now; it is theirs to finish.
             with self.registry.begin() as connection:
                 return moves.find(connection, move_id).phase
+        except Refused as refused:
+            with self.registry.begin() as connection:
+                moves.tell(connection, move, refused.message)
+            raise
 
     def recover(self, move_id: UUID) -> Phase:
         """Let writes go on that a silent mover has paused: at the target, where it is ready for them, else at the
@@ -408,9 +414,12 @@ class Mover:
             in_vain = reached.evidence["steps"].get("in_vain", 0) + paused
             moves.note(connection, move, "steps", "in_vain", in_vain)
             moves.advance(connection, move, Phase.REQUESTED, problem=problem, lease_until=None)
-        fence = trip.source_server.fence(trip.source.schema)
-        if fence is not None and fence.mover == move.mover:
+        try:
+            # The claim waits for a close of ours whose answer was lost: until then the source may look open, and is not.
+            trip.source_server.claim(trip.source.schema, move.mover)
             self._reopen(move, trip)
+        except FenceBusy:
+            return  # writers are at it; writes are noted until the next try
         if isinstance(error, NotYet):
             return
         if not passes(error) or (paused and in_vain >= PAUSES_IN_VAIN):
@@ -434,7 +443,7 @@ class Mover:
         with self.registry.begin() as connection:
             placements.mark(connection, move.target_id, PlacementState.DROPPED)
             servers.release(connection, move.target_id)
-            moves.advance(connection, move, Phase.CANCELLED, finished_at=now())
+            moves.advance(connection, move, Phase.CANCELLED, problem=None, finished_at=now())
             audit.record(connection, audit.SYSTEM, "move.cancelled", move.tenant_id, move=move.id)
         return Phase.CANCELLED
 
@@ -483,6 +492,8 @@ def _told(error: BaseException) -> str:
     """What has ended a try, for people."""
     if isinstance(error, Refused | NotYet):
         return error.message
+    if isinstance(error, FenceBusy):
+        return "Long writes kept the move from going on. It is tried again."
     if isinstance(error, Unequal):
         return f"What was written to the target is not there as it was sent, in {error}."
     return "The move was interrupted."

@@ -17,7 +17,7 @@ from sqlalchemy import Table
 
 from awssome.database import template
 from awssome.database.engine import (
-    MOST_AT_LAST,
+    CLOSING_ENTRIES,
     Changes,
     Closing,
     Fence,
@@ -297,7 +297,7 @@ class PostgreSQL(Server):
                 ),
                 after=(
                     f"SELECT {FENCE} FROM {name}._fence WHERE mover = {int(mover)}",
-                    f"{dirty.NOTED.format(name)} LIMIT {MOST_AT_LAST + 1}",
+                    f"{dirty.NOTED.format(name)} LIMIT {CLOSING_ENTRIES + 1}",
                 ),
             )
             fence, noted = _results(cursor)
@@ -403,7 +403,7 @@ class _Closing(Closing):
         self._connection, self._name, self._noted = connection, name, noted
 
     def changes(self) -> Changes:
-        if len(self._noted) > MOST_AT_LAST:
+        if len(self._noted) > CLOSING_ENTRIES:
             raise FenceBusy
         try:
             return dirty.changes(self._connection, self._name, self._noted)

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Table
 from awssome.database import dirty
 from awssome.database.canonical import read, written
 from awssome.database.engine import (
-    MOST_AT_LAST,
+    CLOSING_ENTRIES,
     MOST_BYTES,
     Changes,
     Closing,
@@ -49,10 +49,10 @@ class ClosingFence(Closing):
     def changes(self) -> Changes:
         """All of `_outbox`."""
         try:
-            found = changes(self._reader, self._name, MOST_AT_LAST + 1)
+            found = changes(self._reader, self._name, CLOSING_ENTRIES + 1)
         except TooMuch:
             raise FenceBusy from None
-        if len(found.seqs) > MOST_AT_LAST:
+        if len(found.seqs) > CLOSING_ENTRIES:
             raise FenceBusy
         self._reader.commit()  # whatever the snapshot still holds of the outbox is in the way of emptying it
         return found
