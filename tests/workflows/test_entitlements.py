@@ -23,7 +23,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import MoveKind
 from awssome.domain.tenants import TenantState, Tier
 from awssome.domain.times import now
-from awssome.workflows import entitlements
+from awssome.workflows import entitlements, moves
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.sandbox.conftest import point_aws_at, running
@@ -216,6 +216,22 @@ def test_one_that_ends_later_is_told_to_operators_and_downgrades_nobody(
     shop.arrive()
     shop.a_day_later()
     assert (shop.row().state, shop.in_doubt()) == ("active", []), "subscribed again"
+
+
+def test_one_that_goes_on_after_a_downgrade_grants_nothing_and_is_told_to_operators(
+    shop: Shop, make_tenant: Callable[..., Tenancy]
+) -> None:
+    alice = make_tenant()
+    shop.claim(alice, shop.arrive())
+    assert shop.do(lambda c: registered.active(c, alice.id))
+    shop.do(lambda c: moves.downgrade(c, shop.services.queue, ALICE, str(alice.id)))
+    shop.a_day_later()
+    assert shop.tier(alice) is Tier.FREE
+    (told,) = shop.in_doubt()
+    assert BUYER in told and "on the free tier" in told
+    shop.order(cancel=True)
+    shop.a_day_later()
+    assert shop.in_doubt() == [] and not shop.do(lambda c: registered.active(c, alice.id))
 
 
 def test_an_aws_that_does_not_answer_ends_nothing(

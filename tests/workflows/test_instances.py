@@ -28,11 +28,11 @@ from awssome.database.registry import Registry, audit, erasure, instances, place
 from awssome.database.registry.tables import instances as table
 from awssome.database.registry.tables import moves
 from awssome.domain.errors import Code, Refused
-from awssome.domain.instances import Blueprint, InstanceState, final_snapshot
+from awssome.domain.instances import Blueprint, InstanceState, final_snapshot, identifier
 from awssome.domain.moves import NotYet, Phase
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import PlacementState, TenantState
-from awssome.domain.times import now
+from awssome.domain.times import new_id, now
 from awssome.workflows import instances as making
 from awssome.workflows import moves as moving
 from awssome.workflows import provisioning
@@ -429,6 +429,20 @@ def test_an_order_that_is_called_off_leaves_nothing_in_aws(platform: WorkerServi
     assert seen(name) == []
     with pytest.raises(Refused):
         making.ensure(platform, server_id)
+
+
+def test_an_instance_of_ours_that_the_registry_does_not_know_is_told(
+    platform: WorkerServices, make_tenant: Make
+) -> None:
+    blueprint, stray = replace(BLUEPRINT, platform="strays.example"), identifier(new_id(), new_id())
+    known = the_instance(platform, order(platform, make_tenant(), blueprint))
+    platform.databases.create(known.name, blueprint, known.tags)
+    platform.databases.create(stray, blueprint, blueprint.tags(new_id(), new_id()))
+    assert making.orphans(platform.registry, platform.databases, "strays.example") == [stray]
+    with platform.registry.begin() as connection:
+        instances.turn(connection, known, InstanceState.DELETED)
+    told = making.orphans(platform.registry, platform.databases, "strays.example")
+    assert told == sorted([known.name, stray]), "one that was thought to be gone"
 
 
 def test_nobody_gets_a_server_that_was_anothers(platform: WorkerServices, make_tenant: Make) -> None:

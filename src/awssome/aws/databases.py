@@ -132,6 +132,14 @@ class Databases:
             )
         return found
 
+    def of_platform(self, platform: str) -> list[str]:
+        """The names of all instances that carry the platform's tag and are not being deleted, in order."""
+        with told("RDS", _WORDS):
+            pages = self._client.get_paginator("describe_db_instances").paginate()
+            rows = [row for page in pages for row in page["DBInstances"]]
+        ours = [row for row in rows if _instance(row).tags.get("awssome:platform") == platform]
+        return sorted(str(row["DBInstanceIdentifier"]) for row in ours if row["DBInstanceStatus"] != "deleting")
+
     def protect(self, name: str) -> None:
         """Against deletion by mistake: from the moment on from which it holds what is somebody's.
 

@@ -16,10 +16,11 @@ from uuid import UUID
 import structlog
 
 from awssome.aws import databases
+from awssome.aws.databases import Databases
 from awssome.aws.secrets import administrator
 from awssome.aws.troubles import SOON
 from awssome.database import Connection, made
-from awssome.database.registry import audit, instances, servers
+from awssome.database.registry import Registry, audit, instances, servers
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.instances import Instance
 from awssome.domain.errors import Code, Refused
@@ -156,6 +157,18 @@ def erase(services: WorkerServices) -> None:
                     server=instance.name,
                     snapshot=instance.snapshot,
                 )
+
+
+def orphans(registry: Registry, databases: Databases, platform: str) -> list[str]:
+    """Instances that carry the platform's tag, cost money, and that the registry does not know: as behind a registry
+    that was restored from a backup. They are looked at by operators, and never deleted by us.
+
+    :raises Trouble: when AWS does not tell.
+    """
+    there = databases.of_platform(platform)  # first: one that is ordered meanwhile is known before it is made
+    with registry.begin() as connection:
+        known = instances.identifiers(connection)
+    return [name for name in there if name not in known]
 
 
 @contextmanager

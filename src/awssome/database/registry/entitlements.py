@@ -82,6 +82,13 @@ def due(connection: Connection, product: str, before: datetime, limit: int) -> l
     return [Bound(**row._mapping) for row in connection.execute(query.limit(limit))]
 
 
+def active(connection: Connection, tenant_id: UUID) -> bool:
+    """Whether somebody pays for the tenant by a subscription, as far as AWS has told."""
+    e = entitlements.c
+    found = connection.scalar(select(e.tenant_id).where(e.tenant_id == tenant_id, e.state == "active").limit(1))
+    return found is not None
+
+
 def in_doubt(connection: Connection) -> list[Any]:
     """id, slug and company of tenants that an operator has to look at, with the problem of their subscription."""
     e = entitlements.c

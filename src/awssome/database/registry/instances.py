@@ -109,6 +109,12 @@ def needless(connection: Connection) -> list[Instance]:
     return [_instance(row) for row in connection.execute(query.where(instances.c.server_id.in_(locked)))]
 
 
+def identifiers(connection: Connection) -> set[str]:
+    """Of all instances that are not gone from AWS, as far as we know."""
+    there = select(instances.c.identifier).where(instances.c.state != InstanceState.DELETED)
+    return set(connection.scalars(there))
+
+
 def leaving(connection: Connection) -> list[Instance]:
     """Instances that are being taken away."""
     query = _rows().where(instances.c.state.in_((InstanceState.RETIRING, InstanceState.DELETING)))
