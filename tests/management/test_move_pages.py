@@ -74,6 +74,23 @@ def test_a_move_tells_its_cycles_its_tries_and_that_the_source_was_compared_agai
     assert "It stays until an operator has looked at it" in page
 
 
+def test_a_source_that_differed_is_let_go_by_name(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
+) -> None:
+    tenancy = make_tenant("Northwind Cloud")
+    move_id = upgrade(services, tenancy)
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    page = f"/moves/{move_id}"
+    assert "/release" not in desk.get(page).text, "it was equal, and goes when its retention ends"
+    noted(services, move_id, Phase.RETAINING, {"confirm": {"at": "", "seconds": 1, "equal": False}})
+    assert desk.send(f"{page}/release", at=page, confirm="northwind").status_code == 422
+    begun = desk.after(desk.send(f"{page}/release", at=page, confirm="Northwind Cloud")).text
+    assert "The source is archived, then dropped." in begun
+    with services.registry.begin() as connection:
+        assert moves.find(connection, move_id).phase is Phase.DROPPING
+    assert desk.send(f"{page}/release", at=page, confirm="Northwind Cloud").status_code == 409
+
+
 def test_a_verification_that_failed_names_the_keys(
     desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
 ) -> None:

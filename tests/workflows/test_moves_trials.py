@@ -25,9 +25,7 @@ from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy, register_server
 from tests.engines import NOW, Raw, eventually, only_postgresql
 from tests.workflows.moving import Truth, Wire, fill, mover, placement_of, rows_of, the_move, upgrade, writable
-from tests.workflows.trials import Trial, carry, start
-
-DEAD_SECONDS = 90.0
+from tests.workflows.trials import DEAD_SECONDS, Trial, carry, start
 
 
 @pytest.fixture
@@ -37,19 +35,23 @@ def trial(services: WorkerServices, make_tenant: Callable[..., Tenancy], secret_
     fill(services, tenancy)
     folder = tmp_path / "journals"
     folder.mkdir()
-    raw = tenancy.placement.engine is EngineName.POSTGRESQL
-    return Trial(services, tenancy, secret_key, folder, random.Random(6), rate=80, raw=raw)
+    postgresql = tenancy.placement.engine is EngineName.POSTGRESQL
+    # What stands in for SQL Server in tests parses each statement for milliseconds: there people are fewer.
+    rate = 80 if postgresql else 20
+    return Trial(services, tenancy, secret_key, folder, random.Random(6), rate=rate, raw=postgresql)
 
 
 @pytest.mark.usefixtures("dedicated")
-def test_ten_kills_at_random_lose_nothing(trial: Trial) -> None:
+def test_kills_at_random_lose_nothing(trial: Trial, engine: EngineName) -> None:
+    kills = 10 if engine is EngineName.POSTGRESQL else 4
     with trial.people():
-        trial.to_and_fro(kills=10, longest=0.4)
+        trial.to_and_fro(kills, longest=0.4)
     trial.holds()
-    assert sum(trial.killed.values()) == 10
+    assert sum(trial.killed.values()) == kills
+    assert trial.moved >= 4
     told = trial.told()
-    assert told.acknowledged > 100
-    assert told.reads > 100
+    assert told.acknowledged > 20 * trial.moved
+    assert told.reads > trial.moved
 
 
 @pytest.mark.usefixtures("dedicated")

@@ -42,6 +42,9 @@ AGAIN_SECONDS = 0.1
 """A mover that met an error tries again after this. The queue is tried by other tests, and waits for longer."""
 
 
+DEAD_SECONDS = 900.0
+"""Whatever takes longer has come to a stop: on a slow machine that is full of work a move takes minutes."""
+
 SKEWS = (-600, 0, 0, 600)
 """Seconds by which the clocks of workers may be wrong."""
 
@@ -134,7 +137,7 @@ class Trial:
         finally:
             (self.folder / "stop").touch()
             for portal, _ in self._portals:
-                portal.join(90)
+                portal.join(DEAD_SECONDS)
                 assert portal.exitcode == 0, "a portal does not end"
 
     def close(self) -> None:
@@ -161,7 +164,7 @@ class Trial:
     def move(self, kind: Callable[[WorkerServices, Tenancy], UUID], kills: int = 0, *, longest: float = 0.6) -> int:
         """Carry a move from end to end, while something is killed or frozen again and again; how often it was."""
         move_id = kind(self.services, self.tenancy)
-        self._workers, struck, deadline = [self._worker(move_id)], 0, time.monotonic() + 240
+        self._workers, struck, deadline = [self._worker(move_id)], 0, time.monotonic() + DEAD_SECONDS
         try:
             while self._phase(move_id) is not Phase.RETAINING:
                 assert time.monotonic() < deadline, the_move(self.services, move_id)
@@ -184,9 +187,9 @@ class Trial:
         self.goes_on()
         return struck
 
-    def goes_on(self, writes: int = 20, seconds: float = 60.0) -> None:
+    def goes_on(self, writes: int = 20) -> None:
         """So many more writes are acknowledged."""
-        enough, deadline = self.told().acknowledged + writes, time.monotonic() + seconds
+        enough, deadline = self.told().acknowledged + writes, time.monotonic() + DEAD_SECONDS
         while self.told().acknowledged < enough:
             assert time.monotonic() < deadline, "nobody can write"
             time.sleep(0.1)

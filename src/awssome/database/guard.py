@@ -121,7 +121,7 @@ def guard_and_note(table: str, *keys: str, append_only: bool = False) -> None:
                 IF @result < 0 THROW 51001, N'fenced', 1;
             END
             SELECT @mode = mode, @capture = capture FROM {TENANT}._fence WITH (REPEATABLEREAD) WHERE id = 1;
-            IF @mode IS NULL OR @tenant = 1 AND @mode <> N'rw' THROW 51001, N'fenced', 1;
+            IF @tenant = 1 AND (@mode IS NULL OR @mode <> N'rw') THROW 51001, N'fenced', 1;
             IF @capture = 1
                 INSERT INTO {TENANT}._outbox (table_name, row_key)
                 SELECT N'{table}', {key} FROM inserted UNION SELECT N'{table}', {key} FROM deleted;

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Integer, Text, cast, func, select, text, update
+from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Integer, Text, cast, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
 
@@ -89,6 +89,14 @@ def advance(connection: Connection, move: Move, phase: Phase, **values: Any) -> 
     )
     if changed.rowcount != 1:
         raise MoverLost
+
+
+def tell(connection: Connection, move: Move, problem: str) -> None:
+    """What keeps a move from ending that has switched, or is called off: it is tried again, and nothing else tells of
+    it. Nothing when another mover has claimed the move since."""
+    ending = or_(moves.c.phase == Phase.SWITCHED, moves.c.cancel_requested)
+    mine = (moves.c.id == move.id, moves.c.mover == move.mover)
+    connection.execute(update(moves).where(*mine, ending).values(problem=problem))
 
 
 def note(connection: Connection, move: Move, part: str, name: str, value: Any) -> None:
