@@ -315,14 +315,17 @@ class _Embedded(NamedTuple):
 def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[str, list[_Embedded]]:
     """The control plane's URL, and the servers. Passwords follow from the key."""
     from awssome.database import embedded, servers
+    from awssome.database.embedded_care import looked_after
 
-    url, found = "", []
+    url, found, handles = "", [], []
     for directory, name, kind in EMBEDDED if settings.blueprint is None else EMBEDDED[:1]:
-        cluster = stack.enter_context(embedded.start(settings.home, directory, binaries=settings.pgbin)).cluster
+        handles.append(stack.enter_context(embedded.start(settings.home, directory, binaries=settings.pgbin)))
+        cluster = handles[-1].cluster
         if not url:
             url = servers.prepare_control_plane(cluster, keys.signature("embedded", f"control of {directory}"))
         password = keys.signature("embedded", f"provisioner of {directory}")
         found.append(_Embedded(name, kind, servers.prepare_data_plane(cluster, password), cluster.log))
+    stack.enter_context(looked_after(handles))
     return url, found
 
 

@@ -191,3 +191,12 @@ def test_a_secret_that_is_gone_or_strange_is_told_without_its_text() -> None:
         with pytest.raises(Trouble) as refused:
             secrets.administrator(each)
         assert "hunter2" not in f"{refused.value.message} {refused.value.advice}"
+
+
+def test_a_platform_finds_its_own_instances_and_no_others() -> None:
+    databases, mine, theirs = Databases(), fresh(), fresh()
+    own = replace(BLUEPRINT, platform="own.example")
+    databases.create(mine, own, own.tags(TENANT, SERVER))
+    databases.create(theirs, BLUEPRINT, TAGS)
+    assert databases.of_platform("own.example") == [mine]
+    assert mine not in databases.of_platform("example.com")

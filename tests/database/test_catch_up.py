@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from awssome.database import Connection, catch_up, dirty
 from awssome.database.catch_up import CatchUp, End
-from awssome.database.engine import FenceBusy, MoverLost, Server, Unequal
+from awssome.database.engine import CLOSING_ENTRIES, FenceBusy, MoverLost, Server, Unequal
 from awssome.database.postgresql import rows
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import placements
@@ -438,6 +438,24 @@ def test_a_cut_over_that_is_left_lets_writers_go_on(pair: Pair) -> None:
     with pytest.raises(Refused) as refused:
         writers.write("a stage", 2, 2)
     assert refused.value.code is Code.FENCED
+
+
+def test_what_a_long_writer_leaves_behind_is_not_carried_over_while_others_wait(pair: Pair) -> None:
+    behind = pair.begin()
+    much = [
+        {"pipeline": str(number), "hubspot_stage": "", "stage": "", "updated_at": now()}
+        for number in range(CLOSING_ENTRIES + 1)
+    ]
+    with pair.services.sessions.open(pair.placement) as connection:
+        connection.execute(insert(stage_mappings), much)
+    with pytest.raises(FenceBusy):
+        pair.cut_over(behind)
+    there = pair.server.fence(pair.placement.schema)
+    assert there is not None and (there.mode, there.capture) == (FenceMode.RW, True)
+    assert pair.server.sums(pair.target)["stage_mappings"].rows == 0
+    behind.until_few(lambda: None)
+    pair.cut_over(behind)
+    assert pair.is_equal()
 
 
 @only_postgresql

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import pytest
 
 from awssome.database import embedded_place
 from awssome.database.embedded import Cluster, reachable, remove, start
+from awssome.database.embedded_care import looked_after
 from awssome.database.embedded_log import EmbeddedLog
 from awssome.domain.errors import Code, Refused
 
@@ -230,6 +232,22 @@ def test_a_killed_server_is_started_again_by_the_next_user(home: Path) -> None:
     assert not reachable(first.cluster)
 
 
+def test_a_killed_server_that_is_looked_after_comes_back_where_it_was(home: Path) -> None:
+    def back(killed: int) -> bool:
+        return reachable(handle.cluster) and server_pid(home) != killed
+
+    with start(home, "main") as handle, looked_after([handle]):
+        with connect(handle.cluster) as connection:
+            connection.execute("create table kept as select 1 as id")
+        for _ in range(2):
+            killed = server_pid(home)
+            os.kill(killed, signal.SIGKILL)
+            wait_for(partial(back, killed))
+            with connect(handle.cluster) as connection:
+                assert value(connection, "select id from kept") == 1
+    assert not reachable(handle.cluster), "who lets go of it stops it, and it stays so"
+
+
 def test_it_waits_for_the_last_process_of_a_killed_server(home: Path) -> None:
     with start(home, "main") as handle:
         connection = connect(handle.cluster)
@@ -411,6 +429,7 @@ def test_an_ordinary_user_runs_a_cluster_of_their_own_and_nobody_elses(
 import json, os, sys
 from pathlib import Path
 from awssome.database.embedded import Cluster, reachable, remove, start
+from awssome.database.embedded_care import looked_after
 from awssome.database.embedded_log import EmbeddedLog
 from awssome.domain.errors import Refused
 own, foreign, programs = map(Path, sys.argv[1:4])

@@ -4,6 +4,7 @@ AWS is making."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,15 +12,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from awssome.database.registry import audit, instances, moves, servers, tables, tenants
+from awssome.database.registry import audit, instances, moves, servers, sessions, tables, tenants
 from awssome.domain.instances import Blueprint, InstanceState
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import Tier
 from awssome.domain.times import now
+from awssome.management.app import create
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
-from tests.management.conftest import Desk
+from tests.management.conftest import Desk, visit
 from tests.workflows.moving import OLGA, mover, upgrade
 
 MakeTenant = Callable[..., Tenancy]
@@ -72,6 +74,23 @@ def test_a_move_tells_its_cycles_its_tries_and_that_the_source_was_compared_agai
     assert "It stays until an operator has looked at it" in page
 
 
+def test_a_source_that_differed_is_let_go_by_name(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
+) -> None:
+    tenancy = make_tenant("Northwind Cloud")
+    move_id = upgrade(services, tenancy)
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    page = f"/moves/{move_id}"
+    assert "/release" not in desk.get(page).text, "it was equal, and goes when its retention ends"
+    noted(services, move_id, Phase.RETAINING, {"confirm": {"at": "", "seconds": 1, "equal": False}})
+    assert desk.send(f"{page}/release", at=page, confirm="northwind").status_code == 422
+    begun = desk.after(desk.send(f"{page}/release", at=page, confirm="Northwind Cloud")).text
+    assert "The source is archived, then dropped." in begun
+    with services.registry.begin() as connection:
+        assert moves.find(connection, move_id).phase is Phase.DROPPING
+    assert desk.send(f"{page}/release", at=page, confirm="Northwind Cloud").status_code == 409
+
+
 def test_a_verification_that_failed_names_the_keys(
     desk: Desk, services: WorkerServices, make_tenant: MakeTenant, dedicated: str
 ) -> None:
@@ -86,7 +105,7 @@ def test_a_verification_that_failed_names_the_keys(
     ("state", "problem", "told"),
     [
         (InstanceState.CREATING, None, "AWS is making it"),
-        (InstanceState.CREATING, "InsufficientDBInstanceCapacity", "Something is in the way; it is tried again."),
+        (InstanceState.CREATING, "InsufficientDBInstanceCapacity", "AWS does not make a server"),
         (InstanceState.FAILED, "The quota is used up. Ask AWS for more.", "AWS has not made this server."),
     ],
 )
@@ -105,13 +124,36 @@ def test_a_server_that_aws_is_making_says_how_far_it_is(
         instances.tell(connection, server_id, problem)
     noted(services, move_id, Phase.REQUESTED, {"server": {"at": now().isoformat()}}, problem="AWS is making it.")
     page = desk.get(f"/servers/{name}").text
-    assert told in page and (problem or "") in page and f"/moves/{move_id}" in page
+    assert (
+        told in page and page.count(problem or "nothing wrong") == (problem is not None) and f"/moves/{move_id}" in page
+    )
     assert f'action="/servers/{name}/open"' not in page, "there is nothing to open yet"
-    assert f'action="/moves/{move_id}/retry"' in page
+    assert (f'action="/moves/{move_id}/retry"' in page) is (problem is not None), "who waits has nothing to try again"
     move = desk.get(f"/moves/{move_id}").text
-    assert "AWS is making it: 12\N{NO-BREAK SPACE}min" in move and "It waits for the target server." in move
+    assert ("It waits for the target server." in move) is (problem is None)
+    assert ("AWS is making it: 12\N{NO-BREAK SPACE}min" in move) is (problem is None)
+    assert (problem or "") in move and ("AWS does not make the target server." in move) is (problem is not None)
+    assert (f'action="/moves/{move_id}/retry"' in move) is (problem is not None)
     word = "Not made" if state is InstanceState.FAILED else "AWS is making it"
+    assert f"{word}</span>" in move and f"{word}</span>" in desk.get("/moves").text
     assert f"{word}</span>" in desk.get("/servers").text
+
+
+def test_before_an_upgrade_the_page_says_where_the_server_comes_from(
+    desk: Desk, services: WorkerServices, make_tenant: MakeTenant, olga: UUID
+) -> None:
+    tenancy = make_tenant("Northwind Cloud")
+    address = f"/tenants/{tenancy.slug}"
+    assert "The data stays where it is until you" in desk.get(address).text
+    with services.registry.begin() as connection:
+        tenants.change(connection, tenancy.id, tier=Tier.PAID)
+    page = desk.get(address).text
+    assert f'action="{address}/upgrade"' in page, "a paid tenant on a pool is brought to a server of its own, too"
+    assert ">Upgrade</span>" not in page, "yet nothing can begin without one"
+    with services.registry.begin() as connection:
+        token = sessions.create(connection, olga, "management", address="127.0.0.1", agent="Tests")
+    page = visit(create(replace(services, blueprint=BLUEPRINT)), token).get(address).text
+    assert "AWS makes one, usually in 10 to 40 minutes, and charges for it" in page and ">Upgrade</span>" in page
 
 
 def test_a_downgrade_needs_the_name_and_follows_a_move(

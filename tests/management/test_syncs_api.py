@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from awssome.database import Connection
-from awssome.database.registry import audit, tenants
+from awssome.database.registry import audit, last_syncs, tenants
 from awssome.database.tenant import failures, hubspot, syncs
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.imports import untold
@@ -68,7 +68,9 @@ def test_a_run_is_ended_once_and_the_next_can_begin(
     assert api.portal("POST", "/syncs", None, session=session).json()["sync_id"] != sync_id
     with services.registry.begin() as connection:
         told = [(line.action, line.detail.get("sync")) for line in audit.page(connection, tenant_id=alice.id).rows]
+        known = [(str(row.sync_id), row.state, row.problem) for row in last_syncs.page(connection).rows]
     assert ("sync.cancelled", sync_id) in told
+    assert known == [(sync_id, SyncState.CANCELLED, run.problem)], "operators see it, though no worker had it in hand"
 
 
 def test_a_retry_takes_what_is_named_or_all_that_waits_and_nothing_is_refused(

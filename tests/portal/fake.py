@@ -41,6 +41,7 @@ class Tenant:
     upgrade_requested_at: datetime | None = None
     problem: str | None = None
     move: m.MoveOut | None = None
+    way_back: m.WayBack | None = None
 
 
 class FakeControl:
@@ -472,6 +473,7 @@ class FakeControl:
             created_at=AT - timedelta(days=40),
             retain_until=AT + timedelta(days=30) if tenant.state is TenantState.RETAINED else None,
             move=tenant.move,
+            way_back=tenant.way_back,
         )
 
 

@@ -15,6 +15,7 @@ from awssome.database.schema import sync_history
 from awssome.database.sessions import Sessions
 from awssome.domain.archives import ArchiveState
 from awssome.domain.deals import Stage as DealStage
+from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import Role, TenantState, Tier
 from awssome.domain.times import new_id, now
@@ -259,6 +260,24 @@ def _check(page: Page, paths: list[str], accessible: list[str] | None = None) ->
             found = Axe().run(page).response["violations"]
             told = [(each["id"], [node["html"][:160] for node in each["nodes"]]) for each in found]
             assert told == [], f"{path}: {told}"
+
+
+def test_a_form_that_was_refused_is_not_sent_again_when_the_page_renews_itself(
+    chromium: Browser, stage: Stage, northwind: Tenant, port: int
+) -> None:
+    northwind.move = move(northwind, Phase.COPYING, actions=["cancel"])
+    stage.control.refusals["cancel_own_move"] = Refused(Code.CONFLICT, "This move can no longer be cancelled.")
+    with visiting(chromium, stage, port, "alice") as page:
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+        page.goto("/plan")
+        page.get_by_role("button", name="Cancel…").click()
+        page.get_by_role("button", name="Cancel the move").click()
+        expect(page.get_by_role("alert")).to_contain_text("can no longer be cancelled")
+        northwind.move = move(northwind, Phase.RETAINING, switched_at=now(), actions=[])
+        expect(page).to_have_url(f"http://freemium.localhost:{port}/plan")
+        expect(page.get_by_text("Your data is on your own server.")).to_be_visible()
+        assert len(sent) == 1, "it would cancel whatever can be cancelled by then"
 
 
 def test_without_script_a_move_is_called_off_and_the_way_back_is_taken(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from awssome.control.messages import Making, MoveOut
+from awssome.control.messages import Making, MoveOut, WayBack
 from awssome.database.schema import hubspot_mappings
 from awssome.database.sessions import Sessions
 from awssome.domain.errors import Code, Refused
@@ -95,22 +95,21 @@ def test_more_rows_than_were_expected_never_overfill_the_bar(stage: Stage, north
 
 
 @pytest.mark.parametrize(
-    ("minutes", "problem", "told"),
+    ("minutes", "stuck", "told"),
     [
-        (3, None, "3 min so far, usually 10 to 40 minutes"),
-        (55, None, "takes longer than usual to make your server: 55 min so far"),
-        (5, "InsufficientDBInstanceCapacity in eu-central-1a", "has not made your server yet (5 min so far)"),
+        (3, False, "3 min so far, usually 10 to 40 minutes"),
+        (55, False, "takes longer than usual to make your server: 55 min so far"),
+        (5, True, "has not made your server yet (5 min so far)"),
     ],
 )
 def test_a_server_that_aws_is_making_is_waited_for_in_calm_words(
-    stage: Stage, northwind: Tenant, alice: Browser, minutes: int, problem: str | None, told: str
+    stage: Stage, northwind: Tenant, alice: Browser, minutes: int, stuck: bool, told: str
 ) -> None:
-    making = Making(state=InstanceState.CREATING, since=now() - timedelta(minutes=minutes), problem=problem)
+    making = Making(state=InstanceState.CREATING, since=now() - timedelta(minutes=minutes), stuck=stuck)
     northwind.move = at_step(northwind, "server", Phase.REQUESTED, making=making, problem="AWS is making it.")
     page = alice.get("/plan").text
     assert told in page and "You work on as before." in page
-    assert "Insufficient" not in page, "what AWS says is for operators"
-    assert "tried again" not in page or problem, "waiting is no failure"
+    assert "tried again" not in page or stuck, "waiting is no failure"
 
 
 def test_only_an_owner_calls_a_move_off_that_follows_from_the_plan(
@@ -158,8 +157,14 @@ def test_the_evidence_stays_with_the_plan(stage: Stage, northwind: Tenant, alice
 
 
 def test_a_way_back_asks_for_the_name_and_says_what_it_means(stage: Stage, northwind: Tenant, alice: Browser) -> None:
-    northwind.move = move(
-        northwind, Phase.RETAINING, switched_at=now(), retain_until=now() + timedelta(days=3), actions=["rollback"]
+    northwind.move = move(northwind, Phase.RETAINING, switched_at=now(), retain_until=now() + timedelta(days=3))
+    northwind.way_back = WayBack(
+        kind=MoveKind.UPGRADE,
+        source="pool-1",
+        source_kind=ServerKind.POOL,
+        target="dedicated-1",
+        target_kind=ServerKind.DEDICATED,
+        until=now() + timedelta(days=3),
     )
     page = alice.get("/plan").text
     assert "Everything that you and HubSpot have changed since comes along." in page
@@ -170,6 +175,38 @@ def test_a_way_back_asks_for_the_name_and_says_what_it_means(stage: Stage, north
     assert alice.send("/plan/rollback", at="/plan", confirm="Northwind Cloud").status_code == 303
     assert calls(stage, "roll_back") == [("roll_back", None)]
     assert 'action="/plan/rollback"' not in stage.browser("adam", OWN).get("/plan").text
+
+
+def test_a_move_that_came_to_nothing_leaves_the_way_back_where_it_was(
+    stage: Stage, northwind: Tenant, alice: Browser
+) -> None:
+    northwind.move = move(northwind, Phase.FAILED, kind=MoveKind.ROLLBACK, source="dedicated-1", target="pool-1")
+    northwind.way_back = WayBack(
+        kind=MoveKind.UPGRADE,
+        source="pool-1",
+        source_kind=ServerKind.POOL,
+        target="dedicated-1",
+        target_kind=ServerKind.DEDICATED,
+        until=now() + timedelta(days=3),
+    )
+    page = alice.get("/plan").text
+    for shown in ("Rollback: not finished.", "Go back to the shared server", "Stay on your own server"):
+        assert shown in page, shown
+    assert "Rollback until" in page
+    northwind.way_back = northwind.way_back.model_copy(update={"kind": MoveKind.REBALANCE})
+    page = alice.get("/plan").text
+    assert 'action="/plan/rollback"' not in page and "Until then the operators can have" in page
+    northwind.way_back = None
+    assert "Rollback until" not in alice.get("/plan").text
+
+
+def test_a_downgrade_that_failed_says_that_the_plan_is_what_it_was(
+    stage: Stage, northwind: Tenant, alice: Browser
+) -> None:
+    problem = "Another free workspace is connected to northwind.example already."
+    northwind.move = move(northwind, Phase.FAILED, kind=MoveKind.DOWNGRADE, problem=problem)
+    page = alice.get("/plan").text
+    assert problem in page and "You stay on the paid plan" in page and 'action="/plan/downgrade"' in page
 
 
 def test_a_downgrade_says_before_what_becomes_of_the_deals(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
 from awssome.database import Connection
+from awssome.database.mover import Mover
+from awssome.database.registry import moves as registered
+from awssome.database.registry import tenants
 from awssome.database.tenant import deals, imports
 from awssome.database.tenant.syncs import Sync
 from awssome.domain.errors import Code, Refused
+from awssome.domain.moves import Phase
 from awssome.domain.syncs import IssueKind, MappingState, SyncMode, SyncState
 from awssome.domain.tenants import Tier
 from awssome.domain.tiers import Downgrade, after_downgrade
@@ -211,6 +216,36 @@ def test_an_account_feeds_one_free_tenant_also_after_a_downgrade(workshop: Works
         paula.downgrade()
     assert refused.value.code is Code.CONFLICT and "Disconnect HubSpot in one of them" in (refused.value.advice or "")
     assert paula.sync().deal_limit is None, "nothing was changed"
+
+
+@pytest.mark.usefixtures("dedicated")
+def test_who_is_overtaken_on_the_way_down_is_told_and_stays_paid(workshop: Workshops) -> None:
+    """Another free tenant connects the account between the request and the cut-over: before it, or while it pauses."""
+    paula, other = workshop(TAILSPIN, company="Paula & Co", tier=Tier.PAID), workshop(None)
+    carried = mover(paula.services)
+    carried.carry_on(upgrade(paula.services, paula.tenancy))
+    with paula.services.registry.begin() as connection:
+        move_id = moves.downgrade(connection, paula.services.queue, OLGA, str(paula.id))
+    assert move_id is not None
+
+    def overtaken(step: str) -> None:
+        if step == "closed":
+            other.connect(TAILSPIN)
+
+    for each in (mover(paula.services, step=overtaken), carried):
+        assert_stays(paula, each, move_id)
+        with paula.services.registry.begin() as connection:
+            moves.retry(connection, paula.services.queue, OLGA, move_id)
+
+
+def assert_stays(paula: Workshop, carrier: Mover, move_id: UUID) -> None:
+    with pytest.raises(Refused, match="Another free workspace is connected to tailspin"):
+        carrier.carry_on(move_id)
+    with paula.services.registry.begin() as connection:
+        move, tenant = registered.find(connection, move_id), tenants.find(connection, paula.id)
+    assert move.phase is Phase.FAILED and "Another free workspace is connected to tailspin" in (move.problem or "")
+    assert (tenant.tier, tenant.placement_id) == (Tier.PAID, move.source_id)
+    assert paula.sync().deal_limit is None, "it writes where it was"
 
 
 def test_who_never_connected_is_downgraded_in_a_moment(workshop: Workshops) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from awssome.aws.entitlements import Marketplace
+from awssome.aws.entitlements import Entitlement, Marketplace
 from awssome.database import Connection
 from awssome.database.registry import audit, erasure, tenants
 from awssome.database.registry import entitlements as registered
@@ -23,7 +23,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import MoveKind
 from awssome.domain.tenants import TenantState, Tier
 from awssome.domain.times import now
-from awssome.workflows import entitlements
+from awssome.workflows import entitlements, moves
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.sandbox.conftest import point_aws_at, running
@@ -218,6 +218,22 @@ def test_one_that_ends_later_is_told_to_operators_and_downgrades_nobody(
     assert (shop.row().state, shop.in_doubt()) == ("active", []), "subscribed again"
 
 
+def test_one_that_goes_on_after_a_downgrade_grants_nothing_and_is_told_to_operators(
+    shop: Shop, make_tenant: Callable[..., Tenancy]
+) -> None:
+    alice = make_tenant()
+    shop.claim(alice, shop.arrive())
+    assert shop.do(lambda c: registered.active(c, alice.id))
+    shop.do(lambda c: moves.downgrade(c, shop.services.queue, ALICE, str(alice.id)))
+    shop.a_day_later()
+    assert shop.tier(alice) is Tier.FREE
+    (told,) = shop.in_doubt()
+    assert BUYER in told and "on the free tier" in told
+    shop.order(cancel=True)
+    shop.a_day_later()
+    assert shop.in_doubt() == [] and not shop.do(lambda c: registered.active(c, alice.id))
+
+
 def test_an_aws_that_does_not_answer_ends_nothing(
     shop: Shop, make_tenant: Callable[..., Tenancy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +248,31 @@ def test_an_aws_that_does_not_answer_ends_nothing(
     point_aws_at("http://127.0.0.1:9", monkeypatch)
     shop.a_day_later()
     assert (shop.row().state, shop.in_doubt()) == ("active", [])
+
+
+class Mute(Marketplace):
+    """AWS has no answer for one buyer."""
+
+    def entitlements(self, account: str) -> list[Entitlement]:
+        if account == BUYER:
+            raise Refused(Code.UPSTREAM, "AWS Marketplace does not answer.")
+        return super().entitlements(account)
+
+
+def test_one_that_aws_has_no_answer_for_keeps_no_other_from_being_asked_about(
+    shop: Shop, make_tenant: Callable[..., Tenancy]
+) -> None:
+    shop.claim(make_tenant("Alice & Co"), shop.arrive())
+    shop.claim(make_tenant("Bob & Co"), shop.arrive(OTHER))
+    shop.order(OTHER, cancel=True)
+    for account, hours in ((BUYER, 48), (OTHER, 25)):
+        ago = update(table).where(table.c.customer == account).values(verified_at=now() - timedelta(hours=hours))
+        shop.do(lambda connection, ago=ago: connection.execute(ago))
+    mute = replace(shop.services, marketplace=Mute(PRODUCT))
+    for _ in range(50):  # each is the first one that is asked about half of the time
+        entitlements.verify(mute)
+    states = shop.do(lambda connection: dict(connection.execute(select(table.c.customer, table.c.state)).all()))
+    assert states == {BUYER: "active", OTHER: "ended"}
 
 
 def test_where_nothing_is_sold_nobody_arrives(shop: Shop) -> None:

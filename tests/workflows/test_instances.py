@@ -24,15 +24,15 @@ from sqlalchemy import update
 
 from awssome.aws.databases import Databases, Instance
 from awssome.database import servers as opening
-from awssome.database.registry import Registry, audit, instances, placements, servers
+from awssome.database.registry import Registry, audit, erasure, instances, placements, servers, tenants
 from awssome.database.registry.tables import instances as table
 from awssome.database.registry.tables import moves
 from awssome.domain.errors import Code, Refused
-from awssome.domain.instances import Blueprint, InstanceState, final_snapshot
+from awssome.domain.instances import Blueprint, InstanceState, final_snapshot, identifier
 from awssome.domain.moves import NotYet, Phase
 from awssome.domain.secrets import Keys
-from awssome.domain.tenants import PlacementState
-from awssome.domain.times import now
+from awssome.domain.tenants import PlacementState, TenantState
+from awssome.domain.times import new_id, now
 from awssome.workflows import instances as making
 from awssome.workflows import moves as moving
 from awssome.workflows import provisioning
@@ -160,7 +160,7 @@ def test_a_free_server_is_taken_before_one_is_made(platform: WorkerServices, mak
 
 
 def test_a_tenant_moves_to_a_server_that_aws_makes_and_the_server_goes_when_its_retention_ends(
-    platform: WorkerServices, make_tenant: Make
+    platform: WorkerServices, make_tenant: Make, aws: str
 ) -> None:
     tenancy = make_tenant()
     fill(platform, tenancy)
@@ -214,6 +214,20 @@ def test_a_tenant_moves_to_a_server_that_aws_makes_and_the_server_goes_when_its_
     ]
     with pytest.raises(Refused):
         platform.open_server(server_id)
+
+    making.erase(platform)
+    assert the_instance(platform, server_id).snapshot == gone.snapshot, "the tenant is there"
+    with platform.registry.begin() as connection:
+        tenants.turn(connection, tenancy.id, TenantState.RETAINED)
+        erasure.forget_tenant(connection, tenancy.id)
+    spoil(aws, "Throttling", "DeleteDBSnapshot")
+    for _ in range(3):
+        making.erase(platform)
+    assert (the_instance(platform, server_id).snapshot, the_server(platform, server_id).problem) == (None, None)
+    assert platform.databases.snapshot_status(str(gone.snapshot)) is None
+    with platform.registry.begin() as connection:
+        told = [line.action for line in audit.page(connection, tenant_id=tenancy.id).rows]
+    assert told.count("instance.snapshot_deleted") == 1
 
 
 def until_gone(platform: WorkerServices, server_id: UUID) -> None:
@@ -415,6 +429,20 @@ def test_an_order_that_is_called_off_leaves_nothing_in_aws(platform: WorkerServi
     assert seen(name) == []
     with pytest.raises(Refused):
         making.ensure(platform, server_id)
+
+
+def test_an_instance_of_ours_that_the_registry_does_not_know_is_told(
+    platform: WorkerServices, make_tenant: Make
+) -> None:
+    blueprint, stray = replace(BLUEPRINT, platform="strays.example"), identifier(new_id(), new_id())
+    known = the_instance(platform, order(platform, make_tenant(), blueprint))
+    platform.databases.create(known.name, blueprint, known.tags)
+    platform.databases.create(stray, blueprint, blueprint.tags(new_id(), new_id()))
+    assert making.orphans(platform.registry, platform.databases, "strays.example") == [stray]
+    with platform.registry.begin() as connection:
+        instances.turn(connection, known, InstanceState.DELETED)
+    told = making.orphans(platform.registry, platform.databases, "strays.example")
+    assert told == sorted([known.name, stray]), "one that was thought to be gone"
 
 
 def test_nobody_gets_a_server_that_was_anothers(platform: WorkerServices, make_tenant: Make) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg.errors import DiskFull
 from sqlalchemy import text
@@ -14,7 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from awssome.database import Connection
 from awssome.database import mover as movers
 from awssome.database.postgresql import server as postgresql
-from awssome.database.registry import moves, placements, tenants
+from awssome.database.postgresql.driver import connection_parameters
+from awssome.database.registry import erasure, moves, placements, tenants
 from awssome.database.registry.moves import Move
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import Phase
@@ -23,7 +27,7 @@ from awssome.workflows import moves as moving
 from awssome.workflows import provisioning
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
-from tests.engines import SERVERS, Raw, only_postgresql
+from tests.engines import SERVERS, Raw, as_administrator, eventually, only_postgresql
 from tests.workflows.moving import OLGA, Truth, fill, mover, placement_of, the_move, upgrade
 
 pytestmark = pytest.mark.usefixtures("dedicated")
@@ -156,6 +160,28 @@ def test_a_target_that_keeps_going_away_pauses_writes_only_so_often(
     truth.holds_at(move.source_id)
 
 
+def test_rows_that_differ_are_told_by_their_keys_until_the_tenant_is_erased(
+    engine: EngineName, services: WorkerServices, alice: Tenancy, dedicated_url: str
+) -> None:
+    move_id = upgrade(services, alice)
+    with services.registry.begin() as connection:
+        target = placements.find(connection, services.keys, the_move(services, move_id).target_id)
+
+    def spoil(step: str) -> None:
+        if step == "verify":
+            as_administrator(engine, dedicated_url, f"UPDATE {target.schema}.field_mappings SET property = 'other'")
+
+    assert mover(services, step=spoil).carry_on(move_id) is Phase.FAILED
+    move = the_move(services, move_id)
+    assert "field_mappings" in move.problem
+    assert move.evidence["steps"]["verify"]["keys"]["field_mappings"] != []
+    with services.registry.begin() as connection:
+        tenants.turn(connection, alice.id, TenantState.RETAINED)
+        erasure.forget_tenant(connection, alice.id)
+    steps = the_move(services, move_id).evidence["steps"]
+    assert "keys" not in steps["verify"] and steps["verify"]["at"]
+
+
 def test_what_an_earlier_try_has_made_goes_when_the_next_is_called_off_before_it_makes_anything(
     services: WorkerServices, alice: Tenancy
 ) -> None:
@@ -210,6 +236,38 @@ def test_a_connection_to_the_registry_that_is_lost_does_not_end_a_move(
     truth.holds_at(move.source_id)
     assert mover(services).carry_on(move_id) is Phase.RETAINING
     truth.holds_at(move.target_id)
+
+
+@only_postgresql
+def test_a_close_that_comes_after_its_connection_was_lost_does_not_keep_the_source_closed(
+    services: WorkerServices, alice: Tenancy, pool_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mover hears that the server does not answer, and the server has still to do what it was asked for."""
+    truth, schema, done = Truth.of(services, alice), alice.placement.schema, threading.Event()
+
+    def late() -> None:
+        with psycopg.connect(**connection_parameters(pool_url)) as session:
+            session.execute(f"LOCK TABLE {schema}._fence IN EXCLUSIVE MODE")
+            session.execute(f"UPDATE {schema}._fence SET mode = 'moved', capture = false")
+            time.sleep(0.5)
+        done.set()
+
+    def lost(self: Any) -> None:
+        threading.Thread(target=late).start()
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ExclusiveLock'"
+        eventually(lambda: as_administrator(EngineName.POSTGRESQL, pool_url, waits) != [(0,)])
+        raise Refused(Code.UNAVAILABLE, "The database server does not answer.")
+
+    move_id = upgrade(services, alice)
+    monkeypatch.setattr(movers, "BUDGET_SECONDS", 60)
+    with monkeypatch.context() as broken:
+        broken.setattr(postgresql._Closing, "close", lost)
+        with pytest.raises(Refused):
+            mover(services).carry_on(move_id)
+    assert done.wait(10)
+    truth.holds_at(the_move(services, move_id).source_id)
+    assert mover(services).carry_on(move_id) is Phase.RETAINING
+    truth.holds_at(the_move(services, move_id).target_id)
 
 
 def _tries(services: WorkerServices, move_id: UUID, times: int) -> None:

@@ -13,7 +13,7 @@ from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import MoveKind, MoveState, Phase
 from awssome.domain.tenants import ServerKind, Tier
 from awssome.domain.times import now
-from awssome.management import operations
+from awssome.management import operations, views
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy, register_server
@@ -161,6 +161,26 @@ def test_an_owner_takes_an_upgrade_back(services: WorkerServices, paid: Tenancy)
     assert mover(services).carry_on(back) is Phase.RETAINING
     assert server_of(services, paid) == "pool-1"
     assert the_move(services, back).requested_by == ALICE.name
+
+
+def test_a_rollback_that_came_to_nothing_leaves_the_way_back(services: WorkerServices, paid: Tenancy) -> None:
+    def offered() -> tuple[str, str, str] | None:
+        with services.registry.begin() as connection:
+            back = views.tenant(services, connection, tenants.find(connection, paid.id)).way_back
+        return None if back is None else (back.kind, back.source, back.target)
+
+    there = (MoveKind.UPGRADE, "pool-1", "dedicated-1")
+    assert offered() == there
+    back = rollback(services, paid)
+    assert offered() is None, "it is on its way"
+    with services.registry.begin() as connection:
+        moving.cancel(connection, services.queue, ALICE, back)
+    assert mover(services).carry_on(back) is Phase.CANCELLED
+    assert offered() == there
+    with services.registry.begin() as connection:
+        again = moving.roll_back_own(connection, services.queue, ALICE, str(paid.id))
+    assert mover(services).carry_on(again) is Phase.RETAINING
+    assert offered() == (MoveKind.ROLLBACK, "dedicated-1", "pool-1")
 
 
 def test_a_request_is_withdrawn_until_it_is_granted(services: WorkerServices, alice: Tenancy) -> None:

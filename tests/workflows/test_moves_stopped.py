@@ -260,9 +260,28 @@ def test_when_the_target_goes_away_after_the_switch_it_is_opened_as_soon_as_it_i
     with pytest.raises(Refused):
         mover(services, step=lambda step: wire.cut() if step == "open" else None).carry_on(move_id)
     assert writable(services, alice) == []  # the registry has switched: nobody but the target may take a write
+    assert "does not answer" in the_move(services, move_id).problem
     wire.mend()
     assert mover(services).carry_on(move_id) is Phase.RETAINING
+    assert the_move(services, move_id).problem is None
     truth.holds_at(the_move(services, move_id).target_id)
+
+
+def test_a_move_that_cannot_be_called_off_says_why(services: WorkerServices, alice: Tenancy, wire: Wire) -> None:
+    move_id = upgrade(services, alice)
+
+    def cancel(step: str) -> None:
+        if step == "copy":
+            _cancel(services, move_id)
+            wire.cut()
+
+    for _ in range(2):
+        with pytest.raises(Refused):
+            mover(services, step=cancel).carry_on(move_id)
+    assert "does not answer" in the_move(services, move_id).problem
+    wire.mend()
+    assert mover(services).carry_on(move_id) is Phase.CANCELLED
+    assert the_move(services, move_id).problem is None
 
 
 def test_when_the_source_goes_away_after_the_switch_the_target_is_opened_all_the_same(

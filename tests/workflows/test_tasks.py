@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from procrastinate.exceptions import JobRetry
@@ -65,6 +69,41 @@ def test_a_sync_that_waits_for_hubspot_is_tried_again_at_its_moment_or_when_some
         assert connection.execute(due).scalar_one() == 1
         services.queue.sync(connection, tenant_id, new_id())  # it was cancelled: the next one must not wait behind it
         assert len(_jobs(connection)) == 3
+
+
+def test_a_server_that_hangs_takes_one_thread_for_each_move(
+    services: WorkerServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, other = new_id(), new_id()
+    looks, begun, mended = list[int](), list[UUID](), threading.Event()
+
+    def overdue(_: WorkerServices) -> list[UUID]:
+        looks.append(1)
+        return [hanging, other] if len(looks) == 5 else [hanging]
+
+    def recover(_: WorkerServices, move_id: UUID) -> None:
+        begun.append(move_id)
+        if move_id == hanging:
+            mended.wait(30)
+
+    monkeypatch.setattr(tasks, "RECOVER_SECONDS", 0.0)
+    monkeypatch.setattr(tasks, "_overdue", overdue)
+    monkeypatch.setattr(tasks, "_recover", recover)
+
+    async def until(true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not true():
+                await asyncio.sleep(0.01)
+
+    async def look_after() -> None:
+        looking = asyncio.create_task(tasks._recover_for_ever(services))
+        await until(lambda: len(looks) > 10 and len(begun) > 1)
+        assert begun == [hanging, other]
+        mended.set()
+        await until(lambda: begun.count(hanging) > 1)  # what has ended is begun again
+        looking.cancel()
+
+    asyncio.run(look_after())
 
 
 def _set(connection: Connection, status: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -132,6 +132,14 @@ class Databases:
             )
         return found
 
+    def of_platform(self, platform: str) -> list[str]:
+        """The names of all instances that carry the platform's tag and are not being deleted, in order."""
+        with told("RDS", _WORDS):
+            pages = self._client.get_paginator("describe_db_instances").paginate()
+            rows = [row for page in pages for row in page["DBInstances"]]
+        ours = [row for row in rows if _instance(row).tags.get("awssome:platform") == platform]
+        return sorted(str(row["DBInstanceIdentifier"]) for row in ours if row["DBInstanceStatus"] != "deleting")
+
     def protect(self, name: str) -> None:
         """Against deletion by mistake: from the moment on from which it holds what is somebody's.
 
@@ -166,6 +174,11 @@ class Databases:
             return None
         found = answer["DBSnapshots"]
         return str(found[0]["Status"]) if found else None
+
+    def delete_snapshot(self, snapshot: str) -> None:
+        """Delete a snapshot; nothing happens when it is gone."""
+        with suppress(_Gone), told("RDS", _WORDS), _gone():
+            self._client.delete_db_snapshot(DBSnapshotIdentifier=snapshot)
 
     @cached_property
     def _client(self) -> Any:

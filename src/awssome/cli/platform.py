@@ -7,13 +7,16 @@ import sys
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from awssome import main
 from awssome.cli.output import Json, print_json, print_table, status, waiting
 from awssome.domain.errors import Code, Refused
+
+if TYPE_CHECKING:
+    from awssome.database.doctor import Finding
 
 serve = typer.Typer(no_args_is_help=True, help="Serve a part of the platform until Ctrl-C or SIGTERM.")
 sandbox = typer.Typer(no_args_is_help=True, help="Stand-ins for HubSpot, AWS and a mail server.")
@@ -109,6 +112,8 @@ def doctor(
         with main.control_plane(settings) as plane:
             findings.append(Finding("registry", "registry", True, "It answers and is at the newest revision."))
             findings += examine(plane.registry, plane.vault, plane.open_server, repair=repair)
+            if settings.blueprint is not None:
+                findings.append(_instances(plane, settings.blueprint.platform))
     except Refused as refused:
         findings.append(Finding("registry", "registry", False, f"{refused.message} {refused.advice}".strip()))
     if as_json:
@@ -122,6 +127,23 @@ def doctor(
     bad = sum(not finding.ok for finding in findings)
     if bad:
         raise Refused(Code.CONFLICT, f"{bad} of {len(findings)} checks found something.")
+
+
+def _instances(plane: main.Plane, platform: str) -> Finding:
+    """Whether RDS has instances of ours that the registry does not know."""
+    from awssome.aws.databases import Databases
+    from awssome.database.doctor import Finding
+    from awssome.domain.instances import Trouble
+    from awssome.workflows.instances import orphans
+
+    try:
+        names = tuple(orphans(plane.registry, Databases(), platform))
+    except Trouble as trouble:
+        return Finding("instances", "RDS", False, f"{trouble.message} {trouble.advice}".strip())
+    told = "The registry knows every instance that carries the platform's tag."
+    if names:
+        told = f"No server is behind {', '.join(names)}: they cost money. Look at each, then delete it in RDS."
+    return Finding("instances", "RDS", not names, told, names)
 
 
 def _drop(schema: str, as_json: bool) -> None:

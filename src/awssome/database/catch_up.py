@@ -93,7 +93,10 @@ class CatchUp:
         return sorted({key for key, _ in here.items() ^ there.items()} - noted.keys())[:TOLD_KEYS]
 
     def close(self, closing: Closing, mark: int) -> None:
-        """The last cycle, while writers wait: the target is marked with its epoch. The source is not closed by this."""
+        """The last cycle, while writers wait: the target is marked with its epoch. The source is not closed by this.
+
+        :raises FenceBusy: when it is too much for that.
+        """
         self._require_revision(closing.fence)
         self._carry(closing.changes(), mark=mark)
 

@@ -83,9 +83,10 @@ class Cluster:
 class Handle:
     """A share in a running cluster, held until `release` or the end of the process. A context manager."""
 
-    def __init__(self, cluster: Cluster, place: Place, users: int, timeout: float) -> None:
+    def __init__(self, cluster: Cluster, place: Place, users: int, timeout: float, binaries: Path | None) -> None:
         self.cluster = cluster
         self._place = place
+        self._binaries = binaries
         self._users: int | None = users
         self._timeout = timeout
         self._process = os.getpid()
@@ -107,6 +108,22 @@ class Handle:
                     self._leave(users, time.monotonic() + self._timeout)
         finally:
             os.close(users)
+
+    def revive(self) -> bool:
+        """Starts the server again, on the port that it had, if it was killed. False: it runs, is let go of, or has no
+        data any more: no empty one takes its place.
+
+        :raises Refused: as `start`.
+        """
+        if _postmaster(self._place.data) is not None or not self._place.data.is_dir():
+            return False
+        deadline = time.monotonic() + self._timeout
+        with self._releasing:
+            if self._users is None or os.getpid() != self._process:
+                return False
+            with explained(self._place.directory), in_turn(self._place.start_lock, self._place.account, deadline):
+                _running(self._place, self._binaries, deadline)
+            return True
 
     def _leave(self, users: int, deadline: float) -> None:
         with in_turn(self._place.start_lock, self._place.account, deadline):
@@ -149,7 +166,7 @@ def start(home: Path, name: str, *, binaries: Path | None = None, timeout: float
                     _stop(place, deadline)
                 os.close(users)
                 raise
-    return Handle(cluster, place, users, timeout)
+    return Handle(cluster, place, users, timeout, binaries)
 
 
 def remove(home: Path, name: str, *, timeout: float = 60.0) -> None:

@@ -202,6 +202,11 @@ class Snapshot:
     sums: Callable[[], dict[str, TableSum]]
 
 
+CLOSING_ENTRIES = 2_000
+"""So many entries of `_outbox` are carried over while writers wait. A long writer may have left more of them; then
+writers go on first."""
+
+
 class Closing(ABC):
     """A schema whose writers are kept waiting. Leaving it without `close` lets them go on.
 
@@ -212,7 +217,10 @@ class Closing(ABC):
 
     @abstractmethod
     def changes(self) -> Changes:
-        """The last that was written; nothing more can be."""
+        """The last that was written; nothing more can be.
+
+        :raises FenceBusy: for more than `CLOSING_ENTRIES`.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -247,7 +255,7 @@ class MoverLost(Exception):
 
 
 class FenceBusy(Exception):
-    """Writers kept the fence for longer than the limit; try again."""
+    """Writers kept the fence for longer than the limit, or have written too much until then; try again."""
 
 
 class Unequal(Exception):

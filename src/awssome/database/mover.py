@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from awssome.database import template
+from awssome.database import Connection, template
 from awssome.database.catch_up import CatchUp, table_named
 from awssome.database.engine import FenceBusy, MoverLost, TableSum, Unequal
 from awssome.database.handover import admit, compared, leave, note_writes, passes
-from awssome.database.registry import Registry, audit, moves, placements, servers, tenants
+from awssome.database.registry import Registry, audit, hubspot, moves, placements, servers, tenants
 from awssome.database.registry.moves import Move
 from awssome.database.servers import Opener, match_login
 from awssome.database.trip import At, Cancelled, Step, Trip, looking
 from awssome.domain.errors import Code, Refused
-from awssome.domain.moves import FenceMode, NotYet, Phase
+from awssome.domain.moves import FenceMode, MoveKind, NotYet, Phase
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import RETENTION_DAYS, PlacementState, TenantState
 from awssome.domain.times import now
@@ -90,6 +90,10 @@ class Mover:
             # Somebody else has the move now; it is theirs to finish.
             with self.registry.begin() as connection:
                 return moves.find(connection, move_id).phase
+        except Refused as refused:
+            with self.registry.begin() as connection:
+                moves.tell(connection, move, refused.message)
+            raise
 
     def recover(self, move_id: UUID) -> Phase:
         """Let writes go on that a silent mover has paused: at the target, where it is ready for them, else at the
@@ -273,6 +277,7 @@ class Mover:
             for attempt in range(1, CUT_OVER_TRIES + 1):
                 behind.until_few(look)
                 with self.registry.begin() as connection:
+                    self._require_room(connection, move)
                     if not moves.lease(connection, move, LEASE_SECONDS):
                         raise Cancelled
                 asked = time.monotonic()
@@ -309,6 +314,7 @@ class Mover:
         """The commit point. Whether the tenant is active: a suspension that comes later finds it at the target."""
         self.step("closed")
         with self.registry.begin() as connection:
+            self._require_room(connection, move)
             if not tenants.switch_placement(connection, move.tenant_id, move.source_id, move.target_id, trip.epoch):
                 raise MoverLost
             until = now() + timedelta(days=RETENTION_DAYS)
@@ -316,6 +322,12 @@ class Mover:
             placements.mark(connection, move.source_id, PlacementState.RETAINED, retain_until=until)
             moves.advance(connection, move, Phase.SWITCHED, switched_at=now(), retain_until=until)
             return tenants.find(connection, move.tenant_id).state is TenantState.ACTIVE
+
+    @staticmethod
+    def _require_room(connection: Connection, move: Move) -> None:
+        """Who was asked for a downgrade may have been overtaken: another free tenant has the HubSpot account by now."""
+        if move.kind is MoveKind.DOWNGRADE:
+            hubspot.require_room(connection, move.tenant_id)
 
     def _open(self, move: Move, trip: Trip, *, active: bool, asked: float | None = None) -> None:
         """:param active: whether the tenant was, when it was last looked at behind the commit point.
@@ -410,12 +422,12 @@ class Mover:
             in_vain = reached.evidence["steps"].get("in_vain", 0) + paused
             moves.note(connection, move, "steps", "in_vain", in_vain)
             moves.advance(connection, move, Phase.REQUESTED, problem=problem, lease_until=None)
-        fence = trip.source_server.fence(trip.source.schema)
-        if fence is not None and fence.mover == move.mover:
-            try:
-                self._reopen(move, trip)
-            except FenceBusy:
-                return  # it takes writes, and goes on noting them until the next try
+        try:
+            # The claim waits for a close of ours whose answer was lost: until then the source only looks open.
+            trip.source_server.claim(trip.source.schema, move.mover)
+            self._reopen(move, trip)
+        except FenceBusy:
+            return  # writers are at it; writes are noted until the next try
         if isinstance(error, NotYet):
             return
         if not passes(error) or (paused and in_vain >= PAUSES_IN_VAIN):
@@ -439,7 +451,7 @@ class Mover:
         with self.registry.begin() as connection:
             placements.mark(connection, move.target_id, PlacementState.DROPPED)
             servers.release(connection, move.target_id)
-            moves.advance(connection, move, Phase.CANCELLED, finished_at=now())
+            moves.advance(connection, move, Phase.CANCELLED, problem=None, finished_at=now())
             audit.record(connection, audit.SYSTEM, "move.cancelled", move.tenant_id, move=move.id)
         return Phase.CANCELLED
 

@@ -11,7 +11,18 @@ from uuid import UUID
 from awssome.control import messages as m
 from awssome.database import Connection, template
 from awssome.database.keyset import Page
-from awssome.database.registry import accounts, audit, figures, jobs, last_syncs, placements, servers, tenants
+from awssome.database.registry import (
+    accounts,
+    audit,
+    entitlements,
+    figures,
+    hosts,
+    jobs,
+    last_syncs,
+    placements,
+    servers,
+    tenants,
+)
 from awssome.database.registry import moves as registered_moves
 from awssome.database.registry.audit import Actor, Verification
 from awssome.database.tenant import syncs
@@ -87,6 +98,7 @@ def tenant_detail(connection: Connection, ref: str) -> m.TenantDetail:
     """One tenant with where it is and was. :raises Refused: NOT_FOUND."""
     found = tenants.by_ref(connection, ref)
     row = connection.execute(tenants.rows_query().where(tenants.identified(found.id))).one()
+    host = hosts.of_tenant(connection, found.id)
     return m.TenantDetail(
         **views.tenant_row(row).model_dump(),
         role_arn=found.role_arn,
@@ -109,6 +121,8 @@ def tenant_detail(connection: Connection, ref: str) -> m.TenantDetail:
             for place in placements.of_tenant(connection, found.id)
         ],
         moves=[views.move(connection, move) for move in registered_moves.page(connection, tenant_id=found.id).rows],
+        subscribed=entitlements.active(connection, found.id),
+        address_problem=host.problem if host else None,
         members=[views.member(member) for member in accounts.members(connection, found.id)],
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.registry import moves, placements, servers, usage
+from awssome.database.registry import entitlements, moves, placements, servers, usage
 from awssome.database.registry.tenants import Tenant
 from awssome.domain.addresses import Addresses
 from awssome.domain.instances import MAKING
@@ -45,7 +46,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
     server = None
     if found.placement_id is not None:
         server = servers.of_placement(connection, found.placement_id)
-    newest = moves.page(connection, tenant_id=found.id, limit=1).rows
+    newest = next(iter(moves.page(connection, tenant_id=found.id, limit=1).rows), None)
     return m.TenantOut(
         id=found.id,
         slug=found.slug,
@@ -67,7 +68,9 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
         problem=found.problem,
         created_at=found.created_at,
         retain_until=found.retain_until,
-        move=move(connection, newest[0]) if newest else None,
+        move=move(connection, newest) if newest else None,
+        subscribed=services.marketplace is not None and entitlements.active(connection, found.id),
+        way_back=_way_back(connection, newest) if newest else None,
     )
 
 
@@ -216,13 +219,34 @@ def _actions(row: Any) -> list[str]:
     has_a_right = row.tier == Tier.PAID or row.source_kind == ServerKind.POOL
     if phase is Phase.RETAINING and kept and row.current_id == row.target_id and has_a_right:
         actions.append("rollback")
+    confirmed = row.evidence["steps"].get("confirm", {}).get("equal")
+    if phase is Phase.RETAINING and confirmed is False and row.current_id != row.source_id:
+        actions.append("release")
     return actions
+
+
+def _way_back(connection: Connection, newest: Any) -> m.WayBack | None:
+    """Of the newest move; of the one before, where that one has come to nothing."""
+    rows: Sequence[Any] = [newest]
+    if newest.phase in (Phase.FAILED, Phase.CANCELLED):
+        rows = moves.page(connection, tenant_id=newest.tenant_id, phases=(Phase.RETAINING,), limit=1).rows
+    for row in rows:
+        if "rollback" in _actions(row):
+            return m.WayBack(
+                kind=row.kind,
+                source=row.source,
+                source_kind=row.source_kind,
+                target=row.target,
+                target_kind=row.target_kind,
+                until=row.retain_until,
+            )
+    return None
 
 
 def _making(row: Any) -> m.Making | None:
     if row.instance_state not in MAKING or row.phase not in UNDER_WAY:
         return None
-    return m.Making(state=row.instance_state, since=row.instance_since, problem=row.target_problem)
+    return m.Making(state=row.instance_state, since=row.instance_since, stuck=row.target_problem is not None)
 
 
 def _expected(connection: Connection, row: Any) -> dict[str, Any]:

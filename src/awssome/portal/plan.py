@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from awssome.control.client import Caller
-from awssome.control.messages import MoveOut, TenantOut
+from awssome.control.messages import MoveOut, TenantOut, WayBack
 from awssome.database import Connection
 from awssome.database.tenant import hubspot, imports
 from awssome.domain.errors import Code, Refused
@@ -150,7 +150,7 @@ def _use(connection: Connection) -> tuple[int, int]:
 
 
 def _move(request: Request, me: TenantContext) -> dict[str, Any]:
-    tenant, move = me.tenant, me.tenant.move
+    tenant, move, back = me.tenant, me.tenant.move, me.tenant.way_back
     owner = me.may("owner")
     mine = move is not None and move.kind in OWNERS and owner
     return {
@@ -161,9 +161,11 @@ def _move(request: Request, me: TenantContext) -> dict[str, Any]:
         "move": move,
         "moved": move is not None and move.phase in AT_ITS_TARGET,
         "cancellable": mine and move is not None and move.phase in UNDER_WAY and "cancel" in move.actions,
-        "reversible": mine and move is not None and "rollback" in move.actions,
-        "rollback_until": move.retain_until if move and "rollback" in move.actions else None,
+        "back": back,
+        "reversible": back is not None and back.kind in OWNERS and owner,
         "what": _KINDS[move.kind] if move else "Upgrade",
+        "back_to": _place(back, back.source, back.source_kind) if back else "",
+        "back_from": _place(back, back.target, back.target_kind) if back else "",
         "source": _place(move, move.source, move.source_kind) if move else "",
         "target": _place(move, move.target, move.target_kind) if move else "",
         "steps": [_step(move, step) for step in move.steps] if move else [],
@@ -180,7 +182,7 @@ def _waits_for_server(tenant: TenantOut) -> bool:
     return tenant.tier is Tier.PAID and tenant.server_kind == "pool" and not elsewhere and not went_back
 
 
-def _place(move: MoveOut, name: str, kind: ServerKind) -> str:
+def _place(move: MoveOut | WayBack, name: str, kind: ServerKind) -> str:
     """One end of the move, for people who do not know servers by name; named where both ends are alike."""
     return _PLACES[kind] if move.source_kind is not move.target_kind else f"{_PLACES[kind]} {name}"
 
@@ -222,7 +224,7 @@ def _expected(move: MoveOut, at: datetime) -> str:
     if move.making is not None:
         so_far = at - move.making.since
         passed = f"{max(1, round(so_far.total_seconds() / 60))} min so far"
-        if move.making.problem:
+        if move.making.stuck:
             return (
                 f"AWS has not made your server yet ({passed}). The operators know, and it is tried again. "
                 "You work on as before."

@@ -3,8 +3,8 @@
 A buyer's browser arrives with a token, which is resolved at once, and not kept: who it comes from waits, sealed, in the
 browser itself until somebody who is signed in says which workspace it is for. What the account is entitled to is asked
 of AWS then, and again each day; no message is believed. A subscription is one tenant's. One that has ended, or was
-bought by another AWS account than the workspace's role is in, is told to operators, who decide: no tenant is ever
-downgraded by itself.
+bought by another AWS account than the workspace's role is in, or goes on after a downgrade, is told to operators, who
+decide: no tenant is ever downgraded by itself, nor upgraded by the daily look.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def verify(services: Services) -> None:
             return  # AWS does not answer: the next sweep asks
         with services.registry.begin() as connection:
             tenant = tenants.find(connection, bound.tenant_id)
-            problem = _mismatch(tenant, bound.customer) if best else _ended(bound)
+            problem = _doubt(tenant, bound.customer) if best else _ended(bound)
             if _settle(connection, bound, best, problem):
                 word = "entitlement.changed" if best else "entitlement.ended"
                 audit.record(connection, audit.SYSTEM, word, tenant.id, customer=bound.customer, problem=problem)
@@ -165,6 +165,15 @@ def _best(found: list[Entitlement]) -> Entitlement | None:
     at = now()
     active = [one for one in found if one.expires_at is None or one.expires_at > at]
     return max(active, key=lambda one: (one.expires_at is None, one.expires_at or at), default=None)
+
+
+def _doubt(tenant: Tenant, account: str) -> str | None:
+    if tenant.tier is Tier.FREE and tenant.upgrade_requested_at is None:
+        return (
+            f"AWS account {account} still pays in AWS Marketplace, and the workspace is on the free tier. No tier is "
+            "granted by itself: ask its owner."
+        )
+    return _mismatch(tenant, account)
 
 
 def _mismatch(tenant: Tenant, account: str) -> str | None:

@@ -16,10 +16,11 @@ from uuid import UUID
 import structlog
 
 from awssome.aws import databases
+from awssome.aws.databases import Databases
 from awssome.aws.secrets import administrator
 from awssome.aws.troubles import SOON
 from awssome.database import Connection, made
-from awssome.database.registry import audit, instances, servers
+from awssome.database.registry import Registry, audit, instances, servers
 from awssome.database.registry.audit import Actor
 from awssome.database.registry.instances import Instance
 from awssome.domain.errors import Code, Refused
@@ -129,6 +130,45 @@ def clear(services: WorkerServices) -> None:
             _note(services, instance, trouble)
         except NotYet:
             continue  # another worker has it in hand
+
+
+def erase(services: WorkerServices) -> None:
+    """Delete the last snapshots of servers whose tenants are erased: nothing of those is kept anywhere.
+
+    What is in AWS's way is tried again with the next call.
+    """
+    with services.registry.begin() as connection:
+        left = instances.of_the_erased(connection)
+    for instance in left:
+        assert instance.snapshot is not None  # noqa: S101 - they are asked for by it
+        try:
+            services.databases.delete_snapshot(instance.snapshot)
+        except Trouble as trouble:
+            _note(services, instance, trouble)
+            continue
+        with services.registry.begin() as connection:
+            if instances.turn(connection, instance, InstanceState.DELETED, snapshot=None):
+                instances.tell(connection, instance.server_id, None)
+                audit.record(
+                    connection,
+                    audit.SYSTEM,
+                    "instance.snapshot_deleted",
+                    instance.tenant_id,
+                    server=instance.name,
+                    snapshot=instance.snapshot,
+                )
+
+
+def orphans(registry: Registry, databases: Databases, platform: str) -> list[str]:
+    """Instances that carry the platform's tag, cost money, and that the registry does not know: as behind a registry
+    that was restored from a backup. They are looked at by operators, and never deleted by us.
+
+    :raises Trouble: when AWS does not tell.
+    """
+    there = databases.of_platform(platform)  # first: one that is ordered meanwhile is known before it is made
+    with registry.begin() as connection:
+        known = instances.identifiers(connection)
+    return [name for name in there if name not in known]
 
 
 @contextmanager

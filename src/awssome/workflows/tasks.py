@@ -211,6 +211,7 @@ def build(services: WorkerServices, conninfo: str) -> App:
     @app.task(name="awssome.clear_instances", queue=SWEEP, pass_context=True)  # the next tick is the retry
     def clear_instances(context: JobContext, timestamp: int) -> None:
         instances.clear(services)
+        instances.erase(services)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="awssome.settle_hosts", queue=SWEEP, pass_context=True)  # the next tick is the retry
@@ -316,14 +317,15 @@ async def _rescue_for_ever(services: WorkerServices) -> None:
 
 
 async def _recover_for_ever(services: WorkerServices) -> None:
-    """Each move in a thread of its own: one whose server is away keeps no other one waiting."""
-    recovering: set[asyncio.Task[None]] = set()
+    """Each move in a thread of its own: one whose server is away keeps no other one waiting. But only one thread for
+    each: a server that hangs would take them all, one after the other."""
+    recovering: dict[UUID, asyncio.Task[None]] = {}
     while True:
         try:
+            recovering = {move_id: task for move_id, task in recovering.items() if not task.done()}
             for move_id in await asyncio.to_thread(_overdue, services):
-                task = asyncio.create_task(asyncio.to_thread(_recover, services, move_id))
-                recovering.add(task)
-                task.add_done_callback(recovering.discard)
+                if move_id not in recovering:
+                    recovering[move_id] = asyncio.create_task(asyncio.to_thread(_recover, services, move_id))
         except Refused as refused:
             _log.warning("moves.recovery_failed", reason=refused.message)
         except Exception:

@@ -45,6 +45,7 @@ from awssome.control.messages.moves import Making as Making
 from awssome.control.messages.moves import MoveOut as MoveOut
 from awssome.control.messages.moves import MovePage as MovePage
 from awssome.control.messages.moves import StartMove as StartMove
+from awssome.control.messages.moves import WayBack as WayBack
 from awssome.control.messages.people import AccountOut as AccountOut
 from awssome.control.messages.people import ChangePassword as ChangePassword
 from awssome.control.messages.people import CreateOperator as CreateOperator

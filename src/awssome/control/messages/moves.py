@@ -19,7 +19,7 @@ class Making(Body):
 
     state: InstanceState
     since: datetime
-    problem: str | None = Field(description="what is in AWS's way, in words for operators")
+    stuck: bool = Field(description="something is in AWS's way; the server's own page says what, to operators")
 
 
 class MoveOut(Body):
@@ -48,7 +48,7 @@ class MoveOut(Body):
     tables: list[dict[str, Any]] = Field(description="{name, rows, source, target, equal} by table")
     rows: int
     problem: str | None
-    actions: list[str] = Field(description="what may be done now: cancel, retry, rollback")
+    actions: list[str] = Field(description="what may be done now: cancel, retry, rollback, release")
     cancel_requested: bool = Field(False, description="it is called off at its next step")
     confirmed: bool | None = Field(
         None, description="whether the frozen source was summed once more and is what was compared; None: not yet"
@@ -58,6 +58,17 @@ class MoveOut(Body):
     expected_seconds: float | None = Field(
         None, description="what it takes once the target server is there; None when it is not under way"
     )
+
+
+class WayBack(Body):
+    """The move that can be taken back now: not the newest one, where that failed or was called off."""
+
+    kind: MoveKind
+    source: str
+    source_kind: ServerKind
+    target: str
+    target_kind: ServerKind
+    until: datetime
 
 
 class StartMove(Body):

@@ -65,6 +65,8 @@ class TenantDetail(TenantRow):
     epoch: int
     placements: list[PlacementRow]
     moves: list[MoveOut]
+    subscribed: bool = Field(False, description="it is paid for in AWS Marketplace")
+    address_problem: str | None = Field(None, description="what keeps its own address from being in DNS")
     members: list[MemberOut]
 
 

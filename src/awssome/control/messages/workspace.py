@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field, SecretStr, field_serializer
 
 from awssome.control.messages.base import Body
-from awssome.control.messages.moves import MoveOut
+from awssome.control.messages.moves import MoveOut, WayBack
 from awssome.control.messages.people import AccountOut
 from awssome.domain.tenants import EngineName, Placement, Role, ServerKind, TenantState, Tier
 
@@ -92,6 +92,8 @@ class TenantOut(Body):
     created_at: datetime
     retain_until: datetime | None = Field(None, description="until when the archive of a deleted tenant is kept")
     move: MoveOut | None = Field(None, description="the newest move, under way or ended")
+    subscribed: bool = Field(False, description="it is paid for in AWS Marketplace")
+    way_back: WayBack | None = Field(None, description="where a rollback leads; None: there is none")
 
 
 class ContextOut(Body):

@@ -68,15 +68,25 @@ def settle(
 
 
 def due(connection: Connection, product: str, before: datetime, limit: int) -> list[Bound]:
-    """Subscriptions of the product that AWS was last asked about before then, longest ago first."""
+    """Subscriptions of the product that AWS was last asked about before then.
+
+    In any order, each time another one: one that AWS has no answer for keeps none of the others waiting for ever.
+    """
     e = entitlements.c
     asked = func.coalesce(e.verified_at, e.bound_at)
     query = (
         select(e.product, e.customer, e.tenant_id, e.expires_at)
         .where(e.product == product, asked < before)
-        .order_by(asked)
+        .order_by(func.random())
     )
     return [Bound(**row._mapping) for row in connection.execute(query.limit(limit))]
+
+
+def active(connection: Connection, tenant_id: UUID) -> bool:
+    """Whether somebody pays for the tenant by a subscription, as far as AWS has told."""
+    e = entitlements.c
+    found = connection.scalar(select(e.tenant_id).where(e.tenant_id == tenant_id, e.state == "active").limit(1))
+    return found is not None
 
 
 def in_doubt(connection: Connection) -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ARRAY, Text, cast, delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from awssome.database.registry import tenants as registered
@@ -68,6 +68,9 @@ def forget_tenant(connection: Connection, tenant_id: UUID) -> None:
     ):  # alerts tell of it by its company
         connection.execute(delete(table).where(table.c.tenant_id == tenant_id))
     connection.execute(update(sessions).where(sessions.c.tenant_id == tenant_id).values(tenant_id=None))
+    keys = cast(["steps", "verify", "keys"], ARRAY(Text))  # of rows that differed: ids of deals, names of stages
+    told = update(moves).where(moves.c.tenant_id == tenant_id)
+    connection.execute(told.values(evidence=moves.c.evidence.op("#-")(keys)))
     for table in (moves, restores):
         connection.execute(update(table).where(table.c.tenant_id == tenant_id).values(requested_by=""))
     _forget_accounts(connection, people)

@@ -10,9 +10,9 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from awssome.database.registry.tables import instances, placements, servers
+from awssome.database.registry.tables import instances, placements, servers, tenants
 from awssome.domain.instances import Blueprint, InstanceState, identifier
-from awssome.domain.tenants import EngineName, PlacementState, ServerKind
+from awssome.domain.tenants import EngineName, PlacementState, ServerKind, TenantState
 from awssome.domain.times import new_id, now
 
 
@@ -109,9 +109,24 @@ def needless(connection: Connection) -> list[Instance]:
     return [_instance(row) for row in connection.execute(query.where(instances.c.server_id.in_(locked)))]
 
 
+def identifiers(connection: Connection) -> set[str]:
+    """Of all instances that are not gone from AWS, as far as we know."""
+    there = select(instances.c.identifier).where(instances.c.state != InstanceState.DELETED)
+    return set(connection.scalars(there))
+
+
 def leaving(connection: Connection) -> list[Instance]:
     """Instances that are being taken away."""
     query = _rows().where(instances.c.state.in_((InstanceState.RETIRING, InstanceState.DELETING)))
+    return [_instance(row) for row in connection.execute(query)]
+
+
+def of_the_erased(connection: Connection) -> list[Instance]:
+    """Instances that are gone and left a last snapshot, of tenants that are erased."""
+    erased = select(tenants.c.id).where(tenants.c.id == instances.c.tenant_id, tenants.c.state == TenantState.DELETED)
+    query = _rows().where(
+        instances.c.state == InstanceState.DELETED, instances.c.snapshot.is_not(None), erased.exists()
+    )
     return [_instance(row) for row in connection.execute(query)]
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Integer, Text, cast, func, select, text, update
+from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Integer, Text, cast, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
 
@@ -91,6 +91,14 @@ def advance(connection: Connection, move: Move, phase: Phase, **values: Any) -> 
         raise MoverLost
 
 
+def tell(connection: Connection, move: Move, problem: str) -> None:
+    """What keeps a move from ending that has switched, or is called off: it is tried again, and nothing else tells of
+    it. Nothing when another mover has claimed the move since."""
+    ending = or_(moves.c.phase == Phase.SWITCHED, moves.c.cancel_requested)
+    mine = (moves.c.id == move.id, moves.c.mover == move.mover)
+    connection.execute(update(moves).where(*mine, ending).values(problem=problem))
+
+
 def note(connection: Connection, move: Move, part: str, name: str, value: Any) -> None:
     """Add to the evidence: `part` is steps or tables. :raises MoverLost: as `advance`."""
     evidence = func.jsonb_set(moves.c.evidence, cast([part, name], ARRAY(Text)), cast(value, JSONB))
@@ -158,8 +166,11 @@ def request_cancel(connection: Connection, move_id: UUID) -> None:
     :raises Refused: CONFLICT when the switch has begun, or the move has ended.
     """
     asked = update(moves).where(moves.c.id == move_id, moves.c.phase.in_(CANCELLABLE)).values(cancel_requested=True)
-    if not connection.execute(asked).rowcount:
-        raise Refused(Code.CONFLICT, "This move can no longer be cancelled.", "Roll it back once it has ended.")
+    if connection.execute(asked).rowcount:
+        return
+    if find(connection, move_id).phase is Phase.CANCELLED:
+        raise Refused(Code.CONFLICT, "This move is called off already.", "The data has stayed where it was.")
+    raise Refused(Code.CONFLICT, "This move can no longer be cancelled.", "Roll it back once it has ended.")
 
 
 def reopen(connection: Connection, move_id: UUID) -> None:

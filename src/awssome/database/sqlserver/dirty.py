@@ -11,7 +11,17 @@ from sqlalchemy import Column, Table
 
 from awssome.database import dirty
 from awssome.database.canonical import read, written
-from awssome.database.engine import Changes, Closing, Fence, Rows, Texts, Unequal, not_taken
+from awssome.database.engine import (
+    CLOSING_ENTRIES,
+    Changes,
+    Closing,
+    Fence,
+    FenceBusy,
+    Rows,
+    Texts,
+    Unequal,
+    not_taken,
+)
 from awssome.database.schema import DATA_TABLES
 from awssome.database.sqlserver import bulk, fence
 from awssome.database.sqlserver.driver import Connection, run
@@ -36,7 +46,9 @@ class ClosingFence(Closing):
 
     def changes(self) -> Changes:
         """All of `_outbox`."""
-        found = changes(self._reader, self._name, None)
+        found = changes(self._reader, self._name, CLOSING_ENTRIES + 1)
+        if len(found.seqs) > CLOSING_ENTRIES:
+            raise FenceBusy
         self._reader.commit()  # whatever the snapshot still holds of the outbox is in the way of emptying it
         return found
 
@@ -47,10 +59,9 @@ class ClosingFence(Closing):
         self._connection.commit()
 
 
-def changes(connection: Connection, name: str, limit: int | None) -> Changes:
+def changes(connection: Connection, name: str, limit: int) -> Changes:
     """What has been noted, oldest first, and the rows as they are in the same snapshot."""
-    top = "" if limit is None else f"TOP ({int(limit)})"
-    noted = run(connection, f"SELECT {top} seq, table_name, row_key FROM {name}._outbox ORDER BY seq")
+    noted = run(connection, f"SELECT TOP ({int(limit)}) seq, table_name, row_key FROM {name}._outbox ORDER BY seq")
     keys: dict[str, dict[str, None]] = defaultdict(dict)
     for _, table, key in noted:
         keys[table][key] = None

@@ -297,8 +297,8 @@ def abandon(connection: Connection, sync_id: UUID, problem: str, advice: str) ->
     connection.execute(update(sync_history).where(s.id == sync_id, s.open_slot == 1).values(**ended, **told))
 
 
-def cancel(connection: Connection, sync_id: UUID, by: str) -> None:
-    """End a sync that waits or runs: whoever is at it fails its next transaction. What came in stays.
+def cancel(connection: Connection, sync_id: UUID, by: str) -> Sync:
+    """End a sync that waits or runs: whoever is at it fails its next transaction. What came in stays; how it ended.
 
     :param by: who wants it so.
     :raises Refused: NOT_FOUND when there is none; CONFLICT when it has ended already.
@@ -307,9 +307,11 @@ def cancel(connection: Connection, sync_id: UUID, by: str) -> None:
     ended = {"state": SyncState.CANCELLED, "finished_at": now(), "open_slot": None, "position": None, "resume_at": None}
     open_ = s.state.in_((SyncState.QUEUED, SyncState.RUNNING))
     told = {"problem": f"{by} has ended this run.", "advice": None}
-    if connection.execute(update(sync_history).where(s.id == sync_id, open_).values(**ended, **told)).rowcount == 1:
-        return
-    if find(connection, sync_id) is None:
+    changed = connection.execute(update(sync_history).where(s.id == sync_id, open_).values(**ended, **told)).rowcount
+    found = find(connection, sync_id)
+    if found is not None and changed:
+        return found
+    if found is None:
         raise Refused(Code.NOT_FOUND, "There is no such sync in your workspace.", "Look for it on the page HubSpot.")
     raise Refused(Code.CONFLICT, "The run has ended already. Nothing was changed.", "Look at its report.")
 

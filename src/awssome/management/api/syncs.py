@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 
 from awssome.control import messages as m
 from awssome.database import Connection
-from awssome.database.registry import audit
+from awssome.database.registry import audit, last_syncs
 from awssome.database.tenant import failures, syncs
 from awssome.database.tenant import hubspot as stored
 from awssome.database.tenant.syncs import Sync
@@ -57,8 +57,9 @@ def cancel_sync(caller: Member, sync_id: UUID) -> None:
 
     :raises Refused: NOT_FOUND when there is none; CONFLICT when it has ended already.
     """
-    _workspace(caller).do(lambda connection: syncs.cancel(connection, sync_id, caller.session.email))
+    ended = _workspace(caller).do(lambda connection: syncs.cancel(connection, sync_id, caller.session.email))
     with caller.registry.begin() as connection:
+        last_syncs.tell(connection, caller.tenant.id, ended)  # no worker may have it in hand, who would tell
         audit.record(connection, caller.actor, "sync.cancelled", caller.tenant.id, sync=sync_id)
 
 

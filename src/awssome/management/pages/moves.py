@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
+from awssome.control.messages import MoveOut
 from awssome.database import Connection
 from awssome.domain.errors import Refused
 from awssome.domain.moves import MoveKind, MoveState
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk, Desk
-from awssome.management.pages.rows import KINDS, move_row, move_view
+from awssome.management.pages.rows import KINDS, move_row, move_view, require_name
 from awssome.web.pages import is_fragment
 from awssome.web.tables import Listing
 
@@ -58,9 +59,8 @@ def move(request: Request, desk: AtDesk, move_id: UUID) -> Response:
 @router.get("/moves/{move_id}/progress")
 def progress(request: Request, desk: AtDesk, move_id: UUID) -> Response:
     """The steps of a move, fetched each second while it is under way."""
-    with desk.registry.begin() as connection:
-        found = operations.move(connection, move_id)
-    return desk.pages.render(request, "move_progress.html", view=move_view(found), fragment=is_fragment(request))
+    _, view = _found(desk, move_id)
+    return desk.pages.render(request, "move_progress.html", view=view, fragment=is_fragment(request))
 
 
 @router.post("/moves/{move_id}/cancel")
@@ -83,6 +83,17 @@ def retry(request: Request, desk: AtDesk, move_id: UUID) -> Response:
     return _change(request, desk, move_id, change, "The move goes on.")
 
 
+@router.post("/moves/{move_id}/release")
+def release(request: Request, desk: AtDesk, move_id: UUID, confirm: Annotated[str, Form()] = "") -> Response:
+    """Have the source archived and dropped that was kept because it differed; the tenant's name is typed first."""
+
+    def change(connection: Connection) -> Any:
+        require_name(confirm, operations.move(connection, move_id).company)
+        return operations.release_source(desk.services, connection, desk.actor, move_id)
+
+    return _change(request, desk, move_id, change, "The source is archived, then dropped.")
+
+
 def _change(request: Request, desk: Desk, move_id: UUID, change: Callable[[Connection], Any], text: str) -> Response:
     try:
         with desk.registry.begin() as connection:
@@ -93,9 +104,15 @@ def _change(request: Request, desk: Desk, move_id: UUID, change: Callable[[Conne
 
 
 def _show(request: Request, desk: Desk, move_id: UUID, problem: Refused | None = None) -> Response:
+    found, view = _found(desk, move_id)
+    status = problem.status if problem else 200
+    return desk.pages.render(request, "move.html", status, move=found, view=view, fragment=False, problem=problem)
+
+
+def _found(desk: Desk, move_id: UUID) -> tuple[MoveOut, dict[str, Any]]:
+    """The move and what its page shows; what AWS complains of stands with the server that it is to make."""
     with desk.registry.begin() as connection:
         found = operations.move(connection, move_id)
-    status = problem.status if problem else 200
-    return desk.pages.render(
-        request, "move.html", status, move=found, view=move_view(found), fragment=False, problem=problem
-    )
+        stuck = found.making is not None and found.making.stuck
+        hindered = operations.server(connection, found.target).problem if stuck else None
+    return found, move_view(found, hindered)

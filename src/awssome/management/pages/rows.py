@@ -47,7 +47,7 @@ def move_row(move: MoveOut) -> dict[str, Any]:
         "company": move.company,
         "tenant_href": tenant_address(str(move.tenant_id)),
         "kind": KINDS[move.kind],
-        "phase": move.phase,
+        "phase": move.phase if move.making is None else f"instance_{move.making.state}",
         "requested_at": move.requested_at,
         "requested_by": move.requested_by,
         "pause": None if move.write_pause_ms is None else move.write_pause_ms / 1000,
@@ -56,8 +56,13 @@ def move_row(move: MoveOut) -> dict[str, Any]:
     }
 
 
-def move_view(move: MoveOut) -> dict[str, Any]:
-    """What a move's page and its live progress show beside the row."""
+def move_view(move: MoveOut, hindered: str | None = None) -> dict[str, Any]:
+    """What a move's page and its live progress show beside the row.
+
+    It waits while AWS makes its target server. Who waits has nothing to try again.
+
+    :param hindered: why AWS does not make it.
+    """
     under_way = is_under_way(move)
     checked = [table for table in move.tables if table["equal"] is not None]
     equal = sum(1 for table in checked if table["equal"])
@@ -67,7 +72,9 @@ def move_view(move: MoveOut) -> dict[str, Any]:
         "under_way": under_way,
         "failed": move.phase is Phase.FAILED,
         "steps": steps(move),
-        "waits": _waits(move),
+        "waits": move.problem if move.making and not move.making.stuck else None,
+        "hindered": hindered,
+        "retry": "retry" in move.actions and not (move.making and not move.making.stuck),
         "cut_over": _cut_over(move),
         "confirmed": _confirmed(move),
         "expected": move.expected_seconds,
@@ -182,7 +189,7 @@ def _noted(move: MoveOut, step: dict[str, Any]) -> str:
     """What the step has noted beside its time."""
     rows = step.get("rows")
     match step["key"]:
-        case "server" if move.making is not None:
+        case "server" if move.making is not None and not move.making.stuck:
             return f"AWS is making it: {duration(now() - move.making.since)} so far"
         case "copy" if rows is not None:
             more = move.expected_rows is not None and step["state"] == "now"
@@ -217,11 +224,6 @@ def _confirmed(move: MoveOut) -> str:
     return (
         "equal: nothing slipped past" if move.confirmed else "different: the source holds what the target did not get"
     )
-
-
-def _waits(move: MoveOut) -> str | None:
-    """What the move waits for while nothing is wrong with it."""
-    return move.problem if move.making is not None and is_under_way(move) else None
 
 
 def _kept(move: MoveOut) -> str:

@@ -11,7 +11,8 @@ from fastapi.responses import Response
 from awssome.control.messages import Accepted, MoveOut, StartRestore, TenantDetail
 from awssome.database import Connection
 from awssome.domain.errors import Refused
-from awssome.domain.tenants import TenantState, Tier
+from awssome.domain.instances import USUAL
+from awssome.domain.tenants import ServerKind, TenantState, Tier
 from awssome.management import archives as managed_archives
 from awssome.management import operations, watching
 from awssome.management.pages.archives import chosen, section
@@ -213,6 +214,8 @@ def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None 
         servers = operations.servers_with_load(connection)
         of_archives = section(connection, str(detail.id))
     others = [server for server in servers if server.name != detail.server]
+    here = next((server for server in servers if server.name == detail.server), None)
+    blueprint = desk.services.blueprint
     under_way = next((move for move in detail.moves if is_under_way(move)), None)
     return desk.pages.render(
         request,
@@ -227,6 +230,9 @@ def show_tenant(request: Request, desk: Desk, ref: str, problem: Refused | None 
         view=move_view(under_way) if under_way else None,
         fragment=False,
         rollback=next((move for move in detail.moves if "rollback" in move.actions), None),
+        shared=here is not None and here.kind is ServerKind.POOL,
+        aws_makes=blueprint is not None and here is not None and blueprint.runs is here.engine,
+        usual=USUAL,
         targets=[server_row(server) for server in others if can_take(server, detail.company)],
         **of_archives,
         **_syncs(desk, detail),

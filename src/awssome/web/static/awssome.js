@@ -28,6 +28,13 @@ async function load(address, fragment) {
   return { answer, page: new DOMParser().parseFromString(await answer.text(), "text/html") };
 }
 
+// The page as it is now. One that answers a form is never loaded again, which would send the form once more: the page above
+// it is shown, which is the one that has the form (/plan of /plan/cancel).
+const renew = () => {
+  if ("posted" in root.dataset) location.replace(location.pathname.replace(/\/[^/]*$/, "") || "/");
+  else location.reload();
+};
+
 // Colours: automatic, light or dark, remembered in a cookie so that the server writes the right page at once.
 on("click", "[data-set-theme]", (button) => {
   const theme = button.dataset.setTheme;
@@ -118,7 +125,7 @@ function watch(element, failures = 0) {
       if (!fresh) return element.remove();
       const now = element.nodeName === fresh.nodeName && element.id === fresh.id ? element : fresh;
       morph(element, fresh);
-      if (now.hasAttribute("data-reload")) location.reload();
+      if (now.hasAttribute("data-reload")) renew();
       else if (now.dataset.poll) watch(now);
     } catch {
       element.setAttribute("data-stale", "");
@@ -183,7 +190,7 @@ if (palette) {
     const mine = ++latest;
     const { answer, page } = await load(`${palette.dataset.palette}?q=${encodeURIComponent(input.value)}`, true);
     if (mine !== latest) return;
-    if (answer.status === 401) return location.reload();
+    if (answer.status === 401) return renew();
     list.replaceChildren(...page.body.childNodes);
     choose(0);
   };
