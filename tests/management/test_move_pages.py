@@ -12,11 +12,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from awssome.database.registry import audit, instances, moves, servers, sessions, tables, tenants
+from awssome.database.registry import audit, entitlements, hosts, instances, moves, servers, sessions, tables, tenants
 from awssome.domain.instances import Blueprint, InstanceState
 from awssome.domain.moves import Phase
 from awssome.domain.tenants import Tier
 from awssome.domain.times import now
+from awssome.management import views
 from awssome.management.app import create
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
@@ -123,6 +124,10 @@ def test_a_server_that_aws_is_making_says_how_far_it_is(
         instances.turn(connection, made, state, requested_at=since)
         instances.tell(connection, server_id, problem)
     noted(services, move_id, Phase.REQUESTED, {"server": {"at": now().isoformat()}}, problem="AWS is making it.")
+    with services.registry.begin() as connection:
+        its_own = views.tenant(services, connection, tenants.find(connection, tenancy.id)).move
+    assert its_own is not None and its_own.making is not None
+    assert (its_own.making.stuck, its_own.making.problem) == (problem is not None, None), "the words are for operators"
     page = desk.get(f"/servers/{name}").text
     assert (
         told in page and page.count(problem or "nothing wrong") == (problem is not None) and f"/moves/{move_id}" in page
@@ -181,6 +186,23 @@ def test_on_a_pool_a_downgrade_says_that_nothing_had_to_move(
     page = f"/tenants/{tenancy.slug}"
     told = desk.after(desk.send(f"{page}/downgrade", at=page, confirm="Northwind Cloud")).text
     assert "The tenant is on the free tier now. Its data stays where it is." in told
+
+
+def test_what_goes_on_beside_the_tier_is_told(desk: Desk, services: WorkerServices, make_tenant: MakeTenant) -> None:
+    tenancy = make_tenant("Northwind Cloud", tier=Tier.PAID)
+    page = f"/tenants/{tenancy.slug}"
+    quiet = desk.get(page).text
+    assert "not settled in DNS" not in quiet and "subscription in AWS Marketplace" not in quiet
+    with services.registry.begin() as connection:
+        hosts.match(connection, services.addresses)
+        (row,) = hosts.unsettled(connection)
+        hosts.turn(connection, row, problem="Route 53 has no such zone.")
+        entitlements.bind(connection, "product", "123456789012", "", tenancy.id, OLGA.name)
+        bound = entitlements.Bound("product", "123456789012", tenancy.id, None)
+        entitlements.settle(connection, bound, active=True, dimension=None, expires_at=None, problem=None)
+    told = desk.get(page).text
+    assert "Its own address is not settled in DNS." in told and "Route 53 has no such zone." in told
+    assert "Its subscription in AWS Marketplace goes on" in told
 
 
 def test_a_request_is_declined(desk: Desk, services: WorkerServices, make_tenant: MakeTenant) -> None:

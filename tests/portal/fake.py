@@ -42,6 +42,7 @@ class Tenant:
     problem: str | None = None
     move: m.MoveOut | None = None
     way_back: m.WayBack | None = None
+    subscribed: bool = False
 
 
 class FakeControl:
@@ -474,6 +475,7 @@ class FakeControl:
             retain_until=AT + timedelta(days=30) if tenant.state is TenantState.RETAINED else None,
             move=tenant.move,
             way_back=tenant.way_back,
+            subscribed=tenant.subscribed,
         )
 
 

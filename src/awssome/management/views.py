@@ -68,7 +68,7 @@ def tenant(services: Services, connection: Connection, found: Tenant) -> m.Tenan
         problem=found.problem,
         created_at=found.created_at,
         retain_until=found.retain_until,
-        move=move(connection, newest) if newest else None,
+        move=_for_its_people(move(connection, newest)) if newest else None,
         subscribed=services.marketplace is not None and entitlements.active(connection, found.id),
         way_back=_way_back(connection, newest) if newest else None,
     )
@@ -225,6 +225,13 @@ def _actions(row: Any) -> list[str]:
     return actions
 
 
+def _for_its_people(told: m.MoveOut) -> m.MoveOut:
+    """Without what AWS says to operators."""
+    if told.making is None:
+        return told
+    return told.model_copy(update={"making": told.making.model_copy(update={"problem": None})})
+
+
 def _way_back(connection: Connection, newest: Any) -> m.WayBack | None:
     """Of the newest move; of the one before, where that one has come to nothing."""
     rows: Sequence[Any] = [newest]
@@ -235,9 +242,9 @@ def _way_back(connection: Connection, newest: Any) -> m.WayBack | None:
             return m.WayBack(
                 kind=row.kind,
                 source=row.source,
-                source_kind=row.source_kind,
+                source_kind=ServerKind(row.source_kind),
                 target=row.target,
-                target_kind=row.target_kind,
+                target_kind=ServerKind(row.target_kind),
                 until=row.retain_until,
             )
     return None
@@ -246,7 +253,12 @@ def _way_back(connection: Connection, newest: Any) -> m.WayBack | None:
 def _making(row: Any) -> m.Making | None:
     if row.instance_state not in MAKING or row.phase not in UNDER_WAY:
         return None
-    return m.Making(state=row.instance_state, since=row.instance_since, stuck=row.target_problem is not None)
+    return m.Making(
+        state=row.instance_state,
+        since=row.instance_since,
+        stuck=row.target_problem is not None,
+        problem=row.target_problem,
+    )
 
 
 def _expected(connection: Connection, row: Any) -> dict[str, Any]:

@@ -164,10 +164,10 @@ def _move(request: Request, me: TenantContext) -> dict[str, Any]:
         "back": back,
         "reversible": back is not None and back.kind in OWNERS and owner,
         "what": _KINDS[move.kind] if move else "Upgrade",
-        "back_to": _place(back, back.source, back.source_kind) if back else "",
-        "back_from": _place(back, back.target, back.target_kind) if back else "",
-        "source": _place(move, move.source, move.source_kind) if move else "",
-        "target": _place(move, move.target, move.target_kind) if move else "",
+        "source": _source(move) if move else "",
+        "target": _target(move) if move else "",
+        "back_to": _source(back) if back else "",
+        "back_from": _target(back) if back else "",
         "steps": [_step(move, step) for step in move.steps] if move else [],
         "bar": _bar(move) if move else None,
         "expected": _expected(move, parts(request).clock()) if move else "",
@@ -180,6 +180,14 @@ def _waits_for_server(tenant: TenantOut) -> bool:
     elsewhere = move is not None and (move.phase in UNDER_WAY or move.phase in (Phase.FAILED, Phase.CANCELLED))
     went_back = move is not None and move.kind is MoveKind.ROLLBACK
     return tenant.tier is Tier.PAID and tenant.server_kind == "pool" and not elsewhere and not went_back
+
+
+def _source(move: MoveOut | WayBack) -> str:
+    return _place(move, move.source, move.source_kind)
+
+
+def _target(move: MoveOut | WayBack) -> str:
+    return _place(move, move.target, move.target_kind)
 
 
 def _place(move: MoveOut | WayBack, name: str, kind: ServerKind) -> str:

@@ -19,7 +19,8 @@ class Making(Body):
 
     state: InstanceState
     since: datetime
-    stuck: bool = Field(description="something is in AWS's way; the server's own page says what, to operators")
+    stuck: bool = Field(description="something is in AWS's way")
+    problem: str | None = Field(None, description="what, in words for operators; a tenant's own people get none")
 
 
 class MoveOut(Body):
