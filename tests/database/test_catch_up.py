@@ -19,7 +19,8 @@ from sqlalchemy.exc import IntegrityError
 
 from awssome.database import Connection, catch_up, dirty
 from awssome.database.catch_up import CatchUp, End
-from awssome.database.engine import CLOSING_ENTRIES, FenceBusy, MoverLost, Server, Unequal
+from awssome.database.engine import CLOSING_ENTRIES, Changes, FenceBusy, MoverLost, Server, Unequal
+from awssome.database.postgresql import dirty as postgresql_dirty
 from awssome.database.postgresql import rows
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import placements
@@ -438,6 +439,34 @@ def test_a_cut_over_that_is_left_lets_writers_go_on(pair: Pair) -> None:
     with pytest.raises(Refused) as refused:
         writers.write("a stage", 2, 2)
     assert refused.value.code is Code.FENCED
+
+
+@only_postgresql
+def test_a_mover_holds_only_so_much_however_large_rows_are(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long text of one letter is next to nothing for the server's disk."""
+    most = 1 << 20
+    monkeypatch.setattr(postgresql_dirty, "MOST_BYTES", most)
+    behind, own, held = pair.begin(), pair.placement.schema, list[int]()
+    writers = Writers(pair)
+    for number in range(6):
+        writers.write("a deal", number, number)
+    with closing(Raw(pair.placement)) as tenant:
+        tenant.rows(f"UPDATE {own}.deal_registrations SET edited_fields = '\"' || repeat('x', {most // 3}) || '\"'")
+    plain = PostgreSQL.apply
+
+    def apply(server: PostgreSQL, schema: str, mover: int, changes: Changes, **options: Any) -> Any:
+        rows = changes.rows.get("deal_registrations", {}).values()
+        held.append(sum(len(text) for row in rows for text in row or () if text))
+        return plain(server, schema, mover, changes, **options)
+
+    monkeypatch.setattr(PostgreSQL, "apply", apply)
+    with pytest.raises(FenceBusy):
+        pair.cut_over(behind)
+    behind.until_few(lambda: None)
+    pair.cut_over(behind)
+    assert pair.is_equal()
+    assert pair.server.sums(pair.target)["deal_registrations"].rows == 6
+    assert most // 3 < max(held) < 1.1 * most
 
 
 def test_what_a_long_writer_leaves_behind_is_not_carried_over_while_others_wait(pair: Pair) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -254,6 +255,25 @@ def test_what_is_wrong_for_a_moment_only_is_no_finding(
     monkeypatch.setattr(SERVERS[engine], "holdings", then_suspended)
     assert wrong(services) == {}
     assert len(looks) == 2
+
+
+def test_where_a_mover_has_begun_meanwhile_nothing_is_repaired_and_the_rest_is_looked_at(
+    services: WorkerServices, make_tenant: Callable[..., Tenancy], engine: EngineName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenancy, other, plain = make_tenant(), make_tenant("Bob's Bikes"), SERVERS[engine].capture
+    for each in (tenancy, other):
+        pool(services).capture(each.placement.schema, 0, on=True)
+
+    def claimed(self: Any, schema: str, mover: int, *, on: bool, timeout_ms: int = 2000) -> None:
+        if schema == tenancy.placement.schema:
+            self.claim(schema, mover + 1)
+        plain(self, schema, mover, on=on, timeout_ms=timeout_ms)
+
+    monkeypatch.setattr(SERVERS[engine], "capture", claimed)
+    found = findings(services, repair=True)
+    assert not found[Check.CAPTURES].repaired
+    assert set(found) >= {*Check}
+    assert wrong(services) == {Check.CAPTURES: (named(tenancy),)}
 
 
 def test_what_is_repaired_is_in_the_audit_log(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> None:

@@ -8,9 +8,12 @@ import socket
 from collections.abc import Callable
 from contextlib import closing
 
+import pytest
+
 from awssome.database.postgresql.entrance import connect_as_tenant
 from awssome.database.postgresql.server import PostgreSQL
 from awssome.database.registry import Registry, driver_connection
+from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement
 from awssome.workflows import tasks
 from awssome.workflows.services import WorkerServices
@@ -37,6 +40,14 @@ def test_the_registry_and_the_queue_give_a_silent_server_up(registry: Registry, 
             return _gives_up(connection.fileno())
 
     assert asyncio.run(of_the_queue())
+
+
+def test_a_registry_that_does_not_answer_is_told_whatever_is_asked_of_it() -> None:
+    away = Registry("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    for asking in (away.begin, lambda: away.holding("a sweep")):
+        with pytest.raises(Refused) as refused, asking():
+            pass
+        assert refused.value.code is Code.UNAVAILABLE
 
 
 def _gives_up(descriptor: int) -> bool:

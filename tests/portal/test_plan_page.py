@@ -133,7 +133,8 @@ def test_only_an_owner_calls_a_move_off_that_follows_from_the_plan(
     assert "The move is called off." in told
     assert calls(stage, "cancel_own_move") == [("cancel_own_move", northwind.move.id)]
     northwind.move = at_step(northwind, "copy", cancel_requested=True)
-    assert "The move is being called off." in alice.get("/plan").text
+    page = alice.get("/plan").text
+    assert "The move is being called off." in page and "Your data moves while you work." not in page
     northwind.move = at_step(northwind, "copy", kind=MoveKind.REBALANCE)
     assert 'action="/plan/cancel"' not in alice.get("/plan").text, "that is the operators' business"
 
@@ -225,6 +226,9 @@ def test_a_downgrade_says_before_what_becomes_of_the_deals(
     assert wrong.status_code == 422 and calls(stage, "downgrade") == []
     assert alice.send("/plan/downgrade", at="/plan", confirm=" Northwind Cloud ").status_code == 303
     assert calls(stage, "downgrade") == [("downgrade", None)]
+    northwind.tier = Tier.FREE
+    page = stage.browser("alice").get("/plan").text
+    assert "10 of 10 deals" in page and "2 more came in while you paid, stay here, and no longer follow HubSpot" in page
 
 
 def test_what_the_central_api_refuses_is_told_on_the_plan(stage: Stage, northwind: Tenant, alice: Browser) -> None:

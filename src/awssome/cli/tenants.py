@@ -10,7 +10,7 @@ import typer
 from awssome.cli import archives
 from awssome.cli.central import central, until_active, until_moved
 from awssome.cli.moves import show_move
-from awssome.cli.output import Json, Ref, console, print_facts, print_json, print_table
+from awssome.cli.output import Json, Ref, console, print_facts, print_json, print_table, status
 from awssome.cli.rotations import ask_for_rotations, until_rotated
 from awssome.cli.tenant_facts import print_tenant
 from awssome.control.client import Control
@@ -123,6 +123,11 @@ def downgrade(
     """Give the paid tier up: the tenant moves to the emptiest pool, and is on the free tier when it is there."""
     with central() as api:
         tenant = api.tenant(ref)
+        if not yes:
+            status().print(
+                "The ten HubSpot deals that came in first stay in step with HubSpot. "
+                "The others stay, and no longer follow it."
+            )
         if not yes and typer.prompt(f"Type {tenant.slug} to downgrade {tenant.company}", err=True) != tenant.slug:
             raise Refused(Code.INVALID, "This is not the tenant's slug. Nothing was changed.")
         _follow(api, api.start_downgrade(str(tenant.id)), no_wait, as_json)

@@ -9,7 +9,7 @@ from sqlalchemy import Table
 
 from awssome.database import dirty
 from awssome.database.canonical import Sum, hashed
-from awssome.database.engine import Changes, Closing, Fence, Server, Snapshot, TableSum
+from awssome.database.engine import Changes, Closing, Fence, Server, Snapshot, TableSum, TooMuch
 from awssome.database.schema import DATA_TABLES
 from awssome.domain.errors import Code, Refused
 
@@ -54,12 +54,12 @@ class CatchUp:
     entries: int = 0
 
     def cycle(self) -> int:
-        """Carry over what has been noted so far; how many entries.
+        """Carry over what has been noted so far; how many entries: many, when it is not all.
 
         :raises Refused: UNAVAILABLE when the source was migrated meanwhile; INVALID for rows that the target does not
             take. :raises Unequal: when they are not there as they were sent. :raises MoverLost: as ever.
         """
-        return len(self._cycle(lambda found: None).seqs)
+        return self._cycle(lambda found: None)
 
     def until_few(self, look: Callable[[], None]) -> None:
         """Cycles until little is left to be carried over.
@@ -85,9 +85,12 @@ class CatchUp:
 
     def differing(self, table: Table) -> list[str]:
         """Keys of rows that differ and were not written since; the first of them."""
-        with self.source.server.snapshot(self.source.schema) as found:
-            noted = found.changes(2**31 - 1).rows.get(table.name, {})
-            here = _hashes(found, table)
+        try:
+            with self.source.server.snapshot(self.source.schema) as found:
+                noted = found.changes(ENTRIES).rows.get(table.name, {})
+                here = _hashes(found, table)
+        except TooMuch:
+            return []  # too much was written since to tell
         with self.target.server.snapshot(self.target.schema) as found:
             there = _hashes(found, table)
         return sorted({key for key, _ in here.items() ^ there.items()} - noted.keys())[:TOLD_KEYS]
@@ -104,27 +107,34 @@ class CatchUp:
         """What the target holds."""
         return {table: total.reached() for table, total in self.sums.items()}
 
-    def _cycle(self, also: Callable[[Snapshot], None], *, whole: bool = False) -> Changes:
-        """:param also: what else to ask of the snapshot. :param whole: everything that was noted until then."""
-        limit = ENTRIES
+    def _cycle(self, also: Callable[[Snapshot], None], *, whole: bool = False) -> int:
+        """How many entries; many, when some are left.
+
+        :param also: what else to ask of the snapshot. :param whole: everything that was noted until then.
+        """
+        limit, too_many = ENTRIES, 2**31
         while True:
-            with self.source.server.snapshot(self.source.schema) as found:
-                self._require_revision(found.fence)
-                changes = found.changes(limit)
-                part = len(changes.seqs) == limit
-                if not (part and whole):
-                    also(found)
+            try:
+                with self.source.server.snapshot(self.source.schema) as found:
+                    self._require_revision(found.fence)
+                    changes = found.changes(limit)
+                    part = len(changes.seqs) == limit
+                    if not (part and whole):
+                        also(found)
+            except TooMuch:
+                too_many, limit = limit, max(1, limit // 8)
+                continue
             try:
                 self._carry(changes)
             except Refused as refused:
-                if not part or refused.code is not Code.INVALID:
+                if not part or refused.code is not Code.INVALID or limit * 8 >= too_many:
                     raise
                 limit *= 8  # a row came without the one that it refers to
                 continue
             if changes.seqs:
                 self.source.server.forget(self.source.schema, self.mover, changes.seqs)
             if not (part and whole):
-                return changes
+                return ENTRIES if part else len(changes.seqs)
 
     def _carry(self, changes: Changes, mark: int | None = None) -> None:
         before = self.target.server.apply(self.target.schema, self.mover, changes, mark=mark)

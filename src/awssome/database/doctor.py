@@ -11,7 +11,7 @@ from typing import Any
 
 from awssome.database import template
 from awssome.database.differences import REPAIRED, TOLD, Check, Difference, differences
-from awssome.database.engine import Server
+from awssome.database.engine import FenceBusy, MoverLost, Server
 from awssome.database.registry import Registry, audit, placements, servers, tenants
 from awssome.database.registry.audit import Actor
 from awssome.database.servers import Opener, match_login
@@ -127,8 +127,8 @@ class _Doctor:
             concerned = [each for each in found if each.check is check]
             mended = bool(concerned) and repair and check in REPAIRED
             if mended:
-                for each in concerned:
-                    self._mend(server, each)
+                done = [self._mended(server, each) for each in concerned]
+                mended = all(done)
             yield _listing(check, row.name, [each.name for each in concerned], TOLD[check], mended)
         older = template.older()
         late = [f"{place.schema_name} ({place.slug})" for place in places if placements.is_behind(place, older)]
@@ -142,6 +142,13 @@ class _Doctor:
             names = {holding.schema for holding in held} - {place.schema_name for place in places}
             known = placements.known(connection, names)
         return list(differences(held, places, known)), places
+
+    def _mended(self, server: Server, found: Difference) -> bool:
+        try:
+            self._mend(server, found)
+        except (MoverLost, FenceBusy):
+            return False  # somebody is at work there: the next look finds what is left of it
+        return True
 
     def _mend(self, server: Server, found: Difference) -> None:
         check, schema = found.check, found.schema

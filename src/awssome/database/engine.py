@@ -192,7 +192,7 @@ class Snapshot:
 
     :ivar rows: the rows of a table as they stream in; one table is read to its end before the next.
     :ivar changes: what has been noted in `_outbox`, at most so many entries, oldest first. A part of the entries may
-        tell of a row without the one that it refers to; all of them never do.
+        tell of a row without the one that it refers to; all of them never do. Raises `TooMuch`.
     :ivar sums: rows and checksum of every data table.
     """
 
@@ -207,6 +207,10 @@ CLOSING_ENTRIES = 2_000
 writers go on first."""
 
 
+MOST_BYTES = 64 << 20
+"""What a mover holds of the rows of one table at once: each may be as large as its tenant likes."""
+
+
 class Closing(ABC):
     """A schema whose writers are kept waiting. Leaving it without `close` lets them go on.
 
@@ -219,7 +223,7 @@ class Closing(ABC):
     def changes(self) -> Changes:
         """The last that was written; nothing more can be.
 
-        :raises FenceBusy: for more than `CLOSING_ENTRIES`.
+        :raises FenceBusy: for more than `CLOSING_ENTRIES`, or than `MOST_BYTES`.
         """
 
     @abstractmethod
@@ -252,6 +256,10 @@ class LongSession:
 
 class MoverLost(Exception):
     """Another mover has claimed the schema since; this one has to stop."""
+
+
+class TooMuch(Exception):
+    """The rows of several entries are more than `MOST_BYTES`; ask for fewer. Those of one entry never are."""
 
 
 class FenceBusy(Exception):

@@ -423,7 +423,7 @@ class Mover:
             moves.note(connection, move, "steps", "in_vain", in_vain)
             moves.advance(connection, move, Phase.REQUESTED, problem=problem, lease_until=None)
         try:
-            # The claim waits for a close of ours whose answer was lost: until then the source looks open, and is not.
+            # The claim waits for a close of ours whose answer was lost: until then the source only looks open.
             trip.source_server.claim(trip.source.schema, move.mover)
             self._reopen(move, trip)
         except FenceBusy:

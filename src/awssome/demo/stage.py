@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 
@@ -44,12 +43,11 @@ class Stage:
             self._print(Text.assemble(("    │ ", "dim"), line))
 
     def table(self, title: str, rows: Sequence[Sequence[str]]) -> None:
-        """What to look at afterwards."""
-        self._console.print()
-        table = Table(box=None, show_header=False, title=Text(title, "bold"), title_justify="left", pad_edge=False)
+        """What to look at afterwards, in two columns; nothing is cut: the first is there to be copied."""
+        self.scene(title)
+        wide = max(len(row[0]) for row in rows)
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        self._console.print(table)
+            self._print(Text("  ".join((row[0].ljust(wide), *row[1:]))))
 
     def say(self, words: str) -> None:
         """A sentence."""

@@ -132,18 +132,6 @@ def clear(services: WorkerServices) -> None:
             continue  # another worker has it in hand
 
 
-def orphans(registry: Registry, databases: Databases, platform: str) -> list[str]:
-    """Instances that carry the platform's tag, cost money, and that the registry does not know: as behind a registry
-    that was restored from a backup. They are looked at by operators, and never deleted by us.
-
-    :raises Trouble: when AWS does not tell.
-    """
-    there = databases.of_platform(platform)  # first: one that is ordered meanwhile is known before it is made
-    with registry.begin() as connection:
-        known = instances.identifiers(connection)
-    return [name for name in there if name not in known]
-
-
 def erase(services: WorkerServices) -> None:
     """Delete the last snapshots of servers whose tenants are erased: nothing of those is kept anywhere.
 
@@ -169,6 +157,18 @@ def erase(services: WorkerServices) -> None:
                     server=instance.name,
                     snapshot=instance.snapshot,
                 )
+
+
+def orphans(registry: Registry, databases: Databases, platform: str) -> list[str]:
+    """Instances that carry the platform's tag, cost money, and that the registry does not know: as behind a registry
+    that was restored from a backup. They are looked at by operators, and never deleted by us.
+
+    :raises Trouble: when AWS does not tell.
+    """
+    there = databases.of_platform(platform)  # first: one that is ordered meanwhile is known before it is made
+    with registry.begin() as connection:
+        known = instances.identifiers(connection)
+    return [name for name in there if name not in known]
 
 
 @contextmanager

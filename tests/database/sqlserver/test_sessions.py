@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from awssome.database.engine import Server
 from awssome.database.sessions import Sessions
-from awssome.database.sqlserver import driver
+from awssome.database.sqlserver import driver, logins
 from awssome.database.sqlserver.entrance import LOCK_WAIT_MS
 from awssome.domain.tenants import Placement
 from tests.database.sqlserver.neighbours import (
@@ -61,6 +61,20 @@ def test_closing_a_login_ends_its_sessions_and_lets_nobody_in(throwaway: Placeme
     pool.close_login(throwaway.schema)  # and doing it again is nothing
     pool.open_login(throwaway.schema)
     assert is_let_in(throwaway)
+
+
+def test_a_session_that_is_listed_after_its_end_is_not_waited_for(
+    throwaway: Placement, pool: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+
+    def sessions(_: object, login: str) -> set[tuple[int, None]]:
+        listed.append(login)
+        return {(32_766, None)}
+
+    monkeypatch.setattr(logins, "_sessions", sessions)
+    pool.end_sessions(throwaway.schema)
+    assert listed == [throwaway.login] * 2
 
 
 def test_a_new_password_makes_the_old_one_useless_and_ends_its_sessions(throwaway: Placement, pool: Server) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
 from awssome.database import dirty
-from awssome.database.engine import Changes, MoverLost, Rows, Texts, Unequal, not_taken
+from awssome.database.engine import MOST_BYTES, Changes, MoverLost, Rows, Texts, TooMuch, Unequal, not_taken
 from awssome.database.postgresql.driver import run, trusted
 from awssome.database.postgresql.rows import canonical
 from awssome.database.schema import DATA_TABLES
@@ -41,14 +41,22 @@ BY_INDEX = (
 
 
 def changes(connection: Connection, schema: str, noted: Noted) -> Changes:
-    """The rows that entries tell of, as the transaction sees them."""
+    """The rows that entries tell of, as the transaction sees them.
+
+    :raises TooMuch: when they are too large. The transaction has ended then.
+    """
     keys: dict[str, dict[str, None]] = defaultdict(dict)
     for _, table, key in noted:
         keys[table][key] = None
     wanted = {table: tuple(keys[table.name]) for table in DATA_TABLES if table.name in keys}
     script = _Script(*BY_INDEX)
+    if len(noted) > 1:
+        _limit(script, schema, wanted)
     asked = _ask(script, schema, wanted)
-    results = script.run(connection)
+    try:
+        results = script.run(connection)
+    except errors.DivisionByZero:
+        raise TooMuch from None
     return Changes(tuple(seq for seq, _, _ in noted), _answers(wanted, asked, results))
 
 
@@ -139,6 +147,22 @@ class _Script:
             cursors = [connection.execute(trusted(text), values or None) for text, values in self._statements]
         run(connection, last)
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+def _limit(script: _Script, schema: str, wanted: Wanted) -> None:
+    """End the script by an error before rows are read that are too large. Lengths are known without reading them."""
+    for table, keys in wanted.items():
+        lengths = [
+            f"coalesce(octet_length(t.{column.name}), 0)"
+            for column in table.columns
+            if isinstance(column.type, Json | LargeBinary)
+        ]
+        if lengths:
+            query = (
+                f"SELECT 1 / (sum({' + '.join(lengths)}) <= {MOST_BYTES})::int "
+                f"FROM {_keys(table)} JOIN {schema}.{table.name} t ON {_matches(table)}"
+            )
+            script.add(query, _columns_of(table, keys))
 
 
 def _ask(script: _Script, schema: str, wanted: Wanted) -> dict[Table, int]:

@@ -33,6 +33,7 @@ from awssome.database.engine import (
     Snapshot,
     TableSum,
     Texts,
+    TooMuch,
     Watch,
     missing,
     unwatched,
@@ -404,7 +405,10 @@ class _Closing(Closing):
     def changes(self) -> Changes:
         if len(self._noted) > CLOSING_ENTRIES:
             raise FenceBusy
-        return dirty.changes(self._connection, self._name, self._noted)
+        try:
+            return dirty.changes(self._connection, self._name, self._noted)
+        except TooMuch:
+            raise FenceBusy from None
 
     def close(self) -> None:
         run(

@@ -54,15 +54,7 @@ class Registry:
         :raises Refused: UNAVAILABLE when PostgreSQL does not answer; INVALID when a caller's text or number is one that
             PostgreSQL has no place for.
         """
-        try:
-            connection = self._engine.connect()
-        except (OperationalError, PoolTimeout):
-            raise Refused(
-                Code.UNAVAILABLE,
-                "The platform's database does not answer right now. Nothing was changed.",
-                "Try again in a minute.",
-                retry_after=5,
-            ) from None
+        connection = self._connect()
         try:
             with connection, connection.begin():
                 yield connection
@@ -80,8 +72,10 @@ class Registry:
         """Whether this process holds the session lock `name`, for the length of the block.
 
         The lock is held while the process is frozen and is free as soon as it is dead.
+
+        :raises Refused: UNAVAILABLE when PostgreSQL does not answer.
         """
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self._connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             key = {"name": name}
             held = bool(connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key))
             try:
@@ -93,6 +87,17 @@ class Registry:
     def close(self) -> None:
         """Close every idle connection."""
         self._engine.dispose()
+
+    def _connect(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except (OperationalError, PoolTimeout):
+            raise Refused(
+                Code.UNAVAILABLE,
+                "The platform's database does not answer right now. Nothing was changed.",
+                "Try again in a minute.",
+                retry_after=5,
+            ) from None
 
 
 def in_turn(connection: Connection, name: str) -> None:

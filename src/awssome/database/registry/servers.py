@@ -234,7 +234,8 @@ def release(connection: Connection, placement_id: UUID) -> None:
     """
     server_id = select(placements.c.server_id).where(placements.c.id == placement_id).scalar_subquery()
     # Its tenant may be coming back: what is written there meanwhile is seen only behind the lock.
-    connection.execute(select(servers.c.id).where(servers.c.id == server_id).with_for_update())
+    its_own = (servers.c.id == server_id, servers.c.kind == ServerKind.DEDICATED)
+    connection.execute(select(servers.c.id).where(*its_own).with_for_update())
     in_use = select(placements.c.id).where(
         placements.c.server_id == servers.c.id, placements.c.state != PlacementState.DROPPED
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import mssql_python
@@ -13,12 +13,14 @@ from awssome.database import dirty
 from awssome.database.canonical import read, written
 from awssome.database.engine import (
     CLOSING_ENTRIES,
+    MOST_BYTES,
     Changes,
     Closing,
     Fence,
     FenceBusy,
     Rows,
     Texts,
+    TooMuch,
     Unequal,
     not_taken,
 )
@@ -46,7 +48,10 @@ class ClosingFence(Closing):
 
     def changes(self) -> Changes:
         """All of `_outbox`."""
-        found = changes(self._reader, self._name, CLOSING_ENTRIES + 1)
+        try:
+            found = changes(self._reader, self._name, CLOSING_ENTRIES + 1)
+        except TooMuch:
+            raise FenceBusy from None
         if len(found.seqs) > CLOSING_ENTRIES:
             raise FenceBusy
         self._reader.commit()  # whatever the snapshot still holds of the outbox is in the way of emptying it
@@ -60,12 +65,19 @@ class ClosingFence(Closing):
 
 
 def changes(connection: Connection, name: str, limit: int) -> Changes:
-    """What has been noted, oldest first, and the rows as they are in the same snapshot."""
+    """What has been noted, oldest first, and the rows as they are in the same snapshot.
+
+    :raises TooMuch: when they are too large.
+    """
     noted = run(connection, f"SELECT TOP ({int(limit)}) seq, table_name, row_key FROM {name}._outbox ORDER BY seq")
     keys: dict[str, dict[str, None]] = defaultdict(dict)
     for _, table, key in noted:
         keys[table][key] = None
-    rows = {table.name: _rows(connection, name, table, keys[table.name]) for table in DATA_TABLES if table.name in keys}
+    rows = {
+        table.name: _rows(connection, name, table, keys[table.name], _limited if len(noted) > 1 else iter)
+        for table in DATA_TABLES
+        if table.name in keys
+    }
     return Changes(tuple(int(seq) for seq, _, _ in noted), rows)
 
 
@@ -120,12 +132,28 @@ def _all_rows(connection: Connection, name: str, asked: Found) -> Found:
     }
 
 
-def _rows(connection: Connection, name: str, table: Table, keys: Iterable[str]) -> Rows:
+def _rows(
+    connection: Connection,
+    name: str,
+    table: Table,
+    keys: Iterable[str],
+    passing: Callable[[Iterable[Texts]], Iterator[Texts]] = iter,
+) -> Rows:
     """The rows of these keys. One that is found has the key that it says: here `a` and `a ` are one."""
     rows: Rows = dict.fromkeys(keys)
     found = bulk.find(connection, name, table, _values(table, rows))
     key = dirty.key_of(table)
-    return rows | {key(row): row for row in map(written(table), found)}
+    return rows | {key(row): row for row in passing(map(written(table), found))}
+
+
+def _limited(rows: Iterable[Texts]) -> Iterator[Texts]:
+    """:raises TooMuch: once they are too large."""
+    held = 0
+    for row in rows:
+        held += sum(len(text) for text in row if text is not None)
+        if held > MOST_BYTES:
+            raise TooMuch
+        yield row
 
 
 def _is_referred_to(table: Table) -> bool:

@@ -37,9 +37,11 @@ DENIED = frozenset({229, 230, 297, 300, 51003})
 UNKNOWN = frozenset({207, 208})
 """No such column, no such table."""
 
+NOT_ACTIVE = 6106
+"""No such session, when one is to be ended."""
+
 _STAND_IN = 33557097
-"""A server that stands in for SQL Server answers this for many errors; what it denies, and a lock not had in time, are
-told by their text."""
+"""A server that stands in for SQL Server answers this for many errors; those that matter are told by their text."""
 
 _ENDED = frozenset({64, 233, 596, 6005, 10053, 10054, 10060})
 """The session was ended, the server shuts down, or the network is gone."""
@@ -133,6 +135,8 @@ def number_of(error: BaseException) -> int | None:
         return min(DENIED)
     if number == _STAND_IN and "lock timeout" in str(error):
         return LOCK_TIMEOUT
+    if number == _STAND_IN and "not an active process" in str(error):
+        return NOT_ACTIVE
     return number
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import mssql_python
 
 from awssome.database.engine import LongSession
-from awssome.database.sqlserver.driver import Connection, run
+from awssome.database.sqlserver.driver import NOT_ACTIVE, Connection, number_of, run
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import checked_schema_name
 
@@ -41,8 +41,8 @@ def end(connection: Connection, name: str) -> None:
     ending = _sessions(connection, name)
     give_up = time.monotonic() + END_SECONDS
     while ending:
-        _kill(connection, ending)
-        if time.monotonic() > give_up:
+        ending = _kill(connection, ending)
+        if ending and time.monotonic() > give_up:
             raise Refused(Code.UNAVAILABLE, "Sessions of the workspace are still being ended.", "Try again.")
         time.sleep(0.02)
         ending &= _sessions(connection, name)
@@ -88,10 +88,17 @@ def _sessions(connection: Connection, login: str) -> set[_Session]:
     return {(int(number), since) for number, since in found}
 
 
-def _kill(connection: Connection, sessions: set[_Session]) -> None:
-    for number, _ in sessions:
-        with suppress(mssql_python.ProgrammingError):  # it has ended by itself, or is still listed
-            run(connection, f"KILL {number}")
+def _kill(connection: Connection, sessions: set[_Session]) -> set[_Session]:
+    """End them; those that were there. One that has ended may be listed for a while."""
+    there = set()
+    for session in sessions:
+        try:
+            run(connection, f"KILL {session[0]}")
+        except mssql_python.ProgrammingError as error:
+            if number_of(error) == NOT_ACTIVE:
+                continue
+        there.add(session)
+    return there
 
 
 # A server that stands in for SQL Server leaves sessions out of the first view. It has them all in the second one, where

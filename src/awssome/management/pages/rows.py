@@ -56,10 +56,12 @@ def move_row(move: MoveOut) -> dict[str, Any]:
     }
 
 
-def move_view(move: MoveOut) -> dict[str, Any]:
+def move_view(move: MoveOut, hindered: str | None = None) -> dict[str, Any]:
     """What a move's page and its live progress show beside the row.
 
-    It waits while AWS makes its target server; it is hindered when AWS does not. Who waits has nothing to try again.
+    It waits while AWS makes its target server. Who waits has nothing to try again.
+
+    :param hindered: why AWS does not make it.
     """
     under_way = is_under_way(move)
     checked = [table for table in move.tables if table["equal"] is not None]
@@ -70,9 +72,9 @@ def move_view(move: MoveOut) -> dict[str, Any]:
         "under_way": under_way,
         "failed": move.phase is Phase.FAILED,
         "steps": steps(move),
-        "waits": move.problem if move.making and not move.making.problem else None,
-        "hindered": move.making.problem if move.making else None,
-        "retry": "retry" in move.actions and not (move.making and not move.making.problem),
+        "waits": move.problem if move.making and not move.making.stuck else None,
+        "hindered": hindered,
+        "retry": "retry" in move.actions and not (move.making and not move.making.stuck),
         "cut_over": _cut_over(move),
         "confirmed": _confirmed(move),
         "expected": move.expected_seconds,
@@ -187,7 +189,7 @@ def _noted(move: MoveOut, step: dict[str, Any]) -> str:
     """What the step has noted beside its time."""
     rows = step.get("rows")
     match step["key"]:
-        case "server" if move.making is not None and not move.making.problem:
+        case "server" if move.making is not None and not move.making.stuck:
             return f"AWS is making it: {duration(now() - move.making.since)} so far"
         case "copy" if rows is not None:
             more = move.expected_rows is not None and step["state"] == "now"
