@@ -61,7 +61,8 @@ def everything_of(placement: Placement, onlooker: psycopg.Connection[Any]) -> li
         f"WHERE c.relnamespace = '{schema}'::regnamespace GROUP BY c.oid ORDER BY c.relname",
         "SELECT t.tgname, t.tgenabled, t.tgrelid::regclass::text FROM pg_trigger t "
         f"JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = '{schema}'::regnamespace ORDER BY 3, 1",
-        f"SELECT proname, prosecdef, prosrc, proowner FROM pg_proc WHERE pronamespace = '{schema}'::regnamespace",
+        "SELECT proname, prosecdef, prosrc, proowner, proacl::text FROM pg_proc "
+        f"WHERE pronamespace = '{schema}'::regnamespace ORDER BY proname",
         f"SELECT to_jsonb(n) FROM pg_namespace n WHERE nspname = '{schema}'",
         f"SELECT to_jsonb(r) FROM pg_authid r WHERE rolname = '{schema}'",
         f"SELECT setconfig FROM pg_db_role_setting WHERE setrole = '{schema}'::regrole",
