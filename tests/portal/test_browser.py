@@ -25,7 +25,7 @@ from tests.portal.fake import PASSWORD, Tenant, archive
 from tests.portal.test_deal_pages import add, come_from_hubspot, in_workspace
 from tests.portal.test_hubspot_pages import connect, issue, sync
 from tests.portal.test_mapping_pages import define
-from tests.portal.test_settings_pages import move
+from tests.portal.test_settings_pages import move, way_back
 from tests.serving import served
 
 pytestmark = pytest.mark.browser
@@ -294,6 +294,7 @@ def test_without_script_a_move_is_called_off_and_the_way_back_is_taken(
     expect(page.get_by_text("The move is called off.")).to_be_visible()
     kept = now().replace(year=now().year + 1)
     northwind.move = move(northwind, Phase.RETAINING, retain_until=kept, switched_at=now(), actions=["rollback"])
+    northwind.way_back = way_back(northwind.move)
     page.goto("/plan")
     dialog = page.locator("#roll-back")
     expect(dialog.get_by_text("Everything that you and HubSpot have changed since comes along.")).to_be_visible()

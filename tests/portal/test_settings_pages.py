@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from awssome.control.messages import MoveOut
+from awssome.control.messages import MoveOut, WayBack
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import STEPS, MoveKind, Phase
 from awssome.domain.tenants import Role, ServerKind, Tier
@@ -55,6 +55,13 @@ def move(tenant: Tenant, phase: Phase, **values: Any) -> MoveOut:
     return MoveOut.model_validate({**given, **values})
 
 
+def way_back(move: MoveOut) -> WayBack:
+    """What a move that has ended leaves open, as long as its source is kept."""
+    assert move.retain_until is not None
+    ends = ("kind", "source", "source_kind", "target", "target_kind")
+    return WayBack(**{name: getattr(move, name) for name in ends}, until=move.retain_until)
+
+
 def test_the_plan_shows_both_plans_and_what_is_used(alice: Browser) -> None:
     page = alice.get("/plan").text
     for shown in ("0 of 10 deals", "Upgrade", "pool-1", "Shared", "freemium.localhost:8000", "your plan"):
@@ -75,6 +82,7 @@ def test_an_upgrade_is_followed_step_by_step(stage: Stage, northwind: Tenant) ->
     assert "data-poll" in piece and "Copy every table" in piece and 'aria-current="step"' in piece
     until = datetime.now(UTC) + timedelta(days=30)
     northwind.move = move(northwind, Phase.RETAINING, retain_until=until, rows=10241, actions=["rollback"])
+    northwind.way_back = way_back(northwind.move)
     assert "data-reload" in alice.get("/plan/progress", fragment=True).text
     page = alice.get("/plan").text
     for shown in ("Your data is on your own server.", "10,241 rows, all equal.", "Rollback until", "Your own"):
