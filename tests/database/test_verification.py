@@ -197,7 +197,7 @@ def test_a_capture_that_misses_writes_is_found(monkeypatch: pytest.MonkeyPatch, 
 def test_a_fence_that_does_not_close_is_found(monkeypatch: pytest.MonkeyPatch, pool: Server, scratch: Scratch) -> None:
     monkeypatch.setattr(pool, "set_fence", lambda *arguments, **rest: None)
     found = by_subject(fence.examine(scratch, replace(SMALL, rounds=1)))
-    assert failed(found) == set(found)
+    assert failed(found) == set(found) - {"what a capture notes"}
     assert found["cut-overs under load"].figures["late"] > 0
 
 
