@@ -1,4 +1,4 @@
-"""Tenants that are connected to a HubSpot sandbox, and syncs of theirs."""
+"""Tenants with rows in every table; tenants that are connected to a HubSpot sandbox, and syncs of theirs."""
 
 from __future__ import annotations
 
@@ -42,9 +42,18 @@ from tests.hubspot.conftest import (  # noqa: F401
     sandbox,
     start_sandbox,
 )
+from tests.workflows.moving import fill
 
 HOST = "freemium.localhost:8000"
 READ = ("dealname", "amount", "createdate", "hs_is_closed", "pipeline", "dealstage", "hs_merged_object_ids")
+
+
+@pytest.fixture
+def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
+    """A tenant on the pool, with rows in every table."""
+    tenancy = make_tenant("Northwind", "alice@northwind.example")
+    fill(services, tenancy)
+    return tenancy
 
 
 def never() -> bool:

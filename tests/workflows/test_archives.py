@@ -53,7 +53,6 @@ from tests.workflows.moving import (
     Wire,
     add,
     evidence_of,
-    fill,
     mover,
     placement_of,
     rows_of,
@@ -62,14 +61,6 @@ from tests.workflows.moving import (
 )
 
 REPLACING = ("provision", "load", "verify", "migrate", "freeze", "switch", "open", "retain")
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 def exported(services: WorkerServices, tenancy: Tenancy) -> Archive:

@@ -30,19 +30,11 @@ from awssome.workflows import leaving, moves, returning
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy, worker_services
 from tests.processes import processes
-from tests.workflows.moving import OLGA, Truth, fill, mover, placement_of, rows_of, upgrade
+from tests.workflows.moving import OLGA, Truth, mover, placement_of, rows_of, upgrade
 
 DAYS = 90
 
 STEPS = ["close", "export", "detach", "drop"]
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 def delete(services: WorkerServices, tenancy: Tenancy) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from awssome.workflows import archives as archiving
 from awssome.workflows import leaving, moves, returning
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
-from tests.workflows.moving import OLGA, Truth, fill, mover, the_move, upgrade
+from tests.workflows.moving import OLGA, Truth, mover, the_move, upgrade
 from tests.workflows.test_leaving import (
     bring_back,
     delete,
@@ -30,14 +29,6 @@ from tests.workflows.test_leaving import (
     opens,
     sweep,
 )
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 def ask_back(services: WorkerServices, tenancy: Tenancy) -> None:

@@ -28,7 +28,6 @@ from tests.workflows.moving import (
     Truth,
     add,
     evidence_of,
-    fill,
     mover,
     placement_of,
     rollback,
@@ -56,14 +55,6 @@ IN_ITS_WORDS = {
 }
 
 pytestmark = pytest.mark.usefixtures("dedicated")
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 def test_an_upgrade_carries_every_row_and_keeps_the_proof(services: WorkerServices, alice: Tenancy) -> None:

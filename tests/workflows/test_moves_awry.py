@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -28,17 +27,9 @@ from awssome.workflows import provisioning
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.engines import SERVERS, Raw, as_administrator, eventually, only_postgresql
-from tests.workflows.moving import OLGA, Truth, fill, mover, placement_of, the_move, upgrade
+from tests.workflows.moving import OLGA, Truth, mover, placement_of, the_move, upgrade
 
 pytestmark = pytest.mark.usefixtures("dedicated")
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 @only_postgresql

@@ -21,7 +21,7 @@ from awssome.workflows.workspace import Workspace
 from tests.conftest import Tenancy
 from tests.processes import processes
 from tests.workflows.dying import carry_on_and_die
-from tests.workflows.moving import Truth, add, fill, mover, placement_of, rollback, rows_of, the_move, upgrade, writable
+from tests.workflows.moving import Truth, add, mover, placement_of, rollback, rows_of, the_move, upgrade, writable
 
 pytestmark = pytest.mark.usefixtures("dedicated")
 
@@ -33,14 +33,6 @@ ON_THE_WAY = [*(name for name, _ in STEPS if name != "drop"), *INSIDE]
 KILLS = 8
 
 CarryOn = Callable[..., int | None]
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,9 @@ from awssome.domain.tenants import Placement
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy
 from tests.versions import EXPAND, NEXT, of_version, write_revision
-from tests.workflows.moving import Truth, fill, mover, placement_of, rollback, the_move, upgrade
+from tests.workflows.moving import Truth, mover, placement_of, rollback, the_move, upgrade
 
 pytestmark = pytest.mark.usefixtures("dedicated")
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ from tests.workflows.moving import (
     OLGA,
     Truth,
     add,
-    fill,
     mover,
     placement_of,
     rollback,
@@ -41,14 +40,6 @@ from tests.workflows.moving import (
 )
 
 pytestmark = pytest.mark.usefixtures("dedicated")
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 class Silent(BaseException):

@@ -17,19 +17,11 @@ from awssome.management import operations, views
 from awssome.workflows import moves as moving
 from awssome.workflows.services import WorkerServices
 from tests.conftest import Tenancy, register_server
-from tests.workflows.moving import OLGA, Truth, fill, mover, placement_of, rollback, the_move, upgrade
+from tests.workflows.moving import OLGA, Truth, mover, placement_of, rollback, the_move, upgrade
 
 ALICE = Actor("alice@northwind.example")
 
 pytestmark = pytest.mark.usefixtures("dedicated")
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from uuid import UUID
 
@@ -24,7 +24,6 @@ from tests.workflows.moving import (
     Truth,
     Wire,
     add,
-    fill,
     mover,
     placement_of,
     rollback,
@@ -34,14 +33,6 @@ from tests.workflows.moving import (
 )
 
 pytestmark = pytest.mark.usefixtures("dedicated")
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -36,17 +35,9 @@ from tests.conftest import Tenancy
 from tests.engines import eventually
 from tests.processes import processes
 from tests.workflows.dying import drop_and_die
-from tests.workflows.moving import OLGA, Truth, add, fill, mover, placement_of, rollback, rows_of, the_move, upgrade
+from tests.workflows.moving import OLGA, Truth, add, mover, placement_of, rollback, rows_of, the_move, upgrade
 
 pytestmark = pytest.mark.usefixtures("dedicated")
-
-
-@pytest.fixture
-def alice(services: WorkerServices, make_tenant: Callable[..., Tenancy]) -> Tenancy:
-    """A tenant on the pool, with rows in every table."""
-    tenancy = make_tenant("Northwind", "alice@northwind.example")
-    fill(services, tenancy)
-    return tenancy
 
 
 @pytest.fixture
