@@ -214,19 +214,19 @@ def test_a_refresh_under_way_is_waited_for_by_a_move_and_its_token_arrives(
     sandbox.order("tokens/rotation", on=True)
     asked, answered = threading.Event(), threading.Event()
 
-    def while_the_mover_freezes() -> None:
+    def while_the_mover_waits() -> None:
         asked.set()
         answered.wait(10)
 
     expire(alice)
-    mine, idle = access(alice, while_the_mover_freezes), access(alice)
+    mine, idle = access(alice, while_the_mover_waits), access(alice)
     old = placement_of(alice.services, alice.tenancy)
     refreshing: list[Future[str]] = []
 
     with ThreadPoolExecutor(1) as worker:
 
         def step(name: str) -> None:
-            if name == "freeze":
+            if name == "cut_over":
                 refreshing.append(worker.submit(mine.token))
                 assert asked.wait(10)
                 threading.Timer(0.7, answered.set).start()  # longer than one try to pause writes

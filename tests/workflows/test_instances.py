@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import sys
 import time
@@ -17,9 +16,7 @@ from uuid import UUID
 
 import boto3
 import httpx2
-import psycopg
 import pytest
-from psycopg import sql
 from sqlalchemy import update
 
 from awssome.aws.databases import Databases, Instance
@@ -307,20 +304,14 @@ def test_rds_may_rotate_the_secret_while_the_server_is_prepared(platform: Worker
 
 def rotate(name: str) -> None:
     """What RDS does each seven days: another password for the administrator, at the server and in its secret."""
-    (made,) = seen(name)
-    secrets_manager, arn = boto3.client("secretsmanager"), made["MasterUserSecret"]["SecretArn"]
-    secret = json.loads(secrets_manager.get_secret_value(SecretId=arn)["SecretString"])
-    password = secrets.token_urlsafe(24)
-    with psycopg.connect(
-        host=made["Endpoint"]["Address"],
-        port=made["Endpoint"]["Port"],
-        user=secret["username"],
-        password=secret["password"],
-        dbname="postgres",
-    ) as connection:
-        role, new = sql.Identifier(secret["username"]), sql.Literal(password)
-        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, new))
-    secrets_manager.put_secret_value(SecretId=arn, SecretString=json.dumps(secret | {"password": password}))
+    rds, secrets_manager = boto3.client("rds"), boto3.client("secretsmanager")
+    arn = seen(name)[0]["MasterUserSecret"]["SecretArn"]
+    before = secrets_manager.get_secret_value(SecretId=arn)["SecretString"]
+    rds.modify_db_instance(DBInstanceIdentifier=name, RotateMasterUserPassword=True, ApplyImmediately=True)
+    end = time.monotonic() + 60
+    while secrets_manager.get_secret_value(SecretId=arn)["SecretString"] == before:
+        assert seen(name) and time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_the_administrator_of_sql_server_is_renewed_when_rds_has_rotated_the_secret(
@@ -330,22 +321,19 @@ def test_the_administrator_of_sql_server_is_renewed_when_rds_has_rotated_the_sec
     blueprint = Blueprint("sqlserver-web", "db.t3.large", 20, platform="example.com")
     server_id = order(platform, make_tenant(), blueprint)
     name = the_instance(platform, server_id).name
-    made = platform.databases.create(name, blueprint, the_instance(platform, server_id).tags)
-    assert made is not None
-    assert made.secret is not None
+    secrets_manager = boto3.client("secretsmanager")
+    secret = json.dumps({"username": "awssome", "password": "first"})
+    kept = secrets_manager.create_secret(Name=f"of-{name}", SecretString=secret)["ARN"]
     with platform.registry.begin() as connection:
-        instances.turn(connection, the_instance(platform, server_id), InstanceState.AVAILABLE, secret=made.secret)
+        instances.turn(connection, the_instance(platform, server_id), InstanceState.AVAILABLE, secret=kept)
         servers.change(
             connection, server_id, host="db", port=1433, admin_url=platform.keys.seal_admin("mssql://a:b@db:1433/x")
         )
-    secret = boto3.client("secretsmanager").get_secret_value(SecretId=made.secret)["SecretString"]
     making.renew(platform, server_id)
     first = administrator_of(platform, server_id)
     making.renew(platform, server_id)
     assert administrator_of(platform, server_id) == first
-    boto3.client("secretsmanager").put_secret_value(
-        SecretId=made.secret, SecretString=secret.replace('"password": "', '"password": "/new @')
-    )
+    secrets_manager.put_secret_value(SecretId=kept, SecretString=secret.replace("first", "/new @"))
     with pytest.raises(Refused):
         provisioning.check_server(platform, server_id)  # nothing answers at db, but the password is the new one
     assert administrator_of(platform, server_id) != first

@@ -68,6 +68,13 @@ class Secret(MasterUserSecret):
         """`creating` as long as its instance is."""
         return "creating" if self.resource.status == "creating" else "active"
 
+    def change(self, password: str) -> None:
+        """Another password, as after a rotation."""
+        self._password = password
+        self.secretsmanager.put_secret_value(
+            self.secret.arn, self._generate_secret_string(), "", secrets.token_hex(16), ["AWSCURRENT"]
+        )
+
     def _generate_secret_string(self) -> str:
         return json.dumps({"username": self.resource.master_username, "password": self._password})
 
@@ -195,9 +202,12 @@ class Instance(DBInstance):
 
     def _apply(self) -> None:
         changes, self._changes = self._changes, {}
-        password = changes.pop("master_user_password", None)
+        rotated = secrets.token_urlsafe(24) if changes.pop("rotate_master_user_password", False) else None
+        password = changes.pop("master_user_password", None) or rotated
         if password and (self.server is None or self.server.change_password(password)):
             self.master_password = password
+            if rotated and isinstance(self.master_user_secret, Secret):
+                self.master_user_secret.change(rotated)
         self.update(**changes)
 
 

@@ -97,8 +97,13 @@ def check_change(instance: Any, asked: Mapping[str, Any]) -> None:
         if instance.manage_master_user_password:
             raise conflicting("You can't specify MasterUserPassword for an instance with ManageMasterUserPassword.")
         _check_password(password)
-    if asked.get("manage_master_user_password") is not None or asked.get("rotate_master_user_password"):
-        raise conflicting("The sandbox does not change who manages the master user's password, nor rotates it.")
+    if asked.get("manage_master_user_password") is not None:
+        raise conflicting("The sandbox does not change who manages the master user's password.")
+    if asked.get("rotate_master_user_password"):
+        if not instance.manage_master_user_password:
+            raise conflicting("You can't rotate the master user password of an instance that manages it itself.")
+        if not asked.get("apply_immediately"):
+            raise conflicting("You must specify apply immediately when rotating the master user password.")
     _check_retention(asked)
 
 
