@@ -353,6 +353,12 @@ class PostgreSQL(Server):
             connection.commit()
         except errors.LockNotAvailable:
             raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
+        except errors.DiskFull:
+            raise Refused(
+                Code.UNAVAILABLE,
+                f"The disk of the database server at {self._where} is full. Nothing was changed there.",
+                "Make room on it.",
+            ) from None
         except errors.QueryCanceled:
             raise Refused(Code.UNAVAILABLE, f"The database server at {self._where} took too long.") from None
         except psycopg.Error:
