@@ -354,11 +354,8 @@ class PostgreSQL(Server):
         except errors.LockNotAvailable:
             raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
         except errors.DiskFull:
-            raise Refused(
-                Code.UNAVAILABLE,
-                f"The disk of the database server at {self._where} is full. Nothing was changed there.",
-                "Make room on it.",
-            ) from None
+            where = self._where
+            raise Refused(Code.UNAVAILABLE, f"The database server at {where} has no room left.", "Free some.") from None
         except errors.QueryCanceled:
             raise Refused(Code.UNAVAILABLE, f"The database server at {self._where} took too long.") from None
         except psycopg.Error:
