@@ -22,10 +22,11 @@ CONTRACTIONS: dict[str, str] = {
     "changes a column's type": r"\bALTER COLUMN \S+ (TYPE|SET DATA TYPE)\b",
     "changes a column on SQL Server": r"\bALTER TABLE \S+ ALTER COLUMN (?!\S+ (SET|DROP|TYPE)\b)",
     "demands a value": r"\bSET NOT NULL\b",
-    "takes a right away": r"\bREVOKE\b|\bDENY\b",
+    "takes a right away": r"\bREVOKE\b(?! ALL ON FUNCTION \S+ FROM PUBLIC\b)|\bDENY\b",
     "deletes rows": r"\bDELETE FROM\b|\bTRUNCATE\b",
 }
-"""What may break a session of the version before; why, and how it looks in SQL. What is made anew is not."""
+"""What may break a session of the version before; why, and how it looks in SQL. What is made anew is not taken away, and
+no session calls a function."""
 
 NEW_TABLE = re.compile(r"\bCREATE TABLE (\S+)")
 ADDED = re.compile(r"\bALTER TABLE (\S+) ADD (?:COLUMN )?(?!CONSTRAINT\b)(.*?);", re.DOTALL)
