@@ -25,8 +25,8 @@ CONTRACTIONS: dict[str, str] = {
     "takes a right away": r"\bREVOKE\b(?! ALL ON FUNCTION \S+ FROM PUBLIC\b)|\bDENY\b",
     "deletes rows": r"\bDELETE FROM\b|\bTRUNCATE\b",
 }
-"""What may break a session of the version before; why, and how it looks in SQL. What is made anew is not taken away, and
-no session calls a function."""
+"""What may break a session of the version before; why, and how it looks in SQL. What is made anew is not taken
+away, and no session calls a function."""
 
 NEW_TABLE = re.compile(r"\bCREATE TABLE (\S+)")
 ADDED = re.compile(r"\bALTER TABLE (\S+) ADD (?:COLUMN )?(?!CONSTRAINT\b)(.*?);", re.DOTALL)
