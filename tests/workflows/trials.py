@@ -24,7 +24,7 @@ from awssome.database.registry import servers as registered
 from awssome.database.schema import DATA_TABLES
 from awssome.domain import times
 from awssome.domain.errors import Refused
-from awssome.domain.moves import Phase
+from awssome.domain.moves import UNDER_WAY, Phase
 from awssome.domain.secrets import Keys
 from awssome.domain.tenants import EngineName
 from awssome.workflows.services import WorkerServices
@@ -42,11 +42,15 @@ AGAIN_SECONDS = 0.1
 """A mover that met an error tries again after this. The queue is tried by other tests, and waits for longer."""
 
 
-DEAD_SECONDS = 900.0
+DEAD_SECONDS = 240.0
 """Whatever takes longer has come to a stop: on a slow machine that is full of work a move takes minutes."""
 
 SKEWS = (-600, 0, 0, 600)
 """Seconds by which the clocks of workers may be wrong."""
+
+
+LOST_SECONDS = 5.0
+"""How long another mover is left alone that has taken the move over; it may have been the silent one's rescuer."""
 
 
 def carry(url: str, secret_key: str, move_id: UUID, skew: float = 0, stops_at: str = "") -> None:
@@ -66,10 +70,12 @@ def carry(url: str, secret_key: str, move_id: UUID, skew: float = 0, stops_at: s
     carrying = Mover(registry, keys, servers.opener(registry, keys), step=step)
     threading.Thread(target=_recover, args=(carrying,), daemon=True).start()
     while True:
+        rest = AGAIN_SECONDS
         with suppress(Refused):
-            carrying.carry_on(move_id)
-            return  # it is over, or another one has it
-        time.sleep(AGAIN_SECONDS)
+            if carrying.carry_on(move_id) not in UNDER_WAY:
+                return
+            rest = LOST_SECONDS
+        time.sleep(rest)
 
 
 def _clock(skew: float) -> type[datetime]:

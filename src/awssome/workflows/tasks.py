@@ -341,6 +341,8 @@ def _overdue(services: WorkerServices) -> list[UUID]:
 def _recover(services: WorkerServices, move_id: UUID) -> None:
     try:
         phase = mover(services).recover(move_id)
+        with services.registry.begin() as connection:
+            services.queue.move(connection, move_id)  # whoever had it may have lost it to us, and ended
         _log.info("move.recovered", move=str(move_id), phase=phase)
     except Refused as refused:
         _log.warning("move.recovery_failed", move=str(move_id), reason=refused.message)

@@ -351,7 +351,7 @@ class PostgreSQL(Server):
                         connection.rollback()
                 raise
             connection.commit()
-        except errors.LockNotAvailable:
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
             raise Refused(Code.UNAVAILABLE, "The workspace's tables are locked.", "Try again.") from None
         except errors.DiskFull:
             where = self._where
