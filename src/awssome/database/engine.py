@@ -470,14 +470,15 @@ class Server(ABC):
         :raises FenceBusy: when writers did not end in time; nothing has changed.
         """
 
+    @abstractmethod
     def capture(self, schema: str, mover: int, *, on: bool, timeout_ms: int = 2000) -> None:
         """From here on note the keys of rows that are written, or no longer; what was noted is forgotten.
 
         :raises MoverLost: when another mover has claimed the schema.
         :raises FenceBusy: when writers did not end in time; nothing has changed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, schema: str, mover: int, changes: Changes, *, mark: int | None = None) -> dict[str, Rows]:
         """Make rows of a target what they are at the source, in one transaction that also reads them back.
 
@@ -487,19 +488,18 @@ class Server(ABC):
         :raises Unequal: when what was read back differs from what was written; nothing has changed.
         :raises Refused: INVALID for rows that the tables do not take, as a part of the changes may hold them.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self, schema: str, mover: int, seqs: Sequence[int]) -> None:
         """Take exactly these entries out of `_outbox`. :raises MoverLost: when another mover has claimed the schema."""
-        raise NotImplementedError
 
+    @abstractmethod
     def closing(self, schema: str, mover: int, *, timeout_ms: int = 200) -> AbstractContextManager[Closing]:
         """Keep writers waiting, after those under way have committed; the server itself ends that after some seconds.
 
         :raises MoverLost: when another mover has claimed the schema.
         :raises FenceBusy: when writers did not end in time.
         """
-        raise NotImplementedError
 
     @abstractmethod
     def sums(self, schema: str, tables: Sequence[Table] = DATA_TABLES) -> dict[str, TableSum]:
