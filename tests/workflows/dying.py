@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -36,19 +36,8 @@ def carry_on_and_die(url: str, secret_key: str, move_id: UUID, step: str, second
 
 
 def export_and_die(url: str, secret_key: str, root: Path, archive_id: UUID, step: str) -> None:
-    """Make an archive, until it is `written`, or `kept` under its name; the registry is not told of either."""
-
-    class Dying(Directory):
-        @contextmanager
-        def writing(self, name: str) -> Iterator[IO[bytes]]:
-            with super().writing(name) as file:
-                yield file
-                file.flush()
-                if step == "written":
-                    _die()
-            _die()
-
-    archives.export(_services(url, secret_key, Dying(root)), archive_id)
+    """Make an archive, until it is `written`, or `named`; the registry is not told of either."""
+    archives.export(_services(url, secret_key, _Dying(root, step)), archive_id)
 
 
 def restore_and_die(url: str, secret_key: str, root: Path, restore_id: UUID, step: str) -> None:
@@ -60,19 +49,7 @@ def restore_and_die(url: str, secret_key: str, root: Path, restore_id: UUID, ste
 
 def drop_and_die(url: str, secret_key: str, root: Path, move_id: UUID, point: str) -> None:
     """Drop the source of a move, until its archive is `written`, `named`, `kept`, or the schema is `dropped`."""
-
-    class Dying(Directory):
-        @contextmanager
-        def writing(self, name: str) -> Iterator[IO[bytes]]:
-            with super().writing(name) as file:
-                yield file
-                file.flush()
-                if point == "written":
-                    _die()
-            if point == "named":
-                _die()
-
-    services = _services(url, secret_key, Dying(root))
+    services = _services(url, secret_key, _Dying(root, point))
 
     def keep(move: Move) -> None:
         retention.keep(services, move)
@@ -83,6 +60,23 @@ def drop_and_die(url: str, secret_key: str, root: Path, move_id: UUID, point: st
             _die()
 
     Mover(services.registry, services.keys, services.open_server, archive=keep).carry_on(move_id)
+
+
+@dataclass(frozen=True)
+class _Dying(Directory):
+    """Where files lie that a process writes until one is `written`, or has got its name (`named`)."""
+
+    point: str
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        with super().writing(name) as file:
+            yield file
+            file.flush()
+            if self.point == "written":
+                _die()
+        if self.point == "named":
+            _die()
 
 
 def _source_of(services: Any, move: Move) -> UUID:

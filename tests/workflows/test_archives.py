@@ -142,7 +142,7 @@ def test_an_archive_is_on_the_disk_with_every_directory_that_leads_to_it_before_
     assert brought == [root, str(path.with_name(f".{path.name}")), tenants_own]
 
 
-@pytest.mark.parametrize("step", ["written", "kept"])
+@pytest.mark.parametrize("step", ["written", "named"])
 def test_an_export_that_is_killed_is_made_again_and_leaves_nothing_behind(
     step: str, services: WorkerServices, alice: Tenancy, registry_url: str, secret_key: str, tmp_path: Path
 ) -> None:
