@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -69,10 +70,12 @@ class Plane:
 
 
 @contextmanager
-def control_plane(settings: Settings, *, any_revision: bool = False) -> Iterator[Plane]:
+def control_plane(settings: Settings, *, any_revision: bool = False, serving: bool = False) -> Iterator[Plane]:
     """The control plane, ready for use: embedded servers run as long as the block does, and everything is registered.
 
     :param any_revision: an external registry may also be at an older revision: for who only looks.
+    :param serving: make the embedded dedicated server, too, if it is not there. Who only looks must not: a demo whose
+        dedicated servers AWS makes has none, and one that came with a look would go with it.
     :raises Refused: UNAVAILABLE when a database cannot be had; CONFLICT when an external registry is to be migrated.
     """
     from procrastinate.schema import SchemaManager
@@ -88,7 +91,7 @@ def control_plane(settings: Settings, *, any_revision: bool = False) -> Iterator
             if not any_revision:
                 migrate.require_newest(url)
         else:
-            url, embedded_servers = _start_embedded(settings, keys, stack)
+            url, embedded_servers = _start_embedded(settings, keys, stack, serving=serving)
             migrate.upgrade_registry(url, jobs_schema=SchemaManager.get_schema())
         registry = Registry(url, connections=settings.threads)
         stack.callback(registry.close)
@@ -127,7 +130,7 @@ def serve_management(settings: Settings) -> None:
     serving.end_on_signals()
     logs.configure(json=settings.log_json, level=settings.log_level)
     bound = serving.bind(settings.listen, settings.management_port)
-    with control_plane(settings) as plane:
+    with control_plane(settings, serving=True) as plane:
         _register_tokens(plane.registry, settings)
         settings.remember("management", serving.url_of(bound))
         serving.serve(
@@ -172,7 +175,7 @@ def serve_worker(settings: Settings, queues: Sequence[str] = ()) -> None:
     unknown = set(queues) - set(QUEUES)
     if unknown:
         raise Refused(Code.INVALID, f"There is no queue {', '.join(sorted(unknown))}.", f"Use {', '.join(QUEUES)}.")
-    with control_plane(settings) as plane:
+    with control_plane(settings, serving=True) as plane:
         services = worker_services(plane)
         app = tasks.build(services, plane.registry.url.replace("+psycopg", "", 1))
         asyncio.run(tasks.work(app, services, {queue: QUEUES[queue] for queue in queues} or None))
@@ -312,13 +315,15 @@ class _Embedded(NamedTuple):
     log: ServerLog
 
 
-def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack) -> tuple[str, list[_Embedded]]:
+def _start_embedded(settings: Settings, keys: Keys, stack: ExitStack, *, serving: bool) -> tuple[str, list[_Embedded]]:
     """The control plane's URL, and the servers. Passwords follow from the key."""
     from awssome.database import embedded, servers
     from awssome.database.embedded_care import looked_after
 
     url, found, handles = "", [], []
     for directory, name, kind in EMBEDDED if settings.blueprint is None else EMBEDDED[:1]:
+        if kind is ServerKind.DEDICATED and not serving and not os.path.lexists(settings.home / directory):
+            continue
         handles.append(stack.enter_context(embedded.start(settings.home, directory, binaries=settings.pgbin)))
         cluster = handles[-1].cluster
         if not url:
