@@ -156,7 +156,7 @@ def server(row: Any) -> m.ServerRow:
 
 
 def move(connection: Connection, row: Any) -> m.MoveOut:
-    """A row of `registry.moves.page`, with its steps and what may be done now."""
+    """A row of `registry.moves.rows_query`, with its steps and what may be done now."""
     evidence = row.evidence
     tables = [{"name": name, **told} for name, told in sorted(evidence["tables"].items())]
     return m.MoveOut(
