@@ -59,7 +59,7 @@ def move(request: Request, desk: AtDesk, move_id: UUID) -> Response:
 @router.get("/moves/{move_id}/progress")
 def progress(request: Request, desk: AtDesk, move_id: UUID) -> Response:
     """The steps of a move, fetched each second while it is under way."""
-    _, view = _found(desk, move_id)
+    view = move_view(_found(desk, move_id))
     return desk.pages.render(request, "move_progress.html", view=view, fragment=is_fragment(request))
 
 
@@ -104,15 +104,18 @@ def _change(request: Request, desk: Desk, move_id: UUID, change: Callable[[Conne
 
 
 def _show(request: Request, desk: Desk, move_id: UUID, problem: Refused | None = None) -> Response:
-    found, view = _found(desk, move_id)
-    status = problem.status if problem else 200
-    return desk.pages.render(request, "move.html", status, move=found, view=view, fragment=False, problem=problem)
+    found = _found(desk, move_id)
+    return desk.pages.render(
+        request,
+        "move.html",
+        problem.status if problem else 200,
+        move=found,
+        view=move_view(found),
+        fragment=False,
+        problem=problem,
+    )
 
 
-def _found(desk: Desk, move_id: UUID) -> tuple[MoveOut, dict[str, Any]]:
-    """The move and what its page shows; what AWS complains of stands with the server that it is to make."""
+def _found(desk: Desk, move_id: UUID) -> MoveOut:
     with desk.registry.begin() as connection:
-        found = operations.move(connection, move_id)
-        stuck = found.making is not None and found.making.stuck
-        hindered = operations.server(connection, found.target).problem if stuck else None
-    return found, move_view(found, hindered)
+        return operations.move(connection, move_id)
