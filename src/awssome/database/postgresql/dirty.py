@@ -14,10 +14,11 @@ from sqlalchemy import LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
 from awssome.database import dirty
-from awssome.database.engine import MOST_BYTES, Changes, MoverLost, Rows, Texts, TooMuch, Unequal, not_taken
+from awssome.database.engine import MOST_BYTES, Changes, MoverLost, Rows, Texts, TooMuch, Unequal
 from awssome.database.postgresql.driver import run, trusted
 from awssome.database.postgresql.rows import canonical
 from awssome.database.schema import DATA_TABLES
+from awssome.database.troubles import not_taken
 from awssome.database.types import Characters, Instant, Json
 from awssome.domain.moves import FenceMode
 

@@ -21,11 +21,11 @@ from awssome.database.engine import (
     Texts,
     TooMuch,
     Unequal,
-    not_taken,
 )
 from awssome.database.schema import DATA_TABLES
 from awssome.database.sqlserver import bulk, fence
 from awssome.database.sqlserver.driver import Connection, run
+from awssome.database.troubles import not_taken
 from awssome.domain.moves import FenceMode
 
 Found = dict[str, Rows]
