@@ -17,7 +17,7 @@ from awssome.management import operations
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import KINDS, move_row, move_view, require_name
 from awssome.web.pages import is_fragment
-from awssome.web.tables import Listing
+from awssome.web.tables import Listing, picked
 
 router = APIRouter()
 
@@ -43,8 +43,8 @@ def moves(
             connection,
             after,
             before,
-            kind=MoveKind(kind) if kind in list(MoveKind) else None,
-            state=MoveState(state) if state in list(MoveState) else None,
+            kind=picked(MoveKind, kind),
+            state=picked(MoveState, state),
         )
     listing = Listing.of(request, [move_row(move) for move in page.moves], after=page.next, before=page.previous)
     return desk.pages.render(request, "moves.html", listing=listing, kinds=KIND_OPTIONS, states=STATE_OPTIONS)
