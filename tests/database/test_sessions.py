@@ -18,9 +18,10 @@ from sqlalchemy.exc import DBAPIError
 
 from awssome.database import Connection, template
 from awssome.database.embedded import Cluster
-from awssome.database.engine import Server, Unsure, fenced, unavailable, unsure
+from awssome.database.engine import Server
 from awssome.database.schema import SYMBOL, field_mappings, stage_mappings
 from awssome.database.sessions import Sessions
+from awssome.database.troubles import Unsure, fenced, unavailable, unsure
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, Placement

@@ -35,6 +35,7 @@ from awssome.domain.times import new_id, now
 from awssome.hubspot.oauth import app_for
 from awssome.workflows.workspace import Workspace
 from tests.conftest import worker_services
+from tests.deals import write_a_deal
 from tests.engines import Raw
 
 WRITERS, READERS = 4, 1
@@ -178,30 +179,7 @@ class _Writer:
             one_more = update(sync_history).where(sync_history.c.id == counter_of(self._slot))
             assert connection.execute(one_more.values(imported=sync_history.c.imported + 1)).rowcount == 1
         else:
-            _deal(connection, UUID(key))
-
-
-def _deal(connection: Connection, deal_id: UUID) -> None:
-    """A registration with its event: both or none."""
-    connection.execute(
-        insert(deal_registrations).values(
-            id=deal_id,
-            source="manual",
-            title=str(deal_id),
-            stage="Prospect",
-            edited_fields=[],
-            ready=False,
-            version=1,
-            created_at=now(),
-            updated_at=now(),
-            updated_by="load@example.com",
-        )
-    )
-    connection.execute(
-        insert(deal_events).values(
-            id=deal_id, registration_id=deal_id, at=now(), kind="created", actor="load@example.com", changes={}
-        )
-    )
+            write_a_deal(connection, UUID(key), key)
 
 
 class _Reader:

@@ -28,7 +28,7 @@ _UNKNOWN = (
     "ExpiredToken",
     "IncompleteSignature",
 )
-_BUSY = ("Throttling", "ThrottledException", "RequestLimitExceeded", "TooManyRequests", "PriorRequestNotComplete")
+_BUSY = ("Throttling", "Throttled", "RequestLimitExceeded", "TooManyRequests", "PriorRequestNotComplete")
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def doctor(
             if settings.blueprint is not None:
                 findings.append(_instances(plane, settings.blueprint.platform))
     except Refused as refused:
-        findings.append(Finding("registry", "registry", False, f"{refused.message} {refused.advice}".strip()))
+        findings.append(Finding("registry", "registry", False, refused.whole))
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:
@@ -139,7 +139,7 @@ def _instances(plane: main.Plane, platform: str) -> Finding:
     try:
         names = tuple(orphans(plane.registry, Databases(), platform))
     except Trouble as trouble:
-        return Finding("instances", "RDS", False, f"{trouble.message} {trouble.advice}".strip())
+        return Finding("instances", "RDS", False, trouble.whole)
     told = "The registry knows every instance that carries the platform's tag."
     if names:
         told = f"No server is behind {', '.join(names)}: they cost money. Look at each, then delete it in RDS."

@@ -23,6 +23,7 @@ app.command()(archives.export)
 app.command("archives")(archives.list_archives)
 app.command()(archives.restore)
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the move to end.")]
 
 _PAGE = 200
@@ -116,7 +117,7 @@ def decline(ref: Ref, as_json: Json = False) -> None:
 @app.command()
 def downgrade(
     ref: Ref,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
@@ -128,8 +129,7 @@ def downgrade(
                 "The ten HubSpot deals that came in first stay in step with HubSpot. "
                 "The others stay, and no longer follow it."
             )
-        if not yes and typer.prompt(f"Type {tenant.slug} to downgrade {tenant.company}", err=True) != tenant.slug:
-            raise Refused(Code.INVALID, "This is not the tenant's slug. Nothing was changed.")
+            _have_typed(tenant, "downgrade")
         _follow(api, api.start_downgrade(str(tenant.id)), no_wait, as_json)
 
 
@@ -169,14 +169,14 @@ def resume(ref: Ref, as_json: Json = False) -> None:
 @app.command()
 def delete(
     ref: Ref,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Delete a tenant: closed at once, its data archived and dropped; for 30 days `restore` brings it back."""
     with central() as api:
         tenant = api.tenant(ref)
-        if not yes and typer.prompt(f"Type {tenant.slug} to delete {tenant.company}", err=True) != tenant.slug:
-            raise Refused(Code.INVALID, "This is not the tenant's slug. Nothing was changed.")
+        if not yes:
+            _have_typed(tenant, "delete")
         print_tenant(api.delete_tenant(str(tenant.id)), as_json)
 
 
@@ -203,6 +203,12 @@ def rotate(
         raise Refused(
             Code.CONFLICT, f"{failed:,} logins could not be given another password.", "The page Jobs says why."
         )
+
+
+def _have_typed(tenant: TenantRow, what: str) -> None:
+    """:raises Refused: INVALID when another name is typed than the tenant's."""
+    if typer.prompt(f"Type {tenant.slug} to {what} {tenant.company}", err=True) != tenant.slug:
+        raise Refused(Code.INVALID, "This is not the tenant's slug. Nothing was changed.")
 
 
 def _follow(api: Control, started: MoveOut | Accepted, no_wait: bool, as_json: bool) -> None:

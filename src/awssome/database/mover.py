@@ -357,7 +357,7 @@ class Mover:
 
     def _retain(self, move: Move, trip: Trip) -> Phase:
         with self._timed(move, "confirm", Phase.SWITCHED) as told:
-            self._leave(move, trip)
+            leave(trip.source_server, trip.source.schema, move.mover, trip.epoch + 1)
             differing = self._confirm(move, trip)
             told["equal"] = None if differing is None else not differing
         problem = None
@@ -392,10 +392,6 @@ class Mover:
     def _is_active(self, move: Move) -> bool:
         with self.registry.begin() as connection:
             return tenants.find(connection, move.tenant_id).state is TenantState.ACTIVE
-
-    @staticmethod
-    def _leave(move: Move, trip: Trip) -> None:
-        leave(trip.source_server, trip.source.schema, move.mover, trip.epoch + 1)
 
     @staticmethod
     def _reopen(move: Move, trip: Trip) -> None:

@@ -21,10 +21,11 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool
 
 from awssome.database import template
-from awssome.database.engine import Entrance, behind, fenced, unavailable, unsure
+from awssome.database.engine import Entrance
 from awssome.database.postgresql.entrance import ENTRANCE as POSTGRESQL
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver.entrance import ENTRANCE as SQLSERVER
+from awssome.database.troubles import behind, fenced, unavailable, unsure
 from awssome.domain.errors import Code, Refused
 from awssome.domain.limits import LIMITS
 from awssome.domain.tenants import EngineName, Placement, Tier, checked_schema_name

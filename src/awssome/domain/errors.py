@@ -66,6 +66,11 @@ class Refused(Exception):
         self.retry_after = retry_after
 
     @property
+    def whole(self) -> str:
+        """Message and advice, where there is one line for both."""
+        return f"{self.message} {self.advice}".strip()
+
+    @property
     def status(self) -> int:
         """The HTTP status of this refusal."""
         return HTTP_STATUS[self.code]

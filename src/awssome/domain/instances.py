@@ -103,3 +103,8 @@ class Trouble(Exception):
     def __init__(self, message: str, advice: str = "", *, again: timedelta | None = None) -> None:
         super().__init__(message)
         self.message, self.advice, self.again = message, advice, again
+
+    @property
+    def whole(self) -> str:
+        """Message and advice."""
+        return f"{self.message} {self.advice}".strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -156,9 +155,8 @@ def server(row: Any) -> m.ServerRow:
 
 
 def move(connection: Connection, row: Any) -> m.MoveOut:
-    """A row of `registry.moves.page`, with its steps and what may be done now."""
-    evidence = row.evidence
-    tables = [{"name": name, **told} for name, told in sorted(evidence["tables"].items())]
+    """A row of `registry.moves.rows_query`, with its steps and what may be done now."""
+    tables = [{"name": name, **told} for name, told in sorted(row.evidence["tables"].items())]
     return m.MoveOut(
         id=row.id,
         tenant_id=row.tenant_id,
@@ -182,7 +180,7 @@ def move(connection: Connection, row: Any) -> m.MoveOut:
         problem=row.problem,
         actions=_actions(row),
         cancel_requested=row.cancel_requested,
-        confirmed=evidence["steps"].get("confirm", {}).get("equal"),
+        confirmed=_confirmed(row),
         making=_making(row),
         **_expected(connection, row),
     )
@@ -215,14 +213,19 @@ def _actions(row: Any) -> list[str]:
         actions.append("cancel")
     if phase is Phase.FAILED or (phase in UNDER_WAY and row.problem):
         actions.append("retry")
-    kept = row.retain_until is not None and row.retain_until > now() + timedelta()
+    kept = row.retain_until is not None and row.retain_until > now()
     has_a_right = row.tier == Tier.PAID or row.source_kind == ServerKind.POOL
     if phase is Phase.RETAINING and kept and row.current_id == row.target_id and has_a_right:
         actions.append("rollback")
-    confirmed = row.evidence["steps"].get("confirm", {}).get("equal")
-    if phase is Phase.RETAINING and confirmed is False and row.current_id != row.source_id:
+    if phase is Phase.RETAINING and _confirmed(row) is False and row.current_id != row.source_id:
         actions.append("release")
     return actions
+
+
+def _confirmed(row: Any) -> bool | None:
+    """Whether the closed source holds what was carried over; None when that is not known."""
+    equal: bool | None = row.evidence["steps"].get("confirm", {}).get("equal")
+    return equal
 
 
 def _for_its_people(told: m.MoveOut) -> m.MoveOut:

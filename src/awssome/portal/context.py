@@ -18,8 +18,8 @@ from uuid import UUID
 from awssome.control.client import Caller, Control
 from awssome.control.messages import AccountOut, ContextOut, MembershipOut, TenantOut
 from awssome.database import Connection
-from awssome.database.engine import Denied
 from awssome.database.sessions import Sessions
+from awssome.database.troubles import Denied
 from awssome.domain.errors import Code, Refused
 from awssome.domain.secrets import digest
 from awssome.domain.tenants import Placement, Role

@@ -85,7 +85,7 @@ def act(request: Request, me: ActingMember, do: Annotated[str, Form()] = "", sel
         except Refused as refused:
             if refused.code is not Code.CONFLICT:
                 raise
-            return pages.redirect(request, "/hubspot/inbox", "warning", f"{refused.message} {refused.advice}")
+            return pages.redirect(request, "/hubspot/inbox", "warning", refused.whole)
         if started.kind is not SyncKind.RETRY:
             text = "Another run is under way. Try these deals again when it has ended."
             return pages.redirect(request, "/hubspot/inbox", "warning", text)

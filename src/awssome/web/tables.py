@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
 from markupsafe import Markup
 from starlette.requests import Request
+
+Word = TypeVar("Word", bound=StrEnum)
 
 Kind = Literal["text", "code", "number", "money", "bytes", "duration", "percent", "time", "day", "state", "custom"]
 Phone = Literal["title", "aside", "line", "hide"]
@@ -143,6 +146,11 @@ class Listing:
         if current is not None:
             return self.address(sort=str(Order(column.key, current == "ascending")))
         return self.address(sort=str(Order(column.key, column.right or column.kind in ("time", "day"))))
+
+
+def picked(words: type[Word], text: str) -> Word | None:
+    """Which word a filter in the address names; None, as for all of them, when it names none."""
+    return next((word for word in words if word == text), None)
 
 
 def money_in_full(rows: Sequence[Any], columns: Sequence[Column]) -> frozenset[str]:

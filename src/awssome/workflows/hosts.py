@@ -7,7 +7,6 @@ from typing import Any
 import structlog
 
 from awssome.aws.dns import Zone
-from awssome.database import Connection
 from awssome.database.registry import audit, hosts
 from awssome.domain.instances import Trouble
 from awssome.domain.times import now
@@ -34,8 +33,7 @@ def settle(services: WorkerServices) -> None:
             with services.registry.begin() as connection:
                 # The change may be one that Route 53 has forgotten: what is asked for again is the same.
                 state = "wanted" if row.state == "pending" else row.state
-                told = f"{trouble.message} {trouble.advice}".strip()[:1000]
-                hosts.turn(connection, row, state=state, change=None, problem=told)
+                hosts.turn(connection, row, state=state, change=None, problem=trouble.whole[:1000])
             if trouble.again is not None:
                 return  # AWS is away or has much to do: the others are not tried in vain
 
@@ -59,12 +57,8 @@ def _remove(services: WorkerServices, zone: Zone, row: Any) -> None:
             hosts.turn(connection, row, change=change, problem=None)
     elif row.change is None or zone.is_everywhere(row.change):
         with services.registry.begin() as connection:
-            _forget(connection, row)
-
-
-def _forget(connection: Connection, row: Any) -> None:
-    hosts.forget(connection, row)
-    audit.record(connection, audit.SYSTEM, "host.removed", row.tenant_id)
+            hosts.forget(connection, row)
+            audit.record(connection, audit.SYSTEM, "host.removed", row.tenant_id)
 
 
 _STEPS = {"wanted": _point, "pending": _look, "removing": _remove}

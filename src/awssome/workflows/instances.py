@@ -333,7 +333,7 @@ def _told(services: WorkerServices, instance: Instance, trouble: Trouble) -> Exc
 def _note(services: WorkerServices, instance: Instance, trouble: Trouble) -> None:
     _log.warning("instance.trouble", server=instance.name, problem=trouble.message)
     with services.registry.begin() as connection:
-        instances.tell(connection, instance.server_id, f"{trouble.message} {trouble.advice}".strip())
+        instances.tell(connection, instance.server_id, trouble.whole)
 
 
 def _not_made(instance: Instance) -> Refused:

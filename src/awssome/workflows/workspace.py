@@ -8,8 +8,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from awssome.database import Connection
-from awssome.database.engine import Denied, Unsure
 from awssome.database.registry import placements
+from awssome.database.troubles import Denied, Unsure
 from awssome.domain.errors import Code, Refused
 from awssome.domain.tenants import Placement
 from awssome.workflows import refusals

@@ -72,6 +72,11 @@ def json_refusal(code: str, message: str, status: int = 400) -> Response:
     return answer
 
 
+def plain_json(body: object, status: int = 200) -> Response:
+    """An answer of the sandbox's own pages."""
+    return Response(json.dumps(body), status, content_type="application/json")
+
+
 def query_refusal(code: str, message: str, status: int, namespace: str) -> Response:
     """A refusal of the query protocol, in the service's XML namespace."""
     body = (

@@ -8,13 +8,14 @@ import string
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request, Response
 
 from awssome_sandbox.aws import marketplace
 from awssome_sandbox.aws.accounts import PLATFORM_PRINCIPAL, NoSuchRole, account_for, make_role
+from awssome_sandbox.aws.calls import plain_json
 from awssome_sandbox.aws.rds import pages
 from awssome_sandbox.pages import render
 
@@ -31,7 +32,7 @@ class Console:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
         page = _PAGES.get((request.method, request.path))
-        response = page(request) if page else _json({"message": "There is no such page."}, 404)
+        response = page(request) if page else plain_json({"message": "There is no such page."}, 404)
         return response(environ, start_response)
 
 
@@ -39,7 +40,7 @@ def _make_role(request: Request) -> Response:
     """`{"account", "name", "external_id", "principal"}` -> `{"role_arn"}`; without external_id no condition is made."""
     wanted = request.get_json(force=True, silent=True)
     if not isinstance(wanted, dict):
-        return _json({"message": "The body must be a JSON object."}, 400)
+        return plain_json({"message": "The body must be a JSON object."}, 400)
     try:
         arn = make_role(
             str(wanted.get("account", "")),
@@ -48,8 +49,8 @@ def _make_role(request: Request) -> Response:
             None if wanted.get("external_id") is None else str(wanted["external_id"]),
         )
     except NoSuchRole as error:
-        return _json({"message": str(error)}, 400)
-    return _json({"role_arn": arn}, 201)
+        return plain_json({"message": str(error)}, 400)
+    return plain_json({"role_arn": arn}, 201)
 
 
 def _quick_create(request: Request) -> Response:
@@ -101,10 +102,6 @@ def _call_back(url: str, arn: str, token: str) -> str:
         return f"answered {error.code}"
     except OSError as error:
         return f"could not be reached: {getattr(error, 'reason', error)}"
-
-
-def _json(body: dict[str, Any], status: int) -> Response:
-    return Response(json.dumps(body), status, content_type="application/json")
 
 
 _PAGES: dict[tuple[str, str], Callable[[Request], Response]] = {

@@ -6,7 +6,6 @@ sends the browser to the product's registration address with a form that carries
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from awssome_sandbox.aws.calls import Call, json_answer, json_refusal
+from awssome_sandbox.aws.calls import Call, json_answer, json_refusal, plain_json
 from awssome_sandbox.pages import render
 
 RESOLVE = "AWSMPMeteringService.ResolveCustomer"
@@ -72,14 +71,14 @@ def order(request: Request) -> Response:
     form = request.form.to_dict()
     wanted = form or request.get_json(force=True, silent=True)
     if not isinstance(wanted, dict) or not wanted.get("product") or not str(wanted.get("account", "")).isdecimal():
-        return _json({"message": "A product and an account of 12 digits are needed."}, 400)
+        return plain_json({"message": "A product and an account of 12 digits are needed."}, 400)
     product, account = str(wanted["product"]), str(wanted["account"])
     if wanted.get("cancel") or wanted.get("expire"):
         for key, one in list(SUBSCRIPTIONS.items()):
             if key[:2] == (product, account):
                 changed = {"cancelled": True} if wanted.get("cancel") else {"expires_at": time.time() - 1}
                 SUBSCRIPTIONS[key] = replace(one, **changed)
-        return _json({}, 200)
+        return plain_json({}, 200)
     dimension = str(wanted.get("dimension", "paid"))
     arn = f"arn:aws:license-manager::294406891311:license:l-{secrets.token_hex(16)}"
     until = time.time() + float(wanted.get("days", 365)) * _DAY
@@ -88,7 +87,7 @@ def order(request: Request) -> Response:
     TOKENS[token] = Token(product, account, arn, time.time() + float(wanted.get("token_seconds", _TOKEN_SECONDS)))
     if form:
         return _page(str(form.get("registration_url", "")), token)
-    return _json({"token": token, "license": arn}, 201)
+    return plain_json({"token": token, "license": arn}, 201)
 
 
 def show(request: Request) -> Response:
@@ -151,7 +150,3 @@ def _entitlement(one: Subscription) -> dict[str, Any]:
         "ExpirationDate": one.expires_at,
         "LicenseArn": one.license,
     }
-
-
-def _json(body: dict[str, Any], status: int) -> Response:
-    return Response(json.dumps(body), status, content_type="application/json")

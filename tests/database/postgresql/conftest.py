@@ -8,19 +8,18 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import insert
 
 from awssome.database.embedded import Cluster
 from awssome.database.engine import Server
 from awssome.database.postgresql.entrance import connect_as_tenant
 from awssome.database.postgresql.server import PostgreSQL
-from awssome.database.schema import deal_events, deal_registrations
 from awssome.database.servers import TENANTS_DATABASE
 from awssome.database.sessions import Sessions
 from awssome.domain.tenants import Placement
-from awssome.domain.times import new_id, now
+from awssome.domain.times import new_id
 from tests.conftest import superuser
 from tests.database.postgresql.neighbours import SECRET, Neighbours, everything_of
+from tests.deals import write_a_deal
 
 
 @pytest.fixture(scope="package")
@@ -33,7 +32,7 @@ def neighbours(
     with closing(Sessions(budget=2)) as sessions:
         for placement, title in ((alice, "alices-deal"), (bob, SECRET)):
             with sessions.open(placement) as connection:
-                _write_a_deal(connection, title)
+                write_a_deal(connection, new_id(), title)
     return Neighbours(alice, bob, pool, pool_url)
 
 
@@ -72,26 +71,3 @@ def throwaway(make_workspace: Callable[[], Placement], pool: Server) -> Iterator
     placement = make_workspace()
     yield placement
     pool.drop(placement.schema, 99)
-
-
-def _write_a_deal(connection: Any, title: str) -> None:
-    deal_id = new_id()
-    connection.execute(
-        insert(deal_registrations).values(
-            id=deal_id,
-            source="manual",
-            title=title,
-            stage="Prospect",
-            edited_fields=[],
-            ready=False,
-            version=1,
-            created_at=now(),
-            updated_at=now(),
-            updated_by="a test",
-        )
-    )
-    connection.execute(
-        insert(deal_events).values(
-            id=new_id(), registration_id=deal_id, at=now(), kind="created", actor="a test", changes={"title": title}
-        )
-    )

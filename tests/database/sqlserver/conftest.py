@@ -7,14 +7,15 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
+from awssome.database import Connection
 from awssome.database.engine import Server
-from awssome.database.schema import deal_events, deal_registrations, field_mappings
+from awssome.database.schema import deal_registrations, field_mappings
 from awssome.database.sessions import Sessions
 from awssome.database.sqlserver import driver
 from awssome.domain.tenants import Placement
-from awssome.domain.times import new_id, now
+from awssome.domain.times import new_id
 from tests.database.sqlserver.neighbours import (
     SECRET,
     Neighbours,
@@ -25,6 +26,7 @@ from tests.database.sqlserver.neighbours import (
     session_of,
     structure_of,
 )
+from tests.deals import write_a_deal
 
 
 @pytest.fixture(scope="package")
@@ -33,7 +35,7 @@ def neighbours(make_workspace: Callable[[], Placement], pool: Server, pool_url: 
     sessions = Sessions(budget=2)
     for placement, title in ((alice, "alices-deal"), (bob, SECRET)):
         with sessions.open(placement) as connection:
-            _write_a_deal(connection, title)
+            _fill(connection, title)
     sessions.close()
     yield Neighbours(alice, bob, pool, pool_url)
 
@@ -103,26 +105,7 @@ def throwaway(make_workspace: Callable[[], Placement], pool: Server) -> Iterator
     pool.drop(placement.schema, 99)
 
 
-def _write_a_deal(connection: Any, title: str) -> None:
-    deal_id = new_id()
-    connection.execute(
-        insert(deal_registrations).values(
-            id=deal_id,
-            source="manual",
-            title=title,
-            stage="Prospect",
-            edited_fields=[],
-            ready=False,
-            version=1,
-            created_at=now(),
-            updated_at=now(),
-            updated_by="a test",
-        )
-    )
-    connection.execute(
-        insert(deal_events).values(
-            id=new_id(), registration_id=deal_id, at=now(), kind="created", actor="a test", changes={"title": title}
-        )
-    )
+def _fill(connection: Connection, title: str) -> None:
+    write_a_deal(connection, new_id(), title)
     connection.execute(field_mappings.insert().values(a_mapping() | {"field": "f", "property": title}))
     assert connection.execute(select(deal_registrations.c.title)).scalars().all() == [title]

@@ -5,7 +5,6 @@ Everything here takes one round trip, or two: writers wait for the last of it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +14,11 @@ from sqlalchemy import LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
 from awssome.database import dirty
-from awssome.database.engine import MOST_BYTES, Changes, MoverLost, Rows, Texts, TooMuch, Unequal, not_taken
+from awssome.database.engine import MOST_BYTES, Changes, MoverLost, Rows, Texts, TooMuch, Unequal
 from awssome.database.postgresql.driver import run, trusted
 from awssome.database.postgresql.rows import canonical
 from awssome.database.schema import DATA_TABLES
+from awssome.database.troubles import not_taken
 from awssome.database.types import Characters, Instant, Json
 from awssome.domain.moves import FenceMode
 
@@ -45,10 +45,7 @@ def changes(connection: Connection, schema: str, noted: Noted) -> Changes:
 
     :raises TooMuch: when they are too large. The transaction has ended then.
     """
-    keys: dict[str, dict[str, None]] = defaultdict(dict)
-    for _, table, key in noted:
-        keys[table][key] = None
-    wanted = {table: tuple(keys[table.name]) for table in DATA_TABLES if table.name in keys}
+    wanted = dirty.wanted(noted)
     script = _Script(*BY_INDEX)
     if len(noted) > 1:
         _limit(script, schema, wanted)
@@ -84,7 +81,7 @@ def apply(connection: Connection, schema: str, mover: int, changes: Changes, mar
     )
     asked = _ask(script, schema, wanted)
     for table, rows in reversed(there):
-        gone = [key for key, row in rows.items() if row is None or not _is_referred_to(table)]
+        gone = [key for key, row in rows.items() if row is None or not dirty.is_referred_to(table)]
         _delete(script, schema, table, gone)
     for table, rows in there:
         _write(script, schema, table, [row for row in rows.values() if row is not None])
@@ -195,14 +192,14 @@ def _write(script: _Script, schema: str, table: Table, rows: Sequence[Texts]) ->
         return
     names = [column.name for column in table.columns]
     over = ""
-    if _is_referred_to(table):
+    if dirty.is_referred_to(table):
         key = ", ".join(column.name for column in table.primary_key)
         changed = ", ".join(f"{column.name} = EXCLUDED.{column.name}" for column in table.columns)
         over = f" ON CONFLICT ({key}) DO UPDATE SET {changed}"
-        in_the_way = _unique(table)
+        in_the_way = dirty.in_the_way(table)
         if in_the_way:
             of = dirty.key_of(table)
-            emptied = ", ".join(f"{name} = NULL" for name in in_the_way)
+            emptied = ", ".join(f"{column.name} = NULL" for column in in_the_way)
             query = f"UPDATE {schema}.{table.name} t SET {emptied} FROM {_keys(table)} WHERE {_matches(table)}"
             script.add(query, _columns_of(table, [of(row) for row in rows]))
     values = ", ".join(_value(f"r.{column.name}", column.type) for column in table.columns)
@@ -212,15 +209,6 @@ def _write(script: _Script, schema: str, table: Table, rows: Sequence[Texts]) ->
         f"SELECT {values} FROM unnest({arrays}) AS r ({', '.join(names)}){over}"
     )
     script.add(query, [list(column) for column in zip(*rows, strict=True)])
-
-
-def _is_referred_to(table: Table) -> bool:
-    return any(key.column.table is table for other in DATA_TABLES for key in other.foreign_keys)
-
-
-def _unique(table: Table) -> list[str]:
-    """The columns that other rows may be in the way of: they can be empty, and are at first."""
-    return [column.name for index in table.indexes if index.unique for column in index.columns]
 
 
 def _keys(table: Table) -> str:

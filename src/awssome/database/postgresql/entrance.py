@@ -7,8 +7,9 @@ from typing import Any
 import psycopg
 
 from awssome.database import dialects as dialects
-from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
+from awssome.database.engine import Entrance
 from awssome.database.postgresql.driver import parameters, run
+from awssome.database.troubles import denied, fenced, too_long, unavailable
 from awssome.domain.errors import Refused
 from awssome.domain.limits import LIMITS
 from awssome.domain.tenants import Placement, checked_schema_name

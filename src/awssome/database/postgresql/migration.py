@@ -11,9 +11,10 @@ import psycopg
 from psycopg import errors
 
 from awssome.database import template
-from awssome.database.engine import Migrated, unknown_revision
+from awssome.database.engine import Migrated
 from awssome.database.postgresql.driver import run
 from awssome.database.template import Beyond
+from awssome.database.troubles import unknown_revision
 from awssome.domain.tenants import EngineName, checked_schema_name
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]

@@ -10,9 +10,10 @@ import psycopg
 from psycopg import errors
 from sqlalchemy import Boolean, LargeBinary, Table
 
-from awssome.database.engine import TableSum, Texts, Watch, not_taken, watched
+from awssome.database.engine import TableSum, Texts, Watch, watched
 from awssome.database.postgresql.driver import run, trusted
 from awssome.database.schema import DATA_TABLES
+from awssome.database.troubles import not_taken
 from awssome.database.types import Day, Instant
 
 Connection = psycopg.Connection[Any]

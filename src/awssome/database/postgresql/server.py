@@ -35,7 +35,6 @@ from awssome.database.engine import (
     Texts,
     TooMuch,
     Watch,
-    missing,
     unwatched,
 )
 from awssome.database.kept import Kept
@@ -44,6 +43,7 @@ from awssome.database.postgresql.driver import connection_parameters, run
 from awssome.database.postgresql.holdings import FENCE, fence_of, holdings
 from awssome.database.schema import DATA_TABLES
 from awssome.database.template import Beyond
+from awssome.database.troubles import missing
 from awssome.domain.errors import Code, Refused
 from awssome.domain.limits import LONGEST_STATEMENT
 from awssome.domain.moves import FenceMode

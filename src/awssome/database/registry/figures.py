@@ -40,21 +40,20 @@ def sign_ups_by_day(connection: Connection, *, days: int) -> list[Any]:
 
 
 def moves_in(connection: Connection, what: Literal["under_way", "failed", "kept"]) -> list[Any]:
-    """Moves under way, or failed ones whose tenant has not been moved since; rows as in `moves.page`.
+    """Moves under way, or failed ones whose tenant has not been moved since; rows of `moves.rows_query`.
 
     `kept`: those whose source is kept because it differed, or could not be archived or dropped.
     """
-    phases = UNDER_WAY if what == "under_way" else (Phase.FAILED,)
     later = moves.alias()
-    query = select(moves.c.id).where(moves.c.phase.in_(phases))
-    if what == "kept":
-        unarchived = (moves.c.phase == Phase.DROPPING) & moves.c.problem.is_not(None)
-        query = select(moves.c.id).where(unarchived | ((moves.c.phase == Phase.RETAINING) & registered.UNCONFIRMED))
-    if what == "failed":
-        query = query.where(
-            ~select(later.c.id).where(later.c.tenant_id == moves.c.tenant_id, later.c.id > moves.c.id).exists()
-        )
-    return [registered.row(connection, move_id) for move_id in connection.scalars(query.limit(20))]
+    again = select(later.c.id).where(later.c.tenant_id == moves.c.tenant_id, later.c.id > moves.c.id)
+    unarchived = (moves.c.phase == Phase.DROPPING) & moves.c.problem.is_not(None)
+    wanted = {
+        "under_way": moves.c.phase.in_(UNDER_WAY),
+        "failed": (moves.c.phase == Phase.FAILED) & ~again.exists(),
+        "kept": unarchived | ((moves.c.phase == Phase.RETAINING) & registered.UNCONFIRMED),
+    }
+    query = registered.rows_query().where(wanted[what]).order_by(moves.c.id.desc())
+    return list(connection.execute(query.limit(20)))
 
 
 def upgrade_requests(connection: Connection) -> list[Any]:

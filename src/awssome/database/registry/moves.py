@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Integer, Text, cast, func, or_, select, text, update
+from sqlalchemy import ARRAY, TIMESTAMP, ColumnElement, Integer, Select, Text, cast, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.engine import Connection
 
@@ -66,7 +66,7 @@ def claim(connection: Connection, move_id: UUID) -> Move:
         update(moves).where(moves.c.id == move_id).values(mover=moves.c.mover + 1).returning(moves)
     ).first()
     if row is None:
-        raise Refused(Code.NOT_FOUND, "There is no such move.")
+        raise _no_such_move()
     return _move(row)
 
 
@@ -78,7 +78,7 @@ def find(connection: Connection, move_id: UUID, *, lock: bool = False) -> Move:
     query = select(moves).where(moves.c.id == move_id)
     row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
-        raise Refused(Code.NOT_FOUND, "There is no such move.")
+        raise _no_such_move()
     return _move(row)
 
 
@@ -197,13 +197,33 @@ def page(
     before: str = "",
     limit: int = 50,
 ) -> Page[Any]:
-    """Moves newest first, with company and tier, name and kind of both servers, and how far AWS is with the target.
+    """Moves newest first, as `rows_query` has them.
 
     :param phases: only moves in one of them; none: in any.
     """
+    query = rows_query()
+    if tenant_id:
+        query = query.where(moves.c.tenant_id == tenant_id)
+    if kind:
+        query = query.where(moves.c.kind == kind)
+    if phases:
+        query = query.where(moves.c.phase.in_(phases))
+    return newest_first(connection, query, moves.c.id, UUID, after=after, before=before, limit=limit)
+
+
+def row(connection: Connection, move_id: UUID) -> Any:
+    """One row of `rows_query`. :raises Refused: NOT_FOUND."""
+    found = connection.execute(rows_query().where(moves.c.id == move_id)).first()
+    if found is None:
+        raise _no_such_move()
+    return found
+
+
+def rows_query() -> Select[Any]:
+    """Moves with company and tier, name and kind of both servers, and how far AWS is with the target."""
     source, target = servers.alias(), servers.alias()
     source_at, target_at = placements.alias(), placements.alias()
-    query = (
+    return (
         select(
             moves,
             tenants.c.company,
@@ -225,19 +245,6 @@ def page(
         .join(target, target.c.id == target_at.c.server_id)
         .outerjoin(instances, instances.c.server_id == target.c.id)
     )
-    if tenant_id:
-        query = query.where(moves.c.tenant_id == tenant_id)
-    if kind:
-        query = query.where(moves.c.kind == kind)
-    if phases:
-        query = query.where(moves.c.phase.in_(phases))
-    return newest_first(connection, query, moves.c.id, UUID, after=after, before=before, limit=limit)
-
-
-def row(connection: Connection, move_id: UUID) -> Any:
-    """One row as in `page`. :raises Refused: NOT_FOUND."""
-    tenant_id = find(connection, move_id).tenant_id
-    return next(found for found in page(connection, tenant_id=tenant_id, limit=1000).rows if found.id == move_id)
 
 
 def newest_to(connection: Connection, server_id: UUID, phases: Sequence[Phase]) -> UUID | None:
@@ -297,6 +304,10 @@ def past_retention(connection: Connection) -> list[UUID]:
 
 UNCONFIRMED: ColumnElement[bool] = moves.c.evidence["steps"]["confirm"]["equal"].astext.is_not_distinct_from("false")
 """Of a move: its source held something else than was carried over, and an operator has to look at it."""
+
+
+def _no_such_move() -> Refused:
+    return Refused(Code.NOT_FOUND, "There is no such move.")
 
 
 def _worked(steps: dict[str, Any]) -> float:

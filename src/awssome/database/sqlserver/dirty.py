@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import mssql_python
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 
 from awssome.database import dirty
 from awssome.database.canonical import read, written
@@ -22,11 +21,11 @@ from awssome.database.engine import (
     Texts,
     TooMuch,
     Unequal,
-    not_taken,
 )
 from awssome.database.schema import DATA_TABLES
 from awssome.database.sqlserver import bulk, fence
 from awssome.database.sqlserver.driver import Connection, run
+from awssome.database.troubles import not_taken
 from awssome.domain.moves import FenceMode
 
 Found = dict[str, Rows]
@@ -70,14 +69,8 @@ def changes(connection: Connection, name: str, limit: int) -> Changes:
     :raises TooMuch: when they are too large.
     """
     noted = run(connection, f"SELECT TOP ({int(limit)}) seq, table_name, row_key FROM {name}._outbox ORDER BY seq")
-    keys: dict[str, dict[str, None]] = defaultdict(dict)
-    for _, table, key in noted:
-        keys[table][key] = None
-    rows = {
-        table.name: _rows(connection, name, table, keys[table.name], _limited if len(noted) > 1 else iter)
-        for table in DATA_TABLES
-        if table.name in keys
-    }
+    passing = _limited if len(noted) > 1 else iter
+    rows = {table.name: _rows(connection, name, table, keys, passing) for table, keys in dirty.wanted(noted).items()}
     return Changes(tuple(int(seq) for seq, _, _ in noted), rows)
 
 
@@ -107,7 +100,7 @@ def apply(connection: Connection, name: str, rows: Found) -> Found:
     changed = [table for table in DATA_TABLES if table.name in rows]
     for table in reversed(changed):
         old, kept = _there(before[table.name]), _kept(table, before, rows)
-        bulk.clear(connection, name, table, _unique(table), _values(table, kept))
+        bulk.clear(connection, name, table, dirty.in_the_way(table), _values(table, kept))
         bulk.delete(connection, name, table, _values(table, old.keys() - kept))
     for table in changed:
         new, kept, value = _there(rows[table.name]), _kept(table, before, rows), read(table)
@@ -122,7 +115,7 @@ def apply(connection: Connection, name: str, rows: Found) -> Found:
 
 def _kept(table: Table, before: Found, rows: Found) -> set[str]:
     """Keys of the rows that are changed where they are."""
-    return _there(before[table.name]).keys() & _there(rows[table.name]).keys() if _is_referred_to(table) else set()
+    return _there(before[table.name]).keys() & _there(rows[table.name]).keys() if dirty.is_referred_to(table) else set()
 
 
 def _all_rows(connection: Connection, name: str, asked: Found) -> Found:
@@ -154,17 +147,6 @@ def _limited(rows: Iterable[Texts]) -> Iterator[Texts]:
         if held > MOST_BYTES:
             raise TooMuch
         yield row
-
-
-def _is_referred_to(table: Table) -> bool:
-    return any(
-        reference.referred_table is table for other in DATA_TABLES for reference in other.foreign_key_constraints
-    )
-
-
-def _unique(table: Table) -> list[Column[Any]]:
-    """Columns that may be NULL and of which no two rows may have the same."""
-    return [column for index in table.indexes if index.unique for column in index.columns if column.nullable]
 
 
 def _there(rows: Rows) -> dict[str, Texts]:

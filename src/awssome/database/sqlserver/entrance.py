@@ -14,9 +14,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from awssome.database import dialects as dialects
-from awssome.database.engine import Entrance, denied, fenced, too_long, unavailable
+from awssome.database.engine import Entrance
 from awssome.database.schema import SYMBOL
 from awssome.database.sqlserver import driver
+from awssome.database.troubles import denied, fenced, too_long, unavailable
 from awssome.domain.errors import Refused
 from awssome.domain.limits import LIMITS
 from awssome.domain.moves import FenceMode

@@ -7,10 +7,11 @@ import time
 import mssql_python
 
 from awssome.database import template
-from awssome.database.engine import Migrated, unknown_revision
+from awssome.database.engine import Migrated
 from awssome.database.sqlserver.administrator import Administrator, script
 from awssome.database.sqlserver.driver import PASSING, is_lost, number_of, run
 from awssome.database.template import Beyond
+from awssome.database.troubles import unknown_revision
 from awssome.domain.tenants import EngineName, checked_schema_name
 
 WAIT_MS = 500

@@ -37,8 +37,6 @@ from awssome.database.engine import (
     TableSum,
     Texts,
     Watch,
-    missing,
-    not_taken,
     unwatched,
     watched,
 )
@@ -49,6 +47,7 @@ from awssome.database.sqlserver.bulk import fetch, load
 from awssome.database.sqlserver.driver import Connection, run
 from awssome.database.sqlserver.holdings import holdings
 from awssome.database.template import Beyond
+from awssome.database.troubles import missing, not_taken
 from awssome.domain.errors import Code, Refused
 from awssome.domain.moves import FenceMode
 from awssome.domain.tenants import EngineName, checked_schema_name

@@ -57,7 +57,7 @@ def outcome_of(well: bool) -> Outcome:
 def words_of(error: BaseException) -> str:
     """An error in one line. Values of a statement are never in it."""
     if isinstance(error, Refused):
-        return f"{error.message} {error.advice}".strip()
+        return error.whole
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     line = " ".join(str(cause).split())
     return f"{type(cause).__name__}: {line[:_LONGEST]}" if line else type(cause).__name__

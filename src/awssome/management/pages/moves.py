@@ -17,7 +17,7 @@ from awssome.management import operations
 from awssome.management.pages.guard import AtDesk, Desk
 from awssome.management.pages.rows import KINDS, move_row, move_view, require_name
 from awssome.web.pages import is_fragment
-from awssome.web.tables import Listing
+from awssome.web.tables import Listing, picked
 
 router = APIRouter()
 
@@ -43,8 +43,8 @@ def moves(
             connection,
             after,
             before,
-            kind=MoveKind(kind) if kind in list(MoveKind) else None,
-            state=MoveState(state) if state in list(MoveState) else None,
+            kind=picked(MoveKind, kind),
+            state=picked(MoveState, state),
         )
     listing = Listing.of(request, [move_row(move) for move in page.moves], after=page.next, before=page.previous)
     return desk.pages.render(request, "moves.html", listing=listing, kinds=KIND_OPTIONS, states=STATE_OPTIONS)
@@ -59,7 +59,7 @@ def move(request: Request, desk: AtDesk, move_id: UUID) -> Response:
 @router.get("/moves/{move_id}/progress")
 def progress(request: Request, desk: AtDesk, move_id: UUID) -> Response:
     """The steps of a move, fetched each second while it is under way."""
-    _, view = _found(desk, move_id)
+    view = move_view(_found(desk, move_id))
     return desk.pages.render(request, "move_progress.html", view=view, fragment=is_fragment(request))
 
 
@@ -104,15 +104,18 @@ def _change(request: Request, desk: Desk, move_id: UUID, change: Callable[[Conne
 
 
 def _show(request: Request, desk: Desk, move_id: UUID, problem: Refused | None = None) -> Response:
-    found, view = _found(desk, move_id)
-    status = problem.status if problem else 200
-    return desk.pages.render(request, "move.html", status, move=found, view=view, fragment=False, problem=problem)
+    found = _found(desk, move_id)
+    return desk.pages.render(
+        request,
+        "move.html",
+        problem.status if problem else 200,
+        move=found,
+        view=move_view(found),
+        fragment=False,
+        problem=problem,
+    )
 
 
-def _found(desk: Desk, move_id: UUID) -> tuple[MoveOut, dict[str, Any]]:
-    """The move and what its page shows; what AWS complains of stands with the server that it is to make."""
+def _found(desk: Desk, move_id: UUID) -> MoveOut:
     with desk.registry.begin() as connection:
-        found = operations.move(connection, move_id)
-        stuck = found.making is not None and found.making.stuck
-        hindered = operations.server(connection, found.target).problem if stuck else None
-    return found, move_view(found, hindered)
+        return operations.move(connection, move_id)

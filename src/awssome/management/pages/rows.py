@@ -56,12 +56,10 @@ def move_row(move: MoveOut) -> dict[str, Any]:
     }
 
 
-def move_view(move: MoveOut, hindered: str | None = None) -> dict[str, Any]:
+def move_view(move: MoveOut) -> dict[str, Any]:
     """What a move's page and its live progress show beside the row.
 
     It waits while AWS makes its target server. Who waits has nothing to try again.
-
-    :param hindered: why AWS does not make it.
     """
     under_way = is_under_way(move)
     checked = [table for table in move.tables if table["equal"] is not None]
@@ -73,7 +71,7 @@ def move_view(move: MoveOut, hindered: str | None = None) -> dict[str, Any]:
         "failed": move.phase is Phase.FAILED,
         "steps": steps(move),
         "waits": move.problem if move.making and not move.making.stuck else None,
-        "hindered": hindered,
+        "hindered": move.making.problem if move.making else None,
         "retry": "retry" in move.actions and not (move.making and not move.making.stuck),
         "cut_over": _cut_over(move),
         "confirmed": _confirmed(move),

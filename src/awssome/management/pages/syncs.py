@@ -11,7 +11,7 @@ from awssome.domain.syncs import SyncKind, SyncState
 from awssome.management import operations
 from awssome.management.pages.guard import AtDesk
 from awssome.management.pages.rows import tenant_address
-from awssome.web.tables import Listing
+from awssome.web.tables import Listing, picked
 
 STATES = [
     ("", "All states"),
@@ -29,7 +29,7 @@ router = APIRouter()
 @router.get("/syncs")
 def syncs(request: Request, desk: AtDesk, state: str = "", after: str = "", before: str = "") -> Response:
     """The newest run of each tenant, newest first."""
-    wanted = SyncState(state) if state in list(SyncState) else None
+    wanted = picked(SyncState, state)
     with desk.registry.begin() as connection:
         page = operations.last_syncs_page(connection, after, before, state=wanted)
     rows = [_row(row) for row in page.rows]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
+from awssome_sandbox.aws.calls import plain_json
 from awssome_sandbox.aws.rds.conduct import CONDUCT, CREATION, ERRORS, Misunderstood
 from awssome_sandbox.pages import render
 
@@ -36,18 +36,18 @@ def order(request: Request) -> Response:
     form = request.form.to_dict()
     wanted = form or request.get_json(force=True, silent=True)
     if not isinstance(wanted, dict):
-        return _json({"message": "The body must be a JSON object."}, 400)
+        return plain_json({"message": "The body must be a JSON object."}, 400)
     try:
         CONDUCT.order(wanted)
     except Misunderstood as error:
-        return _json({"message": str(error)}, 400)
-    return redirect("/_sandbox/rds", 303) if form else _json(CONDUCT.as_dict(), 200)
+        return plain_json({"message": str(error)}, 400)
+    return redirect("/_sandbox/rds", 303) if form else plain_json(CONDUCT.as_dict(), 200)
 
 
 def forget(_: Request) -> Response:
     """End all faults; quotas are what they were at first."""
     CONDUCT.forget()
-    return _json(CONDUCT.as_dict(), 200)
+    return plain_json(CONDUCT.as_dict(), 200)
 
 
 def _backends() -> list[Databases]:
@@ -73,7 +73,3 @@ def _row(backend: Databases, instance: Any) -> dict[str, Any]:
         "endpoint": f"{endpoint['Address']}:{endpoint['Port']}" if endpoint else "",
         "complaint": instance.server.complaint if instance.server and instance.status == "failed" else "",
     }
-
-
-def _json(body: dict[str, Any], status: int) -> Response:
-    return Response(json.dumps(body), status, content_type="application/json")
