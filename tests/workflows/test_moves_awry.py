@@ -55,6 +55,28 @@ def test_a_mover_that_wakes_up_in_the_middle_of_a_drop_leaves_alone_what_was_mad
     truth.holds_at(the_move(services, move_id).target_id)
 
 
+@only_postgresql
+def test_a_drop_that_another_one_overtakes_is_done(
+    services: WorkerServices, alice: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when two movers meet what an earlier try has left on the target."""
+    here, plain, done = placement_of(services, alice), postgresql.run, list[bool]()
+    with services.registry.begin() as connection:
+        server = services.open_server(placements.server_of(connection, here.placement_id))
+
+    def is_overtaken(connection: Any, statement: str) -> Any:
+        found = plain(connection, statement)
+        if "to_regclass" in statement and not done:
+            done.append(True)
+            server.drop(here.schema, 9)
+        return found
+
+    monkeypatch.setattr(postgresql, "run", is_overtaken)
+    server.drop(here.schema, 9)
+    assert done == [True]
+    assert server.fence(here.schema) is None
+
+
 @pytest.mark.parametrize("when", ["copy", "verify", "closed", "open", "confirm", "retain"])
 def test_who_is_suspended_during_a_move_is_shut_out_at_the_target_too(
     when: str, services: WorkerServices, alice: Tenancy

@@ -148,7 +148,11 @@ class PostgreSQL(Server):
         with self._connect() as connection:
             if run(connection, f"SELECT to_regclass('{name}._fence')").fetchone() == (None,):
                 return
-            held = run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
+            try:
+                held = run(connection, f"SELECT mover FROM {name}._fence FOR UPDATE").fetchone()
+            except (errors.UndefinedTable, errors.InvalidSchemaName):
+                connection.rollback()
+                return  # somebody else has dropped it since we looked
             if held is not None and held[0] > mover:
                 raise MoverLost
             logins.change(self._connect, name, f"ALTER ROLE {name} NOLOGIN")
